@@ -1,0 +1,1 @@
+"""What every measure needs: processes that surely end, the marks of jobs, the machine's facts."""

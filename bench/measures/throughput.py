@@ -1,0 +1,74 @@
+"""How fast jobs go in, and how fast one or two worker processes take them out.
+
+A drain starts its workers beside a waiting backlog, and its rate comes from the marks that the
+jobs leave, not from the clock of whoever watches. Asked of every system alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from bench.harness.figures import Figures
+from bench.harness.marks import count_marks, read_marks, summarise_drain
+from bench.harness.plan import Plan
+from bench.harness.processes import wait_until
+from bench.harness.systems import Site
+
+_SMALLEST_RUN = 200
+
+
+def enqueue_single(place: Site, plan: Plan) -> Figures:
+    """Return jobs a second stored by one thread that enqueues one job at a time."""
+    count = max(_SMALLEST_RUN, int(place.system.variant.single_rate * plan.enqueue_s))
+    return _rate(place.drive("single", count=count))
+
+
+def enqueue_bulk(place: Site, plan: Plan) -> Figures:
+    """Return jobs a second stored in calls of 1,000."""
+    count = max(_SMALLEST_RUN, int(place.system.variant.bulk_rate * plan.enqueue_s))
+    return _rate(place.drive("bulk", count=count))
+
+
+def drain_by_one(place: Site, plan: Plan) -> Figures:
+    """Return the rate at which one worker process runs a waiting backlog."""
+    return drain(place, plan, processes=1)
+
+
+def drain_by_two(place: Site, plan: Plan) -> Figures:
+    """Return the rate of two worker processes, and the smaller one's share of the work."""
+    return drain(place, plan, processes=2)
+
+
+def drain(place: Site, plan: Plan, *, processes: int) -> Figures:
+    """Fill a backlog, start the workers, and read the marks once every job has run.
+
+    Raises:
+        BenchError: a worker ended, or the backlog was not empty within the limit.
+    """
+    count = max(_SMALLEST_RUN, int(place.system.variant.drain_rate * plan.drain_s))
+    place.drive("fill", count=count)
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(place.worker()) for _ in range(processes)]
+        wait_until(
+            lambda: count_marks(place.marks) >= count,
+            timeout_s=plan.drain_limit_s,
+            what=f"{place.system.name}: {count} jobs run by {processes} worker(s)",
+            workers=workers,
+        )
+        memory = workers[0].cost()
+    result = summarise_drain(read_marks(place.marks), count, processes)
+    return {
+        "jobs_per_s": result.jobs_per_s,
+        "count": count,
+        "seconds": result.seconds,
+        "missing": result.missing,
+        "duplicates": result.duplicates,
+        "smallest_share_percent": result.smallest_share_percent,
+        "rss_mb": memory.rss_mb,
+        "pss_mb": memory.pss_mb,
+    }
+
+
+def _rate(answer: dict[str, object]) -> Figures:
+    count, seconds = float(str(answer["count"])), float(str(answer["seconds"]))
+    return {"jobs_per_s": count / seconds, "count": count, "seconds": seconds}

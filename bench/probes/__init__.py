@@ -1,0 +1,5 @@
+"""What the machine allows without any job system: the ceilings that the tables are read against.
+
+Each probe is a small program of its own that prints one line of JSON, so that it runs in a
+fresh process like everything else here.
+"""

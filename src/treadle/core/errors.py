@@ -1,0 +1,203 @@
+"""The error tree: every error that treadle raises on purpose.
+
+    TreadleError
+    ├─ SettingsError            a setting is wrong; names every problem at once
+    ├─ TaskError                about a task's definition or call
+    │  ├─ UnknownTask           no task of that name is registered here
+    │  ├─ DuplicateTask         two functions claim one task name
+    │  ├─ BadTaskSignature      a task's annotations cannot carry jobs
+    │  └─ BadArguments          arguments do not fit the task's signature (also a TypeError)
+    ├─ PayloadError             stored bytes that cannot be read or written
+    │  ├─ NotSerializable       a value that JSON cannot carry (also a TypeError)
+    │  └─ PayloadTooLarge       a payload over its limit (also a ValueError)
+    ├─ StoreError               about the store
+    │  ├─ StoreUnavailable      the store cannot answer now; the same call may go through later
+    │  └─ SchemaMismatch        the store's schema is of another version; do not send again
+    └─ JobError                 for those who hold a job or wait for its result
+       ├─ JobNotFound           no job has that id (also a LookupError)
+       ├─ JobFailed             the job is a dead letter; carries `.job` and `.error`
+       ├─ JobCancelled          the job was cancelled
+       ├─ JobExpired            the job was not started in time
+       ├─ ResultExpired         the job succeeded, but its result is no longer kept
+       ├─ ResultTimeout         the job has not ended in time (also a TimeoutError)
+       └─ DuplicateJob          another job holds the same id or key
+
+Signals that a task raises to steer its job are not errors: see `core.signals`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from treadle.core.job import ErrorInfo
+
+
+class TreadleError(Exception):
+    """The root of every error that treadle raises on purpose."""
+
+
+class SettingsError(TreadleError):
+    """One or more settings are wrong.
+
+    `problems` holds one sentence a problem, so that one start shows all of them.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class TaskError(TreadleError):
+    """Something is wrong with a task's definition or with a call of it."""
+
+
+class UnknownTask(TaskError):  # noqa: N818 -- pinned public name
+    """No task of this name is registered in this process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"no task is registered under the name {name!r}; "
+            "import the module that defines it, or correct the name"
+        )
+
+
+class DuplicateTask(TaskError):  # noqa: N818 -- pinned public name
+    """Two functions were registered under one task name."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name = name
+        super().__init__(
+            f"the task name {name!r} is taken by {first}; {second} cannot have it too: "
+            "give one of them another name=..."
+        )
+
+
+class BadTaskSignature(TaskError):  # noqa: N818 -- reads as the fact it reports
+    """A function cannot be a task as it is annotated or defined."""
+
+    def __init__(self, task: str, reason: str) -> None:
+        self.task = task
+        self.reason = reason
+        super().__init__(f"{task} cannot be a task: {reason}")
+
+
+class BadArguments(TaskError, TypeError):  # noqa: N818 -- pinned public name
+    """The arguments of a call do not fit the task's signature."""
+
+    def __init__(self, task: str, reason: str) -> None:
+        self.task = task
+        self.reason = reason
+        super().__init__(f"bad arguments for {task}: {reason}")
+
+
+class PayloadError(TreadleError):
+    """Stored bytes cannot be read back, or a value cannot be written as bytes."""
+
+
+class NotSerializable(PayloadError, TypeError):  # noqa: N818 -- pinned public name
+    """A value cannot be carried by JSON; `where` is the path to it."""
+
+    def __init__(self, where: str, value_type: str, reason: str) -> None:
+        self.where = where
+        self.value_type = value_type
+        self.reason = reason
+        super().__init__(f"{where} ({value_type}) cannot be stored: {reason}")
+
+
+class PayloadTooLarge(PayloadError, ValueError):  # noqa: N818 -- pinned public name
+    """A payload is larger than its limit (both in bytes)."""
+
+    def __init__(self, where: str, size: int, limit: int) -> None:
+        self.where = where
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"{where} take {size:,} bytes, more than the limit of {limit:,}; "
+            "keep the data in a file, a database or an object store and pass its id"
+        )
+
+
+class StoreError(TreadleError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 -- pinned public name
+    """The store cannot answer now; the same call may be sent again."""
+
+
+class SchemaMismatch(StoreError):  # noqa: N818 -- pinned public name
+    """The store's schema is of a version that this library cannot use."""
+
+
+class JobError(TreadleError):
+    """Raised to those who hold a job or wait for its result."""
+
+
+class JobNotFound(JobError, LookupError):  # noqa: N818 -- pinned public name
+    """No job has this id: it was never stored, or its record is no longer kept."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"no job has the id {job_id}: it was never stored here, or its record was pruned"
+        )
+
+
+class _EndedOtherwise(JobError):
+    """A job that was waited for has ended, but not with a result."""
+
+    verb = "ended"
+
+    def __init__(self, job: Any, error: ErrorInfo | None = None) -> None:
+        self.job = job
+        self.error = error
+        said = f": {error.type}: {error.message}" if error else ""
+        super().__init__(f"job {job.id} ({job.task}) {self.verb}{said}")
+
+
+class JobFailed(_EndedOtherwise):  # noqa: N818 -- pinned public name
+    """The job is a dead letter; `.job` is its snapshot, `.error` what it died of."""
+
+    verb = "failed"
+
+
+class JobCancelled(_EndedOtherwise):  # noqa: N818 -- pinned public name
+    """The job was cancelled before it gave a result."""
+
+    verb = "was cancelled"
+
+
+class JobExpired(_EndedOtherwise):  # noqa: N818 -- pinned public name
+    """The job was not started before its expiry."""
+
+    verb = "expired before it was started"
+
+
+class ResultExpired(_EndedOtherwise):  # noqa: N818 -- pinned public name
+    """The job succeeded, but its result was not kept or is no longer kept."""
+
+    verb = "succeeded, but its result is not kept"
+
+
+class ResultTimeout(JobError, TimeoutError):  # noqa: N818 -- pinned public name
+    """The job has not ended within the time given; it goes on."""
+
+    def __init__(self, job_id: str, timeout: float, state: str) -> None:
+        self.job_id = job_id
+        self.timeout = timeout
+        super().__init__(
+            f"job {job_id} has not ended within {timeout:g} s (it is {state}); "
+            "it goes on: wait again, or look at it with `treadle jobs show`"
+        )
+
+
+class DuplicateJob(JobError):  # noqa: N818 -- pinned public name
+    """Another job holds the same id."""
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"job {job_id} is already stored: {reason}")

@@ -1,0 +1,321 @@
+"""The store contract: the verbs that every store has, and what each one promises.
+
+What all verbs share: batches are bounded and answered in order; `now=` (microseconds
+since the epoch) moves time and None means the store's own clock; a write that returned is
+durable; a write may be sent again with the same request id and gives the same answer;
+only `StoreError`s leave a store. A store neither logs nor times itself.
+
+Room for what comes later: keys are taken inside `enqueue` and freed by the write that ends
+the job's claim to them, gates park a job where `exchange` and `stage` make it ready,
+edges are released by `exchange`, schedules advance in a verb `fire` (docs/adr/0001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from msgspec import Struct
+
+from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
+
+if TYPE_CHECKING:
+    from treadle.core.lanes import Demand
+    from treadle.core.outcome import Settlement, Verdict
+
+BATCH_MAX = 1_000
+"""The most jobs one call of `enqueue` takes and the most claims `exchange` gives."""
+LOGS_MAX = 1_000
+"""Log lines kept a job."""
+ATTEMPTS_KEPT = 50
+"""Attempt records kept a job; older ones go."""
+
+
+class StoreFeatures(Struct, frozen=True):
+    """How this store differs from the others; tests and tools ask, nothing is silent."""
+
+    durable: bool
+    """What is stored outlives the process."""
+    shared: bool
+    """Other processes can work on the same jobs."""
+    start_marks: bool
+    """`mark` is remembered beyond a crash, so that unstarted claims go back unspent."""
+
+
+class WorkerInfo(Struct, frozen=True):
+    """A worker as it registers: one incarnation of one process."""
+
+    id: str
+    host: str
+    pid: int
+    queues: tuple[str, ...] | None
+    slots: int
+    lease: int
+    """Microseconds without a beat after which its claims may be rescued."""
+
+
+class WorkerRecord(Struct, frozen=True):
+    """A worker as the store knows it."""
+
+    info: WorkerInfo
+    started_at: int
+    beat_age: int | None
+    """Microseconds since its last beat; None when that cannot be known any more."""
+    running: int
+
+
+class Exchanged(Struct, frozen=True):
+    """The answer of `exchange`."""
+
+    verdicts: Sequence[Verdict]
+    claims: Sequence[Claim]
+    more: bool = False
+    """There may be more ready work; ask again rather than sleep."""
+    next_due: int | None = None
+    """Microseconds from now until the next waiting job of any queue is due."""
+    gone: bool = False
+    """This worker was rescued or never registered: no claims for it."""
+
+
+class Beaten(Struct, frozen=True):
+    """The answer of `beat`."""
+
+    gone: bool = False
+    """This worker was rescued: it must begin a new incarnation."""
+    revoked: Sequence[tuple[bytes, int]] = ()
+    """Held claims (id, number) that are no longer this worker's: cancel what runs."""
+    returned: int = 0
+    """Claims that the store counted as this worker's but it did not hold: given back."""
+
+
+class Note(Struct, frozen=True):
+    """What a running task reports: progress, and log lines as (instant, level, text)."""
+
+    id: bytes
+    number: int
+    progress: bytes | None = None
+    logs: tuple[tuple[int, str, str], ...] = ()
+
+
+class QueueRecord(Struct, frozen=True):
+    """A queue: what waits, runs and ended in it."""
+
+    name: str
+    paused: bool
+    counts: dict[str, int]
+    oldest_ready: int | None = None
+    """Instant at which the oldest ready job could have run."""
+
+
+class Filter(Struct, frozen=True):
+    """Which jobs `find` and the bulk control verbs mean; None is any."""
+
+    state: JobState | None = None
+    queue: str | None = None
+    task: str | None = None
+    tag: str | None = None
+    reason: str | None = None
+
+
+class StoreSession(Protocol):
+    """The line and upkeep verbs, as a worker calls them."""
+
+    async def exchange(
+        self,
+        worker: str,
+        request: bytes,
+        settlements: Sequence[Settlement],
+        demand: Demand | None,
+        *,
+        now: int | None = None,
+    ) -> Exchanged:
+        """Settle these, then claim those, in one atomic write.
+
+        A settlement applies only while its job still runs under its claim number; else its
+        verdict is `LOST` and nothing is written for it. Claims come best first (priority
+        high to low, then order tag, then id) from each step of the demand in turn, each with
+        its attempt and claim number raised. A job past its expiry becomes `expired` instead.
+        A stored row that cannot be read becomes a dead letter (`unreadable`) and does not
+        fail the batch. With no settlements and nothing ready nothing is written.
+
+        Raises:
+            StoreUnavailable: nothing was written, or it is not known; send the same request.
+        """
+        ...
+
+    async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
+        """Make a worker known; only a known worker is given claims."""
+        ...
+
+    async def beat(
+        self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
+    ) -> Beaten:
+        """Prolong the worker's lease and compare what it holds with what the store knows."""
+        ...
+
+    async def leave(self, worker: str, *, now: int | None = None) -> int:
+        """Forget a worker that stops; what it still held goes back unspent (count)."""
+        ...
+
+    async def note(self, worker: str, notes: Sequence[Note]) -> None:
+        """Write progress and log lines of running jobs; fenced like a settlement."""
+        ...
+
+    def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
+        """Remember, in well under a microsecond, that this claim's code is about to start.
+
+        `place` is the claim's place among the worker's held claims, below BATCH_MAX * 4.
+        """
+        ...
+
+    async def wait(
+        self, *, work: bool, ends: bool, timeout: float
+    ) -> bool:
+        """Wait for a hint that there may be work or that jobs have ended.
+
+        True: something may have happened; False: the time (seconds) ran out. A hint only:
+        all is correct without it, and it may come for nothing.
+        """
+        ...
+
+    async def ready(self, queues: Sequence[str] | None) -> bool:
+        """Tell, without writing, whether a job may be ready in these queues."""
+        ...
+
+    async def stage(
+        self, tasks: Sequence[str], limit: int, *, now: int | None = None
+    ) -> int:
+        """Make due jobs ready and expire those past their time, at most `limit`.
+
+        Jobs parked because no worker knew their task become ready when `tasks` names it.
+        """
+        ...
+
+    async def rescue(
+        self, worker: str, limit: int, *, now: int | None = None
+    ) -> Sequence[Orphan]:
+        """Claim the jobs of dead workers for `worker`, under new claim numbers.
+
+        A worker is dead when the machine proves it (its process is gone) or when its lease
+        has ended and it has not beaten during a second look. The caller turns the orphans
+        into settlements and sends them with `exchange`.
+        """
+        ...
+
+    async def prune(self, limit: int, *, now: int | None = None) -> int:
+        """Delete records whose time is over, at most `limit`; return how many went."""
+        ...
+
+
+class Store(StoreSession, Protocol):
+    """A whole store: sessions, enqueue, reads, control and life."""
+
+    features: StoreFeatures
+
+    async def open(self, *, create: bool = True) -> None:
+        """Connect, and bring the schema up to date where the store does so by itself.
+
+        Raises:
+            StoreUnavailable: it cannot be reached, read or made.
+            SchemaMismatch: its schema is newer than this library.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection; safe to call twice."""
+        ...
+
+    async def migrate(self) -> tuple[int, int]:
+        """Bring the schema up to date; return its version before and after."""
+        ...
+
+    async def enqueue(
+        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+    ) -> Sequence[JobState]:
+        """Store a batch of at most BATCH_MAX jobs, all or nothing, in order.
+
+        Returns each job's state. Sent again with the same ids it changes nothing.
+
+        Raises:
+            ValueError: the batch is too large.
+            StoreUnavailable: it is not known whether the batch was stored; send it again.
+        """
+        ...
+
+    def enqueue_now(
+        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+    ) -> Sequence[JobState]:
+        """Do the same on the caller's own thread, for code without an event loop."""
+        ...
+
+    async def get(self, ids: Sequence[bytes]) -> Sequence[JobRecord | None]:
+        """Read jobs by id, in order; None where there is no such job."""
+        ...
+
+    def get_now(self, ids: Sequence[bytes]) -> Sequence[JobRecord | None]:
+        """Do the same on the caller's own thread."""
+        ...
+
+    async def ended(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Tell which of these jobs are in a terminal state or gone."""
+        ...
+
+    async def find(
+        self, which: Filter, *, limit: int = 100, before: bytes | None = None
+    ) -> Sequence[JobRecord]:
+        """Read jobs, newest id first; `before` is the last id of the page before."""
+        ...
+
+    async def attempts(self, job: bytes) -> Sequence[AttemptRecord]:
+        """Read a job's attempts, oldest first, the current one included."""
+        ...
+
+    async def logs(self, job: bytes) -> Sequence[tuple[int, int, str, str]]:
+        """Read a job's log lines as (attempt, instant, level, text), oldest first."""
+        ...
+
+    async def queues(self) -> Sequence[QueueRecord]:
+        """Read every queue that ever held a job, with its counts by state."""
+        ...
+
+    async def workers(self) -> Sequence[WorkerRecord]:
+        """Read the workers that are registered."""
+        ...
+
+    async def dead_groups(self, limit: int = 100) -> Sequence[tuple[str, str, str, int, int]]:
+        """Count dead letters by (task, reason, error type); with the newest instant."""
+        ...
+
+    async def cancel(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
+        """Cancel jobs that have not ended; True where this call did it.
+
+        A running job's claim number rises, so that what its worker settles is `LOST`; the
+        worker learns of it at its next beat and cancels the task.
+        """
+        ...
+
+    async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
+        """Make ended or waiting jobs ready now, with all their attempts before them again.
+
+        True where this call did it; succeeded and running jobs are left alone.
+        """
+        ...
+
+    async def discard(self, ids: Sequence[bytes]) -> Sequence[bool]:
+        """Delete dead letters and other ended jobs; True where this call did it."""
+        ...
+
+    async def purge(self, queue: str, *, limit: int, now: int | None = None) -> int:
+        """Cancel at most `limit` waiting jobs of a queue; return how many."""
+        ...
+
+    async def pause(self, queue: str, *, now: int | None = None) -> bool:
+        """Stop claims from a queue; True where it was not paused."""
+        ...
+
+    async def resume(self, queue: str, *, now: int | None = None) -> bool:
+        """Allow claims again; True where it was paused."""
+        ...
+
+
+Kind = Literal["memory", "sqlite"]

@@ -1,0 +1,61 @@
+"""Control: what people and programs do to jobs and queues, each conditional on state."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+Statements = dict[str, str]
+_KEEP = 30 * 86_400_000_000
+
+
+def cancel(
+    db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes], now: int
+) -> Sequence[bool]:
+    """Cancel what has not ended."""
+    return [
+        db.execute(sql["cancel"], {"id": id_, "now": now, "keep": _KEEP}).rowcount > 0
+        for id_ in ids
+    ]
+
+
+def retry(
+    db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes], now: int
+) -> Sequence[bool]:
+    """Make ended or waiting jobs ready, with all their attempts before them."""
+    done = []
+    for id_ in ids:
+        db.execute(sql["keep_last_attempt"], (id_,))
+        done.append(db.execute(sql["retry"], {"id": id_, "now": now}).rowcount > 0)
+    return done
+
+
+def discard(db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes]) -> Sequence[bool]:
+    """Delete ended jobs with their attempts and logs."""
+    done = []
+    for id_ in ids:
+        gone = db.execute(sql["discard"], (id_,)).rowcount > 0
+        done.append(gone)
+        if gone:
+            db.execute(sql["delete_attempts"], (id_,))
+            db.execute(sql["delete_logs"], (id_,))
+    return done
+
+
+def purge(db: sqlite3.Connection, sql: Statements, queue: str, limit: int, now: int) -> int:
+    """Cancel at most `limit` waiting jobs of a queue."""
+    values = {"queue": queue, "now": now, "keep": _KEEP, "limit": limit}
+    done = db.execute(sql["purge_ready"], values).rowcount
+    if done < limit:
+        done += db.execute(sql["purge_due"], values | {"limit": limit - done}).rowcount
+    return done
+
+
+def pause(db: sqlite3.Connection, sql: Statements, queue: str, now: int) -> bool:
+    """Stop claims from a queue."""
+    return db.execute(sql["pause"], {"queue": queue, "now": now}).rowcount > 0
+
+
+def resume(db: sqlite3.Connection, sql: Statements, queue: str) -> bool:
+    """Allow claims from a queue."""
+    return db.execute(sql["resume"], {"queue": queue}).rowcount > 0

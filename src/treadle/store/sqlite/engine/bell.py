@@ -1,0 +1,238 @@
+"""The bell: how a commit in one process wakes a waiter in another within a millisecond.
+
+After a commit the writer rings: one byte written over a file beside the database. Waiters
+watch that file with inotify(7). Watching the WAL itself would ring before the commit can be
+seen. `pragma data_version`, asked every 50 ms, finds the commits of those who died before
+ringing and of foreign connections; where there is no inotify it is asked every 5 ms instead.
+A wait is a hint only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sqlite3
+import struct
+import sys
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from treadle.store.sqlite.engine.pool import Pool
+
+_IN_MODIFY = 0x2
+_POLL_S = 0.05
+_POLL_BLIND_S = 0.005
+_EVENT_BYTES = 4096
+WORK, ENDS = "bell", "ends"
+
+
+class Waiter(Protocol):
+    """One task's view of the bells it listens to."""
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait for a ring since the last return; False when `timeout` seconds ran out."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the waiter holds."""
+        ...
+
+
+class FileBell:
+    """The bells of a database file: one for work, one for ends."""
+
+    def __init__(self, path: Path, pool: Pool) -> None:
+        self._paths = {kind: Path(f"{path}-{kind}") for kind in (WORK, ENDS)}
+        self._pool = pool
+        self._fds: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Make the bell files.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        for kind, path in self._paths.items():
+            if kind not in self._fds:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._fds[kind] = os.open(path, flags, 0o600)
+
+    def ring(self, kind: str) -> None:
+        """Wake who waits for this kind; a failed ring costs them 50 ms, never a job."""
+        fd = self._fds.get(kind)
+        if fd is not None:
+            try:
+                os.pwrite(fd, struct.pack("B", 1), 0)
+            except OSError:
+                # A full disk: the waiters' look at data_version finds the commit instead.
+                return
+
+    def waiter(self, kinds: tuple[str, ...]) -> Waiter:
+        """Begin to listen."""
+        return _FileWaiter([self._paths[kind] for kind in kinds], self._pool)
+
+    def close(self) -> None:
+        """Close the bell files."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+
+
+class _FileWaiter:
+    """inotify on the bell files, and data_version behind it."""
+
+    def __init__(self, paths: list[Path], pool: Pool) -> None:
+        self._pool = pool
+        self._connection: sqlite3.Connection | None = None
+        self._version = -1
+        self._inotify = _inotify(paths)
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait for a ring or a foreign commit; the first wait returns at once.
+
+        What rang before the waiter began is unknown, so it says that something may have.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while not self._changed():
+            left = deadline - loop.time()
+            if left <= 0:
+                return False
+            if await self._rung(loop, min(left, self._poll)):
+                self._drain()
+                return True
+        return True
+
+    async def _rung(self, loop: asyncio.AbstractEventLoop, timeout: float) -> bool:
+        woken = loop.create_future()
+        timer = loop.call_later(timeout, _resolve, woken, False)
+        if self._inotify is not None:
+            loop.add_reader(self._inotify, _resolve, woken, True)
+        try:
+            return bool(await woken)
+        finally:
+            timer.cancel()
+            if self._inotify is not None:
+                loop.remove_reader(self._inotify)
+
+    @property
+    def _poll(self) -> float:
+        return _POLL_S if self._inotify is not None else _POLL_BLIND_S
+
+    def _drain(self) -> None:
+        assert self._inotify is not None
+        try:
+            while len(os.read(self._inotify, _EVENT_BYTES)) == _EVENT_BYTES:
+                pass
+        except BlockingIOError:
+            return
+
+    def _changed(self) -> bool:
+        """Tell whether another connection has committed since the last look."""
+        try:
+            if self._connection is None:
+                self._connection = self._pool.take()
+            if self._connection is None:
+                return False
+            version = int(self._connection.execute("pragma data_version").fetchone()[0])
+        except sqlite3.Error:
+            # The waiter's next call of the store meets the same fault and reports it.
+            self.close_connection()
+            return True
+        changed = version != self._version
+        self._version = version
+        return changed
+
+    def close_connection(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._pool.drop(self._connection)
+            self._connection = None
+
+    def close(self) -> None:
+        """Close the inotify descriptor and the connection."""
+        self.close_connection()
+        if self._inotify is not None:
+            os.close(self._inotify)
+            self._inotify = None
+
+
+class MemoryBell:
+    """The bells of a memory store: events of the loops of one process."""
+
+    def __init__(self) -> None:
+        self._waiters: weakref.WeakSet[_MemoryWaiter] = weakref.WeakSet()
+
+    def open(self) -> None:
+        """Do nothing: there is nothing to open."""
+
+    def ring(self, kind: str) -> None:
+        """Wake who waits for this kind, on whichever loop."""
+        for waiter in list(self._waiters):
+            waiter.rung(kind)
+
+    def waiter(self, kinds: tuple[str, ...]) -> Waiter:
+        """Begin to listen."""
+        waiter = _MemoryWaiter(kinds, asyncio.get_running_loop())
+        self._waiters.add(waiter)
+        return waiter
+
+    def close(self) -> None:
+        """Forget the waiters."""
+        self._waiters.clear()
+
+
+class _MemoryWaiter:
+    def __init__(self, kinds: tuple[str, ...], loop: asyncio.AbstractEventLoop) -> None:
+        self._kinds = kinds
+        self._loop = loop
+        # The first wait returns at once: what rang before the waiter began is unknown.
+        self._has_rung = True
+        self._woken: asyncio.Future[bool] | None = None
+
+    def rung(self, kind: str) -> None:
+        if kind in self._kinds and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._has_rung = True
+        if self._woken is not None:
+            _resolve(self._woken, rung=True)
+
+    async def wait(self, timeout: float) -> bool:
+        if not self._has_rung:
+            self._woken = self._loop.create_future()
+            timer = self._loop.call_later(timeout, _resolve, self._woken, False)
+            try:
+                await self._woken
+            finally:
+                timer.cancel()
+                self._woken = None
+        rung, self._has_rung = self._has_rung, False
+        return rung
+
+    def close(self) -> None:
+        """Do nothing: the waiter holds nothing."""
+
+
+def _resolve(future: asyncio.Future[bool], rung: bool) -> None:  # noqa: FBT001 -- a callback
+    if not future.done():
+        future.set_result(rung)
+
+
+def _inotify(paths: list[Path]) -> int | None:
+    """Watch these files for writes; None where the system has no inotify."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    if fd < 0:
+        return None
+    for path in paths:
+        if libc.inotify_add_watch(fd, os.fsencode(path), _IN_MODIFY) < 0:
+            os.close(fd)
+            return None
+    return fd

@@ -1,0 +1,64 @@
+"""The store's clock: the wall clock, but never earlier than the newest time the file has seen.
+
+A wall clock may be set back. The file remembers the newest time, with the boot and its
+monotonic clock; while that boot lasts, time goes on from there at the monotonic clock's pace,
+so a delay neither starts early nor stands still (docs/adr/0004).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from treadle.core.durations import SECOND
+
+if TYPE_CHECKING:
+    from treadle.core.clock import Clock
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        # Without one, another boot cannot be told from this one; leases alone decide then.
+        return "unknown"
+
+
+BOOT_ID = _boot_id()
+
+
+class StoreClock:
+    """Gives the store's now, in microseconds since the epoch."""
+
+    def __init__(self, clock: Clock, prefix: str) -> None:
+        self.clock = clock
+        self._select = f"select value from {prefix}meta where key = 'clock'"  # noqa: S608
+        self._update = (
+            f"insert into {prefix}meta (key, value) values ('clock', ?) "  # noqa: S608
+            "on conflict (key) do update set value = excluded.value"
+        )
+        self._newest = 0
+        self._at = clock.monotonic()
+
+    def now(self) -> int:
+        """Read the time without asking the file."""
+        return max(self.clock.wall(), self._newest + self.clock.monotonic() - self._at)
+
+    def seen(self, connection: sqlite3.Connection) -> int:
+        """Read the time, together with what the file has seen, inside a transaction.
+
+        Writes the file's newest time when it is more than a second behind.
+        """
+        row = connection.execute(self._select).fetchone()
+        stored = 0
+        if row is not None:
+            newest, monotonic, boot = row[0].split()
+            stored = int(newest)
+            if boot == BOOT_ID:
+                stored += max(0, self.clock.monotonic() - int(monotonic))
+        now = max(self.now(), stored)
+        self._newest, self._at = now, self.clock.monotonic()
+        if row is None or now - int(row[0].split()[0]) > SECOND:
+            connection.execute(self._update, (f"{now} {self._at} {BOOT_ID}",))
+        return now

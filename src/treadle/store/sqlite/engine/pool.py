@@ -1,0 +1,138 @@
+"""Connections: a small pool, fork-safe, with the settings that the guarantees rest on.
+
+A connection is lent to one conversation at a time and may serve any thread after that.
+After a fork the child forgets the parent's connections without closing them: closing a
+SQLite connection in a child would disturb the parent's locks (sqlite.org/howtocorrupt.html,
+section 2.6).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from collections import deque
+from pathlib import Path
+from urllib.parse import quote
+
+from treadle.core.errors import StoreUnavailable
+
+# 3.37 has STRICT tables, 3.35 RETURNING.
+SQLITE_MIN = (3, 37, 0)
+_IDLE_MAX = 4
+_CACHE_KIB = 16_000
+
+# Connections that belong to a parent process; kept alive for ever so that no one closes them.
+_inherited: list[object] = []
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that can be referred to weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Pool:
+    """Connections to one file, or the single connection of a memory store."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Take the file's path; None for a database in memory."""
+        self.path = path
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._lent: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
+        self._identity: tuple[int, int] | None = None
+        if path is None:
+            self._idle.append(self._connect(":memory:", uri=False))
+        _pools.add(self)
+
+    def take(self) -> sqlite3.Connection | None:
+        """Lend a connection; None when a memory store's only one is out.
+
+        Raises:
+            StoreUnavailable, sqlite3.Error: it cannot be opened.
+        """
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        if self.path is None:
+            return None
+        return self._connect(f"file:{quote(str(self.path))}?mode=rw", uri=True)
+
+    def give(self, connection: sqlite3.Connection) -> None:
+        """Take a connection back, or close it when there are enough."""
+        if self.path is None or len(self._idle) < _IDLE_MAX:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def drop(self, connection: sqlite3.Connection) -> None:
+        """Close a connection that met a fault; a memory store keeps its only one."""
+        if self.path is None:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections; a later `take` opens new ones."""
+        while self._idle:
+            self._idle.pop().close()
+        self._identity = None
+
+    def check_file(self) -> None:
+        """Make sure that the path still names the file that was opened.
+
+        Raises:
+            StoreUnavailable: it was deleted or replaced while it was open.
+        """
+        if self.path is None:
+            return
+        try:
+            stat = os.stat(self.path)
+        except OSError as error:
+            self.close()
+            msg = f"{self.path} was deleted while it was open ({error.strerror}); restore it"
+            raise StoreUnavailable(msg) from error
+        identity = (stat.st_dev, stat.st_ino)
+        if self._identity not in (None, identity):
+            self.close()
+            msg = f"{self.path} was replaced by another file while it was open; restart"
+            raise StoreUnavailable(msg)
+        self._identity = identity
+
+    def _connect(self, name: str, *, uri: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            name,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            factory=_Connection,
+            uri=uri,
+        )
+        try:
+            # secure_delete overwrites freed space with zeros: 10 % of a drain, and no
+            # protection that treadle promises.
+            for pragma in ("secure_delete = off", "temp_store = memory",
+                           f"cache_size = -{_CACHE_KIB}", "synchronous = full"):
+                connection.execute(f"pragma {pragma}")
+        except BaseException:
+            connection.close()
+            raise
+        self._lent.add(connection)
+        return connection
+
+    def _after_fork(self) -> None:
+        _inherited.extend(self._lent)
+        self._idle = deque()
+        self._lent = weakref.WeakSet()
+        self._identity = None
+
+
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool._after_fork()  # noqa: SLF001 -- the pool's own module
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,250 @@
+"""The runner: carries one conversation with the file through locks and faults.
+
+A verb is a plain function of a connection and the store's now. `write` and `read` wrap it in
+a transaction as a generator that yields how long to pause while another connection holds the
+lock; `drive_now` sleeps those pauses on the caller's thread, `drive` awaits them on a loop.
+So each verb is written once, and a locked file never blocks an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+import struct
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from treadle.core.errors import SchemaMismatch, StoreUnavailable
+
+if TYPE_CHECKING:
+    from treadle.store.sqlite.engine.clock import StoreClock
+    from treadle.store.sqlite.engine.pool import Pool
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover -- not on this platform
+    fcntl = None  # type: ignore[assignment]
+
+T = TypeVar("T")
+Pauses = Generator[float, None, T]
+Body = Callable[[sqlite3.Connection, int], T]
+
+_PAUSE_FIRST = 0.000_2
+_PAUSE_MAX = 0.02
+_SELF_LOCK_AFTER = 1.0
+# The write lock of the WAL index is byte 120 of the -shm file (sqlite.org/walformat.html).
+_WRITE_LOCK_BYTE = 120
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class Runner:
+    """Runs conversations against the connections of one pool."""
+
+    def __init__(self, pool: Pool, clock: StoreClock, *, name: str, timeout: float) -> None:
+        """Take the pool, the clock, the store's name for errors and the longest wait (s)."""
+        self.pool = pool
+        self.clock = clock
+        self.name = name
+        self.timeout = timeout
+        self.writing = 0
+        """How many writes of this process hold or want the lock now."""
+
+    def write(
+        self, body: Body[T], now: int | None = None, *, clocked: bool = True
+    ) -> Pauses[T]:
+        """Run `body` in a transaction that holds the write lock from its first statement.
+
+        `clocked=False` is for the migration that makes the clock's own table.
+
+        Raises:
+            StoreUnavailable: the lock was not to be had in time, or the file is at fault;
+                nothing was written.
+        """
+        connection = yield from self._connection()
+        self.writing += 1
+        sound = False
+        try:
+            yield from self._until_free(lambda: connection.execute("begin immediate"))
+            seen = self.clock.seen(connection) if clocked else 0
+            answer = body(connection, seen if now is None else now)
+            connection.execute("commit")
+            sound = True
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        finally:
+            self.writing -= 1
+            self._return(connection, sound=sound)
+        return answer
+
+    def read(self, body: Body[T], now: int | None = None) -> Pauses[T]:
+        """Run `body` in a read transaction: one consistent state, no lock taken.
+
+        Raises:
+            StoreUnavailable: the file is at fault.
+        """
+        connection = yield from self._connection()
+        sound = False
+        try:
+            connection.execute("begin")
+            answer = body(connection, self._now(now))
+            connection.execute("commit")
+            sound = True
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        finally:
+            self._return(connection, sound=sound)
+        return answer
+
+    def one(self, body: Body[T], now: int | None = None) -> Pauses[T]:
+        """Run a body of a single statement without a transaction around it.
+
+        The statement is its own transaction; while the file is locked it is tried again.
+
+        Raises:
+            StoreUnavailable: as for `write`.
+        """
+        connection = yield from self._connection()
+        self.writing += 1
+        sound = False
+        try:
+            answer = yield from self._until_free(lambda: body(connection, self._now(now)))
+            sound = True
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        finally:
+            self.writing -= 1
+            self._return(connection, sound=sound)
+        return answer
+
+    def _now(self, given: int | None) -> int:
+        return self.clock.now() if given is None else given
+
+    def _until_free(self, attempt: Callable[[], T]) -> Pauses[T]:
+        """Try until the lock is free, giving way in between."""
+        for pause in self._pauses():
+            try:
+                return attempt()
+            except sqlite3.OperationalError as error:
+                if _primary(error) not in _BUSY:
+                    raise
+            yield pause
+        raise self._locked()
+
+    def _connection(self) -> Pauses[sqlite3.Connection]:
+        try:
+            connection = self.pool.take()
+            for pause in self._pauses() if connection is None else ():
+                yield pause
+                connection = self.pool.take()
+                if connection is not None:
+                    break
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        if connection is None:
+            raise self._locked()
+        return connection
+
+    def _pauses(self) -> Generator[float, None, None]:
+        """Give growing pauses with jitter until the store's patience is over."""
+        begun = time.monotonic()
+        pause = _PAUSE_FIRST
+        while (waited := time.monotonic() - begun) < self.timeout:
+            if waited > _SELF_LOCK_AFTER and self._locked_by_this_process():
+                msg = (
+                    f"{self.name} has been locked for {waited:.1f} s by another connection of "
+                    "this process; inside your own transaction enqueue with "
+                    "task.using(connection=your_connection), or commit first"
+                )
+                raise StoreUnavailable(msg)
+            yield pause * (0.5 + random.random())  # noqa: S311 -- spreads waiters, no secret
+            pause = min(pause * 1.5, _PAUSE_MAX)
+
+    def _locked_by_this_process(self) -> bool:
+        """Tell whether a connection of this process that is not ours holds the write lock.
+
+        Asks the kernel with an open-file-description lock, which, unlike an ordinary one,
+        conflicts with the process's own locks (fcntl(2), F_OFD_GETLK).
+        """
+        if self.writing > 1 or self.pool.path is None or not hasattr(fcntl, "F_OFD_GETLK"):
+            return False
+        try:
+            fd = os.open(f"{self.pool.path}-shm", os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _WRITE_LOCK_BYTE, 1, 0)
+            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        kind, _, _, _, pid = struct.unpack("hhqqi4x", answer)
+        return bool(kind != fcntl.F_UNLCK and pid == os.getpid())
+
+    def _return(self, connection: sqlite3.Connection, *, sound: bool) -> None:
+        if sound:
+            self.pool.give(connection)
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("rollback")
+        except sqlite3.Error:
+            # The connection is closed next, which rolls back whatever is left.
+            connection.interrupt()
+        self.pool.drop(connection)
+
+    def _locked(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self.name} was locked by another program for {self.timeout:g} s; "
+            "look for a long transaction or a backup, then send the call again"
+        )
+
+    def _explained(self, error: sqlite3.Error) -> Exception:
+        """Turn SQLite's error into one that says what to do."""
+        advice = {
+            sqlite3.SQLITE_FULL: "the disk is full; free some space",
+            sqlite3.SQLITE_READONLY: "the file or its folder cannot be written; check its rights",
+            sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check the path and its rights",
+            sqlite3.SQLITE_IOERR: "the disk reported an error; check its health and free space",
+            sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup",
+            sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; check the URL",
+        }.get(_primary(error))
+        if advice is not None:
+            return StoreUnavailable(f"{self.name}: {advice} ({error})")
+        if "no such table" in str(error) or "no such column" in str(error):
+            return SchemaMismatch(f"{self.name}: {error}; run `treadle migrate`")
+        if _primary(error) in _BUSY:
+            return self._locked()
+        return StoreUnavailable(f"{self.name}: {type(error).__name__}: {error}")
+
+
+def _primary(error: sqlite3.Error) -> int:
+    """Give SQLite's primary result code: the low byte of the extended one."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+async def drive(pauses: Pauses[T]) -> T:
+    """Carry a conversation on an event loop: its pauses let other tasks run."""
+    try:
+        while True:
+            await asyncio.sleep(next(pauses))
+    except StopIteration as done:
+        answer: Any = done.value
+        return answer
+    finally:
+        pauses.close()
+
+
+def drive_now(pauses: Pauses[T]) -> T:
+    """Carry a conversation on the caller's own thread."""
+    try:
+        while True:
+            time.sleep(next(pauses))
+    except StopIteration as done:
+        answer: Any = done.value
+        return answer
+    finally:
+        pauses.close()

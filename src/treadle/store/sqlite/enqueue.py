@@ -1,0 +1,68 @@
+"""enqueue: storing new jobs, one or a thousand, all or nothing.
+
+Job ids are made by the caller, so a batch whose answer was lost is sent again as it was: rows
+that are there already are left alone and answered as the first time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from treadle.core.job import JobState, NewJob
+from treadle.store.contract import BATCH_MAX
+
+Statements = dict[str, str]
+
+
+def check_batch(jobs: Sequence[NewJob]) -> None:
+    """Refuse a batch that is over the bound.
+
+    Raises:
+        ValueError: it holds more than BATCH_MAX jobs.
+    """
+    if len(jobs) > BATCH_MAX:
+        msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
+        raise ValueError(msg)
+
+
+def enqueue(
+    db: sqlite3.Connection,
+    sql: Statements,
+    jobs: Sequence[NewJob],
+    new_queues: Sequence[str],
+    now: int,
+) -> Sequence[JobState]:
+    """Write a batch inside the caller's transaction; see the contract."""
+    if new_queues:
+        db.executemany(sql["insert_queue"], [(name,) for name in new_queues])
+    rows = [_row(job, now) for job in jobs]
+    written = db.executemany(sql["insert_job"], rows).rowcount
+    if written == len(rows):
+        return [JobState.READY if row[4] == "ready" else JobState.SCHEDULED for row in rows]
+    return [JobState(db.execute(sql["first_state"], (job.id,)).fetchone()[0]) for job in jobs]
+
+
+def _row(job: NewJob, now: int) -> tuple[Any, ...]:
+    run_at = now + job.delay if job.at is None else job.at
+    expires_at = job.expires_at
+    if job.expires_in is not None:
+        expires_at = now + job.expires_in
+    return (
+        job.id,
+        job.task,
+        job.queue,
+        job.priority,
+        "scheduled" if run_at > now else "ready",
+        job.args,
+        now,
+        run_at,
+        expires_at,
+        job.attempts_max,
+        job.policy,
+        job.tags,
+        job.meta,
+        job.tenant,
+        job.cost,
+    )

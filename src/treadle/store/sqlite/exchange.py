@@ -1,0 +1,234 @@
+"""exchange: settle, then claim, in one transaction. The hot path of the SQLite store.
+
+Both halves work in batches with one prepared statement each. A settlement is one fenced
+update; when a batch finds that not every row was changed, it is rolled back to its start and
+written row by row, to learn whose claim was lost.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, msgpack
+
+from treadle.core import fault
+from treadle.core.job import Claim, JobState
+from treadle.core.outcome import Settlement, Verdict
+from treadle.store.contract import ATTEMPTS_KEPT, BATCH_MAX, Exchanged
+
+if TYPE_CHECKING:
+    from treadle.core.lanes import Demand
+
+Statements = dict[str, str]
+
+_KEEP_EXPIRED = 30 * 86_400_000_000
+# One merged claim joins at most this many queues; SQLite's limit is 500 (sqlite.org/limits.html).
+_MERGE_MAX = 400
+_NO_VERDICTS: tuple[Verdict, ...] = ()
+
+
+class _Answer(Struct, frozen=True, array_like=True):
+    """What is remembered of an exchange, to answer it again."""
+
+    lost: list[int]
+    settled: int
+    claims: list[tuple[bytes, int]]
+
+
+_pack = msgpack.Encoder().encode
+_unpack = msgpack.Decoder(_Answer).decode
+
+
+def exchange(
+    db: sqlite3.Connection,
+    sql: Statements,
+    worker: str,
+    request: bytes,
+    settlements: Sequence[Settlement],
+    demand: Demand | None,
+    now: int,
+) -> Exchanged:
+    """Carry out one exchange inside the caller's transaction."""
+    row = db.execute(sql["last_request"], (worker,)).fetchone()
+    if row is not None and row[0] == request:
+        return _again(db, sql, _unpack(row[1]))
+    verdicts = settle(db, sql, settlements, now)
+    fault.point("exchange.settled")
+    claims: list[Claim] = []
+    if row is not None and demand is not None:
+        claims = _claim(db, sql, worker, demand, now)
+    if row is not None:
+        lost = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.LOST]
+        answer = _Answer(lost, len(verdicts), [(c.id, c.number) for c in claims])
+        db.execute(sql["remember_request"], (request, _pack(answer), worker))
+    short = demand is None or len(claims) < demand.total
+    return Exchanged(
+        verdicts,
+        claims,
+        more=not short,
+        next_due=next_due(db, sql, now) if short else None,
+        gone=row is None,
+    )
+
+
+def next_due(db: sqlite3.Connection, sql: Statements, now: int) -> int | None:
+    """Give the time until the next waiting job is due, None when none waits."""
+    first = db.execute(sql["next_due"]).fetchone()[0]
+    return None if first is None else max(0, int(first) - now)
+
+
+def settle(
+    db: sqlite3.Connection, sql: Statements, settlements: Sequence[Settlement], now: int
+) -> Sequence[Verdict]:
+    """Write settlements, each only if its claim is still the one running."""
+    if not settlements:
+        return _NO_VERDICTS
+    succeeded = [s for s in settlements if s.state is JobState.SUCCEEDED]
+    if len(succeeded) == len(settlements) and _all_succeeded(db, sql, succeeded, now):
+        return [Verdict.APPLIED] * len(settlements)
+    return [_settle_one(db, sql, settlement, now) for settlement in settlements]
+
+
+def _all_succeeded(
+    db: sqlite3.Connection, sql: Statements, settlements: Sequence[Settlement], now: int
+) -> bool:
+    db.execute("savepoint settle")
+    written = db.executemany(
+        sql["settle_succeeded"],
+        [(s.result, now, now + s.keep, s.ran, s.id, s.number) for s in settlements],
+    ).rowcount
+    if written == len(settlements):
+        db.execute("release settle")
+        return True
+    db.execute("rollback to settle")
+    db.execute("release settle")
+    return False
+
+
+def _settle_one(
+    db: sqlite3.Connection, sql: Statements, settlement: Settlement, now: int
+) -> Verdict:
+    state = settlement.state
+    if state is JobState.SUCCEEDED:
+        written = db.execute(
+            sql["settle_succeeded"],
+            (settlement.result, now, now + settlement.keep, settlement.ran, settlement.id,
+             settlement.number),
+        ).rowcount
+        return Verdict.APPLIED if written else Verdict.LOST
+    values = _named(settlement, now)
+    if not state.is_terminal and settlement.outcome:
+        db.execute(sql["record_attempt"], values)
+        if settlement.number > ATTEMPTS_KEPT:
+            db.execute(sql["trim_attempts"], (settlement.id, settlement.id, ATTEMPTS_KEPT))
+    name = "settle_ended" if state.is_terminal else "settle_waiting"
+    return Verdict.APPLIED if db.execute(sql[name], values).rowcount else Verdict.LOST
+
+
+def _named(settlement: Settlement, now: int) -> dict[str, Any]:
+    return {
+        "id": settlement.id,
+        "number": settlement.number,
+        "state": settlement.state.value,
+        "attempt": settlement.attempt,
+        "outcome": settlement.outcome,
+        "error": settlement.error,
+        "reason": settlement.reason,
+        "delay": settlement.delay,
+        "keep": settlement.keep,
+        "forgiven": settlement.forgiven,
+        "crashes": settlement.crashes,
+        "ran": settlement.ran,
+        "now": now,
+        "lost_by": None,
+    }
+
+
+def _claim(
+    db: sqlite3.Connection, sql: Statements, worker: str, demand: Demand, now: int
+) -> list[Claim]:
+    """Take jobs step by step until the demand is met or the steps are done."""
+    claims: list[Claim] = []
+    paused = {name for (name,) in db.execute(sql["paused_queues"])}
+    wanted = min(demand.total, BATCH_MAX)
+    for step in demand.steps:
+        room = min(step.limit, wanted - len(claims))
+        if room <= 0:
+            break
+        if step.queue is None:
+            claims += _claim_merged(db, sql, worker, room, now)
+        elif step.queue not in paused:
+            rows = db.execute(
+                sql["claim_queue"],
+                {"now": now, "worker": worker, "queue": step.queue, "limit": room},
+            ).fetchall()
+            claims += _as_claims(db, sql, rows, now)
+    return claims
+
+
+def _claim_merged(
+    db: sqlite3.Connection, sql: Statements, worker: str, room: int, now: int
+) -> list[Claim]:
+    """Take the best jobs over all queues that are not paused, in their common order."""
+    names = [name for (name,) in db.execute(sql["open_queues"])]
+    if len(names) > _MERGE_MAX:
+        # Only queues that hold ready work are joined; each look is one index probe.
+        names = [n for n in names if db.execute(sql["any_ready"], (n,)).fetchone()][:_MERGE_MAX]
+    if not names:
+        return []
+    statement = merged(sql["claim_merged"], sql["head"], len(names))
+    rows = db.execute(statement, (now, worker, room, *names)).fetchall()
+    return _as_claims(db, sql, rows, now)
+
+
+@lru_cache(maxsize=512)
+def merged(template: str, head: str, queues: int) -> str:
+    """Write the merged claim for a number of queues: an ordered merge of their index ranges."""
+    heads = " union all ".join(head.replace("?", f"?{4 + i}") for i in range(queues))
+    return template.replace("{heads}", heads)
+
+
+def _as_claims(
+    db: sqlite3.Connection, sql: Statements, rows: list[tuple[Any, ...]], now: int
+) -> list[Claim]:
+    rows.sort()
+    claims = []
+    for (_, _, id_, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
+         policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant) in rows:
+        if expires_at is not None and expires_at <= now:
+            db.execute(sql["expire_claimed"], (now, now + _KEEP_EXPIRED, id_))
+            continue
+        claims.append(
+            Claim(id_, number, task, queue, -_, attempt, args, attempts_max, forgiven, crashes,
+                  policy, created_at, run_at, expires_at, parked_at, now, tags, meta, tenant)
+        )
+    return claims
+
+
+def read_claim(row: tuple[Any, ...]) -> Claim:
+    """Read a claim from a row that also carries started_at."""
+    (minus_priority, _, id_, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
+     policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at) = row
+    return Claim(
+        id_, number, task, queue, -minus_priority, attempt, args, attempts_max, forgiven, crashes,
+        policy, created_at, run_at, expires_at, parked_at, started_at or 0, tags, meta, tenant,
+    )
+
+
+def _again(db: sqlite3.Connection, sql: Statements, answer: _Answer) -> Exchanged:
+    """Answer a request that was carried out before: the same verdicts and claims.
+
+    A claim whose job has moved on since keeps the number it was given under: what its worker
+    settles is LOST then. One whose record is no longer there is left out.
+    """
+    lost = set(answer.lost)
+    verdicts = [Verdict.LOST if i in lost else Verdict.APPLIED for i in range(answer.settled)]
+    claims = []
+    for id_, number in answer.claims:
+        row = db.execute(sql["claims_again"], (id_,)).fetchone()
+        if row is not None:
+            claims.append(read_claim((*row[:3], number, *row[4:])))
+    return Exchanged(verdicts, claims, more=True)

@@ -1,0 +1,16 @@
+-- Called by: enqueue, enqueue_now, enqueue_on. Rides the primary key; any number may run at once
+-- (SQLite lets one writer in at a time). A job that is stored already is left as it is, which
+-- makes the same batch safe to send again for as long as its rows are kept (an hour at least).
+
+-- name: insert_job
+insert into {p}jobs (
+    id, task, queue, priority, state, args, created_at, run_at, expires_at, attempts_max, policy,
+    tags, meta, tenant, cost
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (id) do nothing;
+
+-- name: insert_queue
+insert into {p}queues (name) values (?) on conflict (name) do nothing;
+
+-- name: first_state
+select case when run_at > created_at then 'scheduled' else 'ready' end from {p}jobs where id = ?;

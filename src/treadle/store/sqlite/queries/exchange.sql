@@ -1,0 +1,92 @@
+-- Called by: exchange, in one transaction: settle, then claim. Settling rides the primary key
+-- and is fenced by the claim number; claiming rides jobs_ready and reads as many index entries
+-- as it takes jobs. One writer at a time, so no two workers can claim one job.
+
+-- name: last_request
+select request, answer from {p}workers where id = ?;
+
+-- name: remember_request
+update {p}workers set request = ?, answer = ? where id = ?;
+
+-- name: settle_succeeded
+update {p}jobs set
+    state = 'succeeded', outcome = 'succeeded', result = ?, error = null, reason = null,
+    parked_at = null, finished_at = ?, keep_until = max(?, created_at + 3600000000), ran = ?
+where id = ? and number = ? and state = 'running';
+
+-- name: settle_ended
+update {p}jobs set
+    state = :state, outcome = :outcome, attempt = :attempt, result = null, error = :error,
+    reason = :reason, forgiven = :forgiven, crashes = :crashes, finished_at = :now,
+    keep_until = max(:now + :keep, created_at + 3600000000), ran = :ran
+where id = :id and number = :number and state = 'running';
+
+-- name: record_attempt
+insert into {p}attempts (
+    job, claim, attempt, worker, started_at, finished_at, outcome, error, ran
+)
+select id, number, attempt, coalesce(:lost_by, worker), started_at, :now, :outcome, :error, :ran
+from {p}jobs where id = :id and number = :number and state = 'running';
+
+-- name: trim_attempts
+delete from {p}attempts where job = ? and claim in (
+    select claim from {p}attempts where job = ? order by claim desc limit -1 offset ?
+);
+
+-- name: settle_waiting
+update {p}jobs set
+    state = case when :delay = 0 then 'ready' else :state end,
+    run_at = case when :outcome = '' and :delay = 0 then run_at else :now + :delay end,
+    attempt = :attempt, error = coalesce(:error, error), reason = :reason,
+    forgiven = :forgiven, crashes = :crashes, worker = null, started_at = null, ran = null,
+    parked_at = case when :reason = 'unknown_task' then coalesce(parked_at, :now) end
+where id = :id and number = :number and state = 'running';
+
+-- name: claim_queue
+update {p}jobs set
+    state = case when expires_at <= :now then 'expired' else 'running' end,
+    number = number + 1, attempt = attempt + 1, worker = :worker, started_at = :now,
+    outcome = null, reason = null
+where id in (
+    select id from {p}jobs where state = 'ready' and queue = :queue
+    order by queue, priority desc, tag, id limit :limit
+)
+returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
+
+-- name: claim_merged
+update {p}jobs set
+    state = case when expires_at <= ?1 then 'expired' else 'running' end,
+    number = number + 1, attempt = attempt + 1, worker = ?2, started_at = ?1,
+    outcome = null, reason = null
+where id in (
+    select id from ({heads} order by 1 desc, 2, 3 limit ?3)
+)
+returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
+
+-- name: head
+select priority, tag, id from {p}jobs where state = 'ready' and queue = ?
+
+-- name: expire_claimed
+update {p}jobs set
+    attempt = attempt - 1, worker = null, started_at = null, finished_at = ?,
+    keep_until = max(?, created_at + 3600000000), outcome = 'expired', reason = 'expired'
+where id = ? and state = 'expired';
+
+-- name: open_queues
+select name from {p}queues where paused_at is null order by name;
+
+-- name: paused_queues
+select name from {p}queues where paused_at is not null;
+
+-- name: any_ready
+select 1 from {p}jobs where state = 'ready' and queue = ? limit 1;
+
+-- name: next_due
+select min(run_at) from {p}jobs where state in ('scheduled', 'retrying');
+
+-- name: claims_again
+select -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at
+from {p}jobs where id = ?;

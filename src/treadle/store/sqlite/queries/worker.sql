@@ -1,0 +1,43 @@
+-- Called by: register, beat, leave, note, workers. Rides the primary keys and jobs_running.
+
+-- name: register
+insert into {p}workers (id, info, started_at) values (?, ?, ?)
+on conflict (id) do update set info = excluded.info;
+
+-- name: known
+select 1 from {p}workers where id = ?;
+
+-- name: held
+select id, number from {p}jobs where state = 'running' and worker = ?;
+
+-- name: give_back
+update {p}jobs set
+    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
+where id = ? and number = ? and state = 'running' and worker = ?;
+
+-- name: give_all_back
+update {p}jobs set
+    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
+where state = 'running' and worker = ?;
+
+-- name: forget
+delete from {p}workers where id = ?;
+
+-- name: set_progress
+update {p}jobs set progress = ? where id = ? and number = ? and state = 'running';
+
+-- name: claim_of
+select attempt from {p}jobs where id = ? and number = ? and state = 'running';
+
+-- name: add_log
+insert into {p}logs (job, line, attempt, at, level, text)
+select ?1, coalesce((select max(line) from {p}logs where job = ?1), 0) + 1, ?2, ?3, ?4, ?5;
+
+-- name: trim_logs
+delete from {p}logs where job = ?1
+    and line <= (select max(line) from {p}logs where job = ?1) - ?2;
+
+-- name: workers
+select w.id, w.info, w.started_at,
+    (select count(*) from {p}jobs where state = 'running' and worker = w.id)
+from {p}workers as w order by w.started_at, w.id;

@@ -1,0 +1,96 @@
+"""rescue: taking over the jobs of workers that are gone.
+
+A worker is gone when its live file proves it, or when its lease has ended and a second look,
+`suspect_after` later by the rescuer's own monotonic clock, finds no new beat. A rescuer whose
+own beat has not succeeded rescues nobody.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from msgspec import Struct, json
+
+from treadle.core import fault
+from treadle.core.durations import SECOND
+from treadle.core.job import Orphan
+from treadle.store.contract import WorkerInfo
+from treadle.store.sqlite.engine.live import Lives
+from treadle.store.sqlite.exchange import read_claim
+
+Statements = dict[str, str]
+_read_info = json.Decoder(WorkerInfo).decode
+_LEASE_UNKNOWN = 15 * SECOND
+
+
+class Suspect(Struct, frozen=True):
+    """A worker whose lease had ended at the first look."""
+
+    beat: int | None
+    seen_at: int
+
+
+class Watch:
+    """One rescuer's memory of whom it suspects, by its own monotonic clock."""
+
+    def __init__(self, lives: Lives, suspect_after: int) -> None:
+        """Take the live files and the time between the two looks (microseconds)."""
+        self._lives = lives
+        self._suspect_after = suspect_after
+        self._suspects: dict[str, Suspect] = {}
+
+    def dead(self, others: dict[str, int], monotonic: int) -> list[str]:
+        """Tell which workers are dead; `others` maps each to its lease (microseconds)."""
+        self._suspects = {w: s for w, s in self._suspects.items() if w in others}
+        return [w for w, lease in others.items() if self._is_dead(w, lease, monotonic)]
+
+    def _is_dead(self, worker: str, lease: int, monotonic: int) -> bool:
+        sign = self._lives.sign(worker)
+        if sign.dead:
+            return True
+        if sign.beat is not None and monotonic - sign.beat <= lease:
+            self._suspects.pop(worker, None)
+            return False
+        suspect = self._suspects.get(worker)
+        if suspect is None or suspect.beat != sign.beat:
+            self._suspects[worker] = Suspect(sign.beat, monotonic)
+            return False
+        return monotonic - suspect.seen_at >= self._suspect_after
+
+
+def others(db: sqlite3.Connection, sql: Statements, worker: str) -> dict[str, int]:
+    """Read every other worker that is registered or holds jobs, with its lease."""
+    found = {id_: _read_info(info).lease for id_, info in db.execute(sql["worker_ids"], (worker,))}
+    for (holder,) in db.execute(sql["holders"], (worker,)):
+        found.setdefault(holder, _LEASE_UNKNOWN)
+    return found
+
+
+def take_over(
+    db: sqlite3.Connection,
+    sql: Statements,
+    rescuer: str,
+    dead: str,
+    marked: set[tuple[bytes, int]],
+    limit: int,
+) -> tuple[Sequence[Orphan], bool]:
+    """Claim the jobs of one dead worker, at most `limit`; also tell whether that was all.
+
+    The dead worker's row goes with its last job, so that a rescuer that dies here leaves the
+    rest to the next one.
+    """
+    rows = db.execute(sql["orphans"], (dead, limit + 1)).fetchall()
+    orphans = []
+    for id_, number, reason in rows[:limit]:
+        started = (id_, number) in marked or reason == "lost"
+        taken = db.execute(
+            sql["take_over"],
+            {"rescuer": rescuer, "started": started, "id": id_, "number": number},
+        ).fetchone()
+        orphans.append(Orphan(read_claim(taken), started, dead))
+        fault.point("rescue.taking_over")
+    complete = len(rows) <= limit
+    if complete:
+        db.execute(sql["forget"], (dead,))
+    return orphans, complete

@@ -1,0 +1,496 @@
+"""The SQLite store's face: every verb of the contract, in a line or two.
+
+Each verb wraps a plain function (see the file of its group) in a transaction of the runner.
+What a verb promises is written in `store.contract`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from treadle.core import fault
+from treadle.core.clock import SystemClock
+from treadle.core.durations import to_us
+from treadle.core.errors import StoreUnavailable
+from treadle.store.contract import (
+    Beaten,
+    Exchanged,
+    Filter,
+    Note,
+    QueueRecord,
+    StoreFeatures,
+    WorkerInfo,
+    WorkerRecord,
+)
+from treadle.store.sqlite import control, reads, schema, upkeep, workers
+from treadle.store.sqlite.enqueue import check_batch, enqueue
+from treadle.store.sqlite.engine.bell import ENDS, WORK, FileBell, MemoryBell, Waiter
+from treadle.store.sqlite.engine.clock import StoreClock
+from treadle.store.sqlite.engine.live import LiveFiles, LiveMemory
+from treadle.store.sqlite.engine.pool import SQLITE_MIN, Pool
+from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
+from treadle.store.sqlite.engine.sql import prefix_of, statements
+from treadle.store.sqlite.exchange import exchange, next_due
+from treadle.store.sqlite.rescue import Watch, others, take_over
+
+if TYPE_CHECKING:
+    from treadle.core.clock import Clock
+    from treadle.core.job import AttemptRecord, JobRecord, JobState, NewJob, Orphan
+    from treadle.core.lanes import Demand
+    from treadle.core.outcome import Settlement
+    from treadle.core.settings import Settings
+
+
+class SqliteStore:
+    """A store in one SQLite file, or in memory when `path` is None."""
+
+    def __init__(
+        self, path: Path | None, namespace: str, settings: Settings, clock: Clock | None = None
+    ) -> None:
+        """Prepare the store; nothing is opened before `open`."""
+        self.features = StoreFeatures(
+            durable=path is not None, shared=path is not None, start_marks=True
+        )
+        self._path = None if path is None else path.absolute()
+        self._prefix = prefix_of(namespace)
+        self._sql = statements(self._prefix)
+        self._system = SystemClock() if clock is None else clock
+        self._clock = StoreClock(self._system, self._prefix)
+        self._pool = Pool(self._path)
+        self._name = "the memory store" if path is None else f"the SQLite file {path}"
+        self._runner = Runner(
+            self._pool, self._clock, name=self._name, timeout=settings.store_timeout
+        )
+        self._suspect_after = to_us(settings.suspect_after, "suspect_after")
+        self._bell: FileBell | MemoryBell
+        self._lives: LiveFiles | LiveMemory
+        if self._path is None:
+            self._bell, self._lives = MemoryBell(), LiveMemory()
+        else:
+            self._bell = FileBell(self._path, self._pool)
+            self._lives = LiveFiles(Path(f"{self._path}-live"))
+        self._known_queues: set[str] = set()
+        self._watches: dict[str, Watch] = {}
+        self._unheld: dict[str, workers.Held] = {}
+        self._waiters: weakref.WeakKeyDictionary[
+            asyncio.Task[object], dict[tuple[str, ...], Waiter]
+        ] = weakref.WeakKeyDictionary()
+
+    # Life
+
+    async def open(self, *, create: bool = True) -> None:
+        """Make or open the file and bring its schema up to date."""
+        self.open_now(create=create)
+
+    def open_now(self, *, create: bool = True) -> None:
+        """Do the same on the caller's own thread."""
+        if sqlite3.sqlite_version_info < SQLITE_MIN:
+            wanted = ".".join(map(str, SQLITE_MIN))
+            msg = f"SQLite {sqlite3.sqlite_version} is too old; treadle needs {wanted} or later"
+            raise StoreUnavailable(msg)
+        self._make_file(create=create)
+        found = drive_now(self._runner.read(lambda db, _: schema.version_of(db, self._prefix)))
+        schema.check_version(found, self._name)
+        if found < schema.VERSION:
+            self.migrate_now()
+        self._pool.check_file()
+        try:
+            self._bell.open()
+        except OSError as error:
+            msg = f"{self._name}: its bell cannot be opened: {error}; check the folder's rights"
+            raise StoreUnavailable(msg) from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self.close_now()
+
+    def close_now(self) -> None:
+        """Do the same on the caller's own thread."""
+        for kinds in list(self._waiters.values()):
+            for waiter in kinds.values():
+                waiter.close()
+        self._waiters.clear()
+        self._bell.close()
+        self._lives.close()
+        self._known_queues.clear()
+        self._pool.close()
+
+    async def migrate(self) -> tuple[int, int]:
+        """Bring the schema up to date; return its version before and after."""
+        return self.migrate_now()
+
+    def migrate_now(self) -> tuple[int, int]:
+        """Do the same on the caller's own thread."""
+        # The journal mode is a property of the file and cannot change in a transaction.
+        drive_now(self._runner.one(lambda db, _: db.execute("pragma journal_mode = wal"), 0))
+        return drive_now(
+            self._runner.write(
+                lambda db, _: schema.migrate(db, self._prefix, self._name), clocked=False
+            )
+        )
+
+    def _make_file(self, *, create: bool) -> None:
+        """Make an empty file that only its owner can read, where there is none."""
+        path = self._path
+        if path is None or path.exists():
+            return
+        if not create:
+            msg = f"{path} does not exist; check the URL, or start a worker to make it"
+            raise StoreUnavailable(msg)
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            msg = f"{path} cannot be made: {error.strerror}; check the folder and its rights"
+            raise StoreUnavailable(msg) from error
+
+    # Enqueue
+
+    async def enqueue(
+        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+    ) -> Sequence[JobState]:
+        """Store a batch; see the contract."""
+        return self._stored(jobs, await drive(self._enqueue(jobs, now)))
+
+    def enqueue_now(
+        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+    ) -> Sequence[JobState]:
+        """Store a batch on the caller's own thread."""
+        return self._stored(jobs, drive_now(self._enqueue(jobs, now)))
+
+    def enqueue_on(
+        self, connection: sqlite3.Connection, jobs: Sequence[NewJob]
+    ) -> Sequence[JobState]:
+        """Store a batch inside the caller's own transaction on this file.
+
+        Nothing is committed here: rolled back means never existed. Workers find the jobs
+        within 50 ms of the commit.
+
+        Raises:
+            StoreUnavailable: the connection is not to this store's file.
+        """
+        check_batch(jobs)
+        queues = sorted({job.queue for job in jobs})
+        try:
+            return enqueue(connection, self._sql, jobs, queues, self._clock.now())
+        except sqlite3.OperationalError as error:
+            msg = f"{self._name}: the given connection cannot take the jobs: {error}"
+            raise StoreUnavailable(msg) from error
+
+    def _enqueue(self, jobs: Sequence[NewJob], now: int | None) -> Pauses[Sequence[JobState]]:
+        check_batch(jobs)
+        new_queues = sorted({job.queue for job in jobs} - self._known_queues)
+
+        def body(db: sqlite3.Connection, at: int) -> Sequence[JobState]:
+            states = enqueue(db, self._sql, jobs, new_queues, at)
+            fault.point("enqueue.before_commit")
+            return states
+
+        if len(jobs) == 1 and not new_queues:
+            return self._runner.one(body, now)
+        return self._runner.write(body, now)
+
+    def _stored(self, jobs: Sequence[NewJob], states: Sequence[JobState]) -> Sequence[JobState]:
+        fault.point("enqueue.after_commit")
+        self._known_queues.update(job.queue for job in jobs)
+        self._bell.ring(WORK)
+        return states
+
+    # The line
+
+    async def exchange(
+        self,
+        worker: str,
+        request: bytes,
+        settlements: Sequence[Settlement],
+        demand: Demand | None,
+        *,
+        now: int | None = None,
+    ) -> Exchanged:
+        """Settle these, then claim those; see the contract."""
+        if not settlements and (demand is None or not await self._promising(demand, now)):
+            return await self._idle(worker, now)
+
+        def body(db: sqlite3.Connection, at: int) -> Exchanged:
+            answer = exchange(db, self._sql, worker, request, settlements, demand, at)
+            fault.point("exchange.before_commit")
+            return answer
+
+        answer = await drive(self._runner.write(body, now))
+        fault.point("exchange.after_commit")
+        if settlements:
+            self._bell.ring(ENDS)
+            if any(not s.state.is_terminal for s in settlements):
+                self._bell.ring(WORK)
+        return answer
+
+    async def _promising(self, demand: Demand, now: int | None) -> bool:
+        names = None if demand.steps[0].queue is None else [s.queue or "" for s in demand.steps]
+        return await self.ready(names)
+
+    async def _idle(self, worker: str, now: int | None) -> Exchanged:
+        """Answer an exchange that has nothing to write without taking the lock."""
+
+        def body(db: sqlite3.Connection, at: int) -> Exchanged:
+            gone = not workers.is_known(db, self._sql, worker)
+            return Exchanged((), (), next_due=next_due(db, self._sql, at), gone=gone)
+
+        return await drive(self._runner.read(body, now))
+
+    async def ready(self, queues: Sequence[str] | None) -> bool:
+        """Tell, without writing, whether a job may be ready in these queues."""
+
+        def body(db: sqlite3.Connection, _: int) -> bool:
+            paused = {name for (name,) in db.execute(self._sql["paused_queues"])}
+            names = [n for (n,) in db.execute(self._sql["open_queues"])]
+            wanted = names if queues is None else [n for n in queues if n not in paused]
+            return any(db.execute(self._sql["any_ready"], (n,)).fetchone() for n in wanted)
+
+        return await drive(self._runner.read(body))
+
+    async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
+        """Make a worker known, with its live file first."""
+        self._lives.begin(worker.id, self._system.monotonic())
+        fault.point("register.before_commit")
+        await drive(
+            self._runner.write(lambda db, at: workers.register(db, self._sql, worker, at), now)
+        )
+
+    async def beat(
+        self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
+    ) -> Beaten:
+        """Prolong the lease, and compare what is held with what is stored.
+
+        The lease is prolonged before the file is asked, so a locked or faulty file costs no
+        worker its claims.
+        """
+        alive = self._lives.beat(worker, self._system.monotonic())
+        self._pool.check_file()
+        known, stored = await drive(
+            self._runner.read(
+                lambda db, _: (
+                    workers.is_known(db, self._sql, worker),
+                    workers.stored_claims(db, self._sql, worker),
+                )
+            )
+        )
+        if not (alive and known):
+            return Beaten(gone=True)
+        unheld = stored - set(held)
+        # A claim whose answer is just being read looks unheld once; twice means it was lost.
+        lost = sorted(unheld & self._unheld.get(worker, set()))
+        self._unheld[worker] = unheld
+        revoked = workers.compare(set(held), stored).revoked
+        if not lost:
+            return Beaten(revoked=revoked)
+        returned = await drive(
+            self._runner.write(lambda db, _: workers.give_back(db, self._sql, worker, lost), now)
+        )
+        self._bell.ring(WORK)
+        return Beaten(revoked=revoked, returned=returned)
+
+    async def leave(self, worker: str, *, now: int | None = None) -> int:
+        """Forget a worker that stops; what it still held goes back unspent."""
+        returned = await drive(
+            self._runner.write(lambda db, _: workers.leave(db, self._sql, worker), now)
+        )
+        self._lives.end(worker)
+        self._unheld.pop(worker, None)
+        self._watches.pop(worker, None)
+        if returned:
+            self._bell.ring(WORK)
+        return returned
+
+    async def note(self, worker: str, notes: Sequence[Note]) -> None:
+        """Write progress and log lines of running jobs."""
+        await drive(self._runner.write(lambda db, _: workers.note(db, self._sql, notes)))
+
+    def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
+        """Remember that this claim's code is about to start."""
+        self._lives.mark(worker, job, number, place)
+
+    async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
+        """Wait for a hint; each task that waits has its own ear."""
+        kinds = tuple(kind for kind, on in ((WORK, work), (ENDS, ends)) if on)
+        task = asyncio.current_task()
+        assert task is not None, "wait is awaited from a task"
+        waiters = self._waiters.setdefault(task, {})
+        if kinds not in waiters:
+            waiters[kinds] = self._bell.waiter(kinds)
+        return await waiters[kinds].wait(timeout)
+
+    # Upkeep
+
+    async def stage(self, tasks: Sequence[str], limit: int, *, now: int | None = None) -> int:
+        """Make due jobs ready and expire those past their time."""
+        if not await drive(
+            self._runner.read(lambda db, at: upkeep.anything_due(db, self._sql, at), now)
+        ):
+            return 0
+
+        def body(db: sqlite3.Connection, at: int) -> int:
+            moved = upkeep.stage(db, self._sql, tasks, limit, at)
+            fault.point("stage.before_commit")
+            return moved
+
+        moved = await drive(self._runner.write(body, now))
+        if moved:
+            self._bell.ring(WORK)
+        return moved
+
+    async def rescue(
+        self, worker: str, limit: int, *, now: int | None = None
+    ) -> Sequence[Orphan]:
+        """Take over the jobs of dead workers."""
+        monotonic = self._system.monotonic()
+        if not self._lives.beat(worker, monotonic):
+            return ()
+        watch = self._watches.setdefault(worker, Watch(self._lives, self._suspect_after))
+        known, crew = await drive(
+            self._runner.read(
+                lambda db, _: (
+                    workers.is_known(db, self._sql, worker), others(db, self._sql, worker)
+                )
+            )
+        )
+        orphans: list[Orphan] = []
+        for dead in watch.dead(crew, monotonic) if known else ():
+            marked = self._lives.marked(dead)
+            room = limit - len(orphans)
+            if room <= 0:
+                break
+            taken, complete = await self._take_over(worker, dead, marked, room, now)
+            orphans += taken
+            if complete:
+                self._lives.end(dead)
+        return orphans
+
+    async def _take_over(  # noqa: PLR0913 -- a transaction's worth of facts
+        self, worker: str, dead: str, marked: workers.Held, limit: int, now: int | None
+    ) -> tuple[Sequence[Orphan], bool]:
+        def body(db: sqlite3.Connection, _: int) -> tuple[Sequence[Orphan], bool]:
+            taken = take_over(db, self._sql, worker, dead, marked, limit)
+            fault.point("rescue.before_commit")
+            return taken
+
+        taken = await drive(self._runner.write(body, now))
+        fault.point("rescue.after_commit")
+        return taken
+
+    async def prune(self, limit: int, *, now: int | None = None) -> int:
+        """Delete records whose time is over."""
+        over = await drive(
+            self._runner.read(lambda db, at: db.execute(self._sql["any_over"], (at,)).fetchone(),
+                              now)
+        )
+        if over is None:
+            return 0
+
+        def body(db: sqlite3.Connection, at: int) -> int:
+            gone = upkeep.prune(db, self._sql, limit, at)
+            fault.point("prune.before_commit")
+            return gone
+
+        return await drive(self._runner.write(body, now))
+
+    # Reads
+
+    async def get(self, ids: Sequence[bytes]) -> Sequence[JobRecord | None]:
+        """Read jobs by id."""
+        return await drive(self._runner.read(lambda db, at: reads.jobs(db, self._sql, ids, at)))
+
+    def get_now(self, ids: Sequence[bytes]) -> Sequence[JobRecord | None]:
+        """Read jobs by id on the caller's own thread."""
+        return drive_now(self._runner.read(lambda db, at: reads.jobs(db, self._sql, ids, at)))
+
+    async def ended(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Tell which jobs have ended or are gone."""
+        return await drive(self._runner.read(lambda db, _: reads.ended(db, self._sql, ids)))
+
+    async def find(
+        self, which: Filter, *, limit: int = 100, before: bytes | None = None
+    ) -> Sequence[JobRecord]:
+        """Read the newest jobs that match."""
+        return await drive(
+            self._runner.read(
+                lambda db, at: reads.find(db, self._sql, which, before, limit, at)
+            )
+        )
+
+    async def attempts(self, job: bytes) -> Sequence[AttemptRecord]:
+        """Read a job's attempts."""
+        return await drive(self._runner.read(lambda db, _: reads.attempts(db, self._sql, job)))
+
+    async def logs(self, job: bytes) -> Sequence[tuple[int, int, str, str]]:
+        """Read a job's log lines."""
+        return await drive(self._runner.read(lambda db, _: reads.logs(db, self._sql, job)))
+
+    async def queues(self) -> Sequence[QueueRecord]:
+        """Read every queue with its counts."""
+        return await drive(self._runner.read(lambda db, _: reads.queues(db, self._sql)))
+
+    async def workers(self) -> Sequence[WorkerRecord]:
+        """Read the registered workers."""
+        monotonic = self._system.monotonic()
+        return await drive(
+            self._runner.read(
+                lambda db, _: workers.workers(db, self._sql, self._lives, monotonic)
+            )
+        )
+
+    async def dead_groups(self, limit: int = 100) -> Sequence[tuple[str, str, str, int, int]]:
+        """Count dead letters by task, reason and error."""
+        return await drive(
+            self._runner.read(lambda db, _: reads.dead_groups(db, self._sql, limit))
+        )
+
+    # Control
+
+    async def cancel(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
+        """Cancel jobs that have not ended."""
+        done = await drive(
+            self._runner.write(lambda db, at: control.cancel(db, self._sql, ids, at), now)
+        )
+        self._bell.ring(ENDS)
+        return done
+
+    async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
+        """Make ended or waiting jobs ready."""
+        done = await drive(
+            self._runner.write(lambda db, at: control.retry(db, self._sql, ids, at), now)
+        )
+        self._bell.ring(WORK)
+        return done
+
+    async def discard(self, ids: Sequence[bytes]) -> Sequence[bool]:
+        """Delete ended jobs."""
+        return await drive(
+            self._runner.write(lambda db, _: control.discard(db, self._sql, ids))
+        )
+
+    async def purge(self, queue: str, *, limit: int, now: int | None = None) -> int:
+        """Cancel waiting jobs of a queue."""
+        done = await drive(
+            self._runner.write(lambda db, at: control.purge(db, self._sql, queue, limit, at), now)
+        )
+        self._bell.ring(ENDS)
+        return done
+
+    async def pause(self, queue: str, *, now: int | None = None) -> bool:
+        """Stop claims from a queue."""
+        return await drive(
+            self._runner.write(lambda db, at: control.pause(db, self._sql, queue, at), now)
+        )
+
+    async def resume(self, queue: str, *, now: int | None = None) -> bool:
+        """Allow claims again."""
+        done = await drive(
+            self._runner.write(lambda db, _: control.resume(db, self._sql, queue), now)
+        )
+        self._bell.ring(WORK)
+        return done

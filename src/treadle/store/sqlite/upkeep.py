@@ -1,0 +1,43 @@
+"""Upkeep: stage makes due jobs ready, prune deletes what is over. Bounded, safe anywhere."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from msgspec import json
+
+Statements = dict[str, str]
+_KEEP_EXPIRED = 30 * 86_400_000_000
+_encode = json.Encoder().encode
+
+
+def stage(
+    db: sqlite3.Connection, sql: Statements, tasks: Sequence[str], limit: int, now: int
+) -> int:
+    """Move at most `limit` jobs of each kind; return how many became ready."""
+    db.execute(sql["stage_expired"], {"now": now, "keep": _KEEP_EXPIRED, "limit": limit})
+    moved = db.execute(sql["stage_due"], (now, limit)).rowcount
+    if tasks:
+        moved += db.execute(
+            sql["stage_parked"],
+            {"now": now, "tasks": _encode(list(tasks)).decode(), "limit": limit},
+        ).rowcount
+    return moved
+
+
+def prune(db: sqlite3.Connection, sql: Statements, limit: int, now: int) -> int:
+    """Delete at most `limit` records whose time is over."""
+    over = db.execute(sql["over"], (now, limit)).fetchall()
+    for name in ("delete_job", "delete_attempts", "delete_logs"):
+        db.executemany(sql[name], over)
+    return len(over)
+
+
+def anything_due(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
+    """Tell, without writing, whether stage could find work."""
+    due = db.execute(sql["next_due"]).fetchone()[0]
+    return (due is not None and due <= now) or bool(
+        db.execute(sql["any_expiring"], (now,)).fetchone()
+        or db.execute(sql["any_parked"]).fetchone()
+    )

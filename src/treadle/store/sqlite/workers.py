@@ -1,0 +1,80 @@
+"""Workers: registering, beating, leaving, and the notes that running jobs send."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from msgspec import json
+
+from treadle.store.contract import LOGS_MAX, Beaten, Note, WorkerInfo, WorkerRecord
+from treadle.store.sqlite.engine.live import Lives
+
+Statements = dict[str, str]
+Held = set[tuple[bytes, int]]
+
+_read_info = json.Decoder(WorkerInfo).decode
+write_info = json.Encoder().encode
+
+
+def register(db: sqlite3.Connection, sql: Statements, worker: WorkerInfo, now: int) -> None:
+    """Write the worker's row."""
+    db.execute(sql["register"], (worker.id, write_info(worker), now))
+
+
+def is_known(db: sqlite3.Connection, sql: Statements, worker: str) -> bool:
+    """Tell whether the worker is registered and was not rescued."""
+    return db.execute(sql["known"], (worker,)).fetchone() is not None
+
+
+def stored_claims(db: sqlite3.Connection, sql: Statements, worker: str) -> Held:
+    """Read what the store counts as this worker's."""
+    return set(db.execute(sql["held"], (worker,)))
+
+
+def compare(held: Held, stored: Held) -> Beaten:
+    """Tell which held claims are no longer the worker's."""
+    return Beaten(revoked=sorted(held - stored))
+
+
+def give_back(
+    db: sqlite3.Connection, sql: Statements, worker: str, claims: Sequence[tuple[bytes, int]]
+) -> int:
+    """Make these claims of the worker ready again, their attempt unspent."""
+    return db.executemany(
+        sql["give_back"], [(id_, number, worker) for id_, number in claims]
+    ).rowcount
+
+
+def leave(db: sqlite3.Connection, sql: Statements, worker: str) -> int:
+    """Give back whatever the worker holds and forget it."""
+    returned = db.execute(sql["give_all_back"], (worker,)).rowcount
+    db.execute(sql["forget"], (worker,))
+    return returned
+
+
+def note(db: sqlite3.Connection, sql: Statements, notes: Sequence[Note]) -> None:
+    """Write progress and log lines of claims that still run."""
+    for one in notes:
+        row = db.execute(sql["claim_of"], (one.id, one.number)).fetchone()
+        if row is None:
+            continue
+        if one.progress is not None:
+            db.execute(sql["set_progress"], (one.progress, one.id, one.number))
+        if one.logs:
+            db.executemany(
+                sql["add_log"], [(one.id, row[0], at, level, text) for at, level, text in one.logs]
+            )
+            db.execute(sql["trim_logs"], (one.id, LOGS_MAX))
+
+
+def workers(
+    db: sqlite3.Connection, sql: Statements, lives: Lives, monotonic: int
+) -> Sequence[WorkerRecord]:
+    """Read the registered workers with the age of their last beat."""
+    found = []
+    for id_, info, started_at, running in db.execute(sql["workers"]).fetchall():
+        beat = lives.sign(id_).beat
+        age = None if beat is None else max(0, monotonic - beat)
+        found.append(WorkerRecord(_read_info(info), started_at, age, running))
+    return found

@@ -1,0 +1,115 @@
+"""What every test gets: one Hypothesis profile, a clean environment and leak checks.
+
+A test that leaves a thread, a child process or an unfinished asyncio task behind fails
+here, because in production the same slip is a worker that does not stop. The checks are
+autouse fixtures; a test cannot forget them. Fixtures that only some tests need live in a
+`conftest.py` of their folder.
+"""
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import settings
+
+LEAK_WAIT_S: Final = 2.0
+"""How long a thread that is already ending may take before it counts as left behind."""
+
+# Started once a process by the standard library and kept by it on purpose.
+KEPT_CHILDREN: Final = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+TASK_LEAKS: Final = ("Task was destroyed but it is pending", "exception was never retrieved")
+
+# No deadline: a shared machine pauses at will. The blob replays a failure found elsewhere.
+settings.register_profile("treadle", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile("treadle")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Print the command that replays the order and the random numbers of a failed session."""
+    seed: object = config.getoption("randomly_seed", default=None)
+    if exitstatus == pytest.ExitCode.TESTS_FAILED and seed is not None:
+        terminalreporter.write_line(f'replay: make test ARGS="--randomly-seed={seed}"')
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the `TREADLE_*` variables of the person at the keyboard: they may name a live store."""
+    for name in [name for name in os.environ if name.startswith("TREADLE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left() -> Iterator[None]:
+    """Fail a test after which a thread lives that would hold up the end of the process."""
+    before = set(threading.enumerate())
+    yield
+    left = [t for t in threading.enumerate() if t not in before and not t.daemon]
+    for thread in left:
+        thread.join(LEAK_WAIT_S / len(left))
+    names = [thread.name for thread in left if thread.is_alive()]
+    assert not names, f"threads still running after the test: {names}; stop them in the test"
+
+
+@pytest.fixture(autouse=True)
+def _no_child_left() -> Iterator[None]:
+    """Fail a test that leaves a child process running, or one that nobody waited for."""
+    before = _children()
+    yield
+    multiprocessing.active_children()  # Collects the exit codes of those that have ended.
+    left = {pid: line for pid, line in _children().items() if pid not in before}
+    assert not left, f"child processes left after the test: {left}; end and wait for them"
+
+
+@pytest.fixture(autouse=True)
+def _no_asyncio_task_left() -> Iterator[None]:
+    """Fail a test in which asyncio reports a task that was dropped or an error nobody read."""
+    seen = _Messages()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(seen)
+    try:
+        yield
+    finally:
+        logger.removeHandler(seen)
+    left = [text for text in seen.texts if any(leak in text for leak in TASK_LEAKS)]
+    assert not left, f"asyncio reported: {left}; await or cancel each task in the test"
+
+
+class _Messages(logging.Handler):
+    """Keep the text of each error that is logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record's text."""
+        self.texts.append(record.getMessage())
+
+
+def _children() -> dict[int, str]:
+    """Name the child processes by id; empty on a system without Linux's `/proc`.
+
+    A child that ends while it is looked at is not a leak, so it is left out.
+    """
+    found: dict[int, str] = {}
+    for listing in Path("/proc/self/task").glob("*/children"):
+        for pid in _read(listing).split():
+            line = _read(Path("/proc", pid, "cmdline")).replace("\0", " ").strip()
+            if not any(kept in line for kept in KEPT_CHILDREN):
+                found[int(pid)] = line or "ended, not waited for"
+    return found
+
+
+def _read(path: Path) -> str:
+    """Read a file of `/proc`, or return nothing when its process or thread has just gone."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
