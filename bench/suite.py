@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.catalogue import MEASURES, PROBES, Measure, Probe
@@ -53,7 +54,7 @@ class Suite:
                 taken: list[Figures] = []
                 error = ""
                 for _ in range(self.plan.repetitions):
-                    error = error or self._attempt(taken, lambda one=probe: self._run_probe(one))
+                    error = error or self._attempt(taken, partial(self._run_probe, probe))
                 row = Row(name, "probe", repetitions=taken, medians=medians(taken), error=error)
                 self.rows.append(row)
 
@@ -98,7 +99,7 @@ class Suite:
         for _ in range(1 if measure.once else self.plan.repetitions):
             for system in systems:
                 errors[system.name] = errors[system.name] or self._attempt(
-                    taken[system.name], lambda one=system: self._take(measure, one)
+                    taken[system.name], partial(self._take, measure, system)
                 )
         for system in systems:
             row = Row(

@@ -5,5 +5,80 @@ It holds no logic; `docs/architecture.md` says which file answers which question
 """
 
 from treadle._version import __version__
+from treadle.app import Treadle
+from treadle.context import Context, context, current
+from treadle.core.errors import (
+    BadArguments,
+    BadTaskSignature,
+    DuplicateJob,
+    DuplicateTask,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobFailed,
+    JobNotFound,
+    NotSerializable,
+    PayloadError,
+    PayloadTooLarge,
+    ResultExpired,
+    ResultTimeout,
+    SchemaMismatch,
+    SettingsError,
+    StoreError,
+    StoreUnavailable,
+    TaskError,
+    TreadleError,
+    UnknownTask,
+)
+from treadle.core.job import ErrorInfo, JobState
+from treadle.core.retry import Retry
+from treadle.core.settings import Settings
+from treadle.core.signals import Cancel, Reject, RetryLater, Snooze, SoftTimeout
+from treadle.events import Event
+from treadle.job import Job
+from treadle.signature import Signature
+from treadle.task import Task
+from treadle.worker.worker import Worker
 
-__all__ = ["__version__"]
+__all__ = [
+    "BadArguments",
+    "BadTaskSignature",
+    "Cancel",
+    "Context",
+    "DuplicateJob",
+    "DuplicateTask",
+    "ErrorInfo",
+    "Event",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobExpired",
+    "JobFailed",
+    "JobNotFound",
+    "JobState",
+    "NotSerializable",
+    "PayloadError",
+    "PayloadTooLarge",
+    "Reject",
+    "ResultExpired",
+    "ResultTimeout",
+    "Retry",
+    "RetryLater",
+    "SchemaMismatch",
+    "Settings",
+    "SettingsError",
+    "Signature",
+    "Snooze",
+    "SoftTimeout",
+    "StoreError",
+    "StoreUnavailable",
+    "Task",
+    "TaskError",
+    "Treadle",
+    "TreadleError",
+    "UnknownTask",
+    "Worker",
+    "__version__",
+    "context",
+    "current",
+]

@@ -187,9 +187,7 @@ def as_retry(value: Retry | int | None) -> Retry:
     if isinstance(value, Retry):
         return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(
-            f"retry takes a Retry or a number of attempts, not {type(value).__name__}"
-        )
+        raise TypeError(f"retry takes a Retry or a number of attempts, not {type(value).__name__}")
     return Retry(attempts=value)
 
 
@@ -223,7 +221,7 @@ def _expires(value: Duration | None) -> int | None:
     return limit_us(value, "expires")
 
 
-def _keep(value: bool | Duration) -> tuple[bool, int | None]:
+def _keep(value: bool | Duration, /) -> tuple[bool, int | None]:  # noqa: FBT001 -- as users say it
     if isinstance(value, bool):
         return value, None
     if not isinstance(value, (int, float, timedelta)):

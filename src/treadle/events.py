@@ -74,5 +74,5 @@ class Events:
         for callback in self._callbacks:
             try:
                 callback(event)
-            except Exception:
+            except Exception:  # noqa: BLE001 -- an observer cannot change the line
                 _log.exception("a callback for events failed on %s: %r", event.name, callback)

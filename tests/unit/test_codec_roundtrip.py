@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -181,6 +181,9 @@ KINDS: dict[str, tuple[Any, SearchStrategy[Any]]] = {
 
 Values = SearchStrategy[Any]
 
+EXAMPLES_A_KIND = 40
+"""Four tests go through every kind: fewer examples each keep the file under ten seconds."""
+
 in_each_kind = pytest.mark.parametrize(("hint", "values"), KINDS.values(), ids=KINDS.keys())
 
 
@@ -201,6 +204,7 @@ def through(spec: CallSpec, *args: object, **kwargs: object) -> tuple[Any, ...]:
 
 
 @in_each_kind
+@settings(max_examples=EXAMPLES_A_KIND)
 @given(data=st.data())
 def test_an_argument_comes_back(hint: object, values: Values, data: st.DataObject) -> None:
     """A value passed by place, by keyword, in `*args` or in `**kwargs` comes back typed."""
@@ -223,14 +227,15 @@ def test_an_argument_comes_back(hint: object, values: Values, data: st.DataObjec
 
 
 @in_each_kind
+@settings(max_examples=EXAMPLES_A_KIND)
 @given(data=st.data())
 def test_a_nested_argument_comes_back(hint: Any, values: Values, data: st.DataObject) -> None:  # noqa: ANN401 -- a hint may be any object
     """A value inside a list, dict, tuple, dataclass, Struct or `Optional` comes back typed."""
 
     def task(*boxes: object) -> None: ...
 
-    holder = dataclasses.make_dataclass("Holder", [("inner", list[hint])])
-    struct = msgspec.defstruct("Box", [("inner", dict[str, hint])])
+    holder: Any = dataclasses.make_dataclass("Holder", [("inner", list[hint])])
+    struct: Any = msgspec.defstruct("Box", [("inner", dict[str, hint])])
     spec = spec_of(
         task, boxes=tuple[list[hint], dict[str, hint], hint | None, list[holder] | None, struct]
     )
@@ -247,6 +252,7 @@ def test_a_nested_argument_comes_back(hint: Any, values: Values, data: st.DataOb
 
 
 @in_each_kind
+@settings(max_examples=EXAMPLES_A_KIND)
 @given(data=st.data())
 def test_a_result_comes_back(hint: object, values: Values, data: st.DataObject) -> None:
     """What a task returns comes back by its return annotation."""
@@ -256,6 +262,7 @@ def test_a_result_comes_back(hint: object, values: Values, data: st.DataObject) 
 
 
 @in_each_kind
+@settings(max_examples=EXAMPLES_A_KIND)
 @given(data=st.data())
 def test_defaults_are_the_functions_own(hint: object, values: Values, data: st.DataObject) -> None:
     """A default is not stored; a value given in its stead comes back typed."""

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from treadle.core.errors import StoreUnavailable
@@ -45,12 +46,7 @@ class Background:
             StoreUnavailable: it has not ended in time.
             RuntimeError: threads cannot be started, or this is the background loop itself.
         """
-        try:
-            loop = self._started()
-        except RuntimeError:
-            coroutine.close()
-            raise
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        future = self._submit(coroutine)
         try:
             return future.result(timeout)
         except TimeoutError as error:
@@ -63,6 +59,14 @@ class Background:
         finally:
             # A caller that was interrupted leaves nothing running behind it.
             future.cancel()
+
+    async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the background loop without blocking the caller's loop.
+
+        Raises:
+            RuntimeError: threads cannot be started, or this is the background loop itself.
+        """
+        return await asyncio.wrap_future(self._submit(coroutine))
 
     def close(self, timeout: float = _CLOSE_S) -> None:
         """Cancel what runs and end the thread, within `timeout` seconds; it may start again."""
@@ -78,6 +82,13 @@ class Background:
         if self._loop is not None:
             _inherited.append(self._loop)
         self._forget()
+
+    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        except RuntimeError:
+            coroutine.close()
+            raise
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._thread is threading.current_thread():

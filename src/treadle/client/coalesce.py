@@ -4,6 +4,7 @@ A sync enqueue that finds no other in flight writes at once on its own thread. T
 come meanwhile queue up; when the write ends, the first of them leads the next one: it
 writes all that wait, up to 1,000, with one call of the store. Async enqueues are led by a
 writer thread, so the event loop never waits for a disk. Each job keeps its own fate.
+Batches that the caller made himself do not come here: see `treadle.task`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from treadle.client.background import start_thread
@@ -26,6 +27,7 @@ WAITING_MAX: Final = 10_000
 
 _FULL_PAUSE_S: Final = 0.005
 _CLOSE_S: Final = 2.0
+_ROUNDS_MAX: Final = 3
 
 
 class WritesJobs(Protocol):
@@ -41,42 +43,247 @@ class WritesJobs(Protocol):
 class _Ticket:
     """One job that waits for a write; whoever leads fills in its fate."""
 
-    __slots__ = ("fate", "job", "turn")
+    __slots__ = ("fate", "job", "loop", "turn", "woken")
 
-    def __init__(self, job: NewJob) -> None:
+    def __init__(self, job: NewJob, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.job = job
+        self.loop = loop
         self.fate: JobState | Exception | None = None
         self.turn = 0
-        """Above zero: this ticket's holder leads the write of that turn."""
+        self.woken: SimpleQueue[None] | asyncio.Future[None] = (
+            SimpleQueue() if loop is None else loop.create_future()
+        )
 
-    def call(self, box: SimpleQueue[int]) -> None:
-        """Wake the holder: its fate is known or it leads."""
-        raise NotImplementedError
-
-
-class _ThreadTicket(_Ticket):
-    """A job whose thread waits for it."""
-
-    __slots__ = ("woken",)
-
-    def __init__(self, job: NewJob) -> None:
-        super().__init__(job)
-        self.woken = threading.Lock()
-        self.woken.acquire()
-
-    def call(self, box: SimpleQueue[int]) -> None:  # noqa: ARG002 -- the thread leads itself
-        self.woken.release()
+    def taken(self) -> JobState:
+        """Give the job's state, or raise what became of it instead."""
+        if isinstance(self.fate, Exception):
+            raise self.fate
+        assert self.fate is not None, "a ticket is read only once its fate is known"
+        return self.fate
 
 
-class _LoopTicket(_Ticket):
-    """A job whose coroutine waits for it; the writer thread leads in its stead."""
+class Writer:
+    """Writes single jobs to one store; any number of threads and loops may call it.
 
-    __slots__ = ("future", "loop")
+    At most one thread leads at a time. A turn is a number that only rises: a leader that was
+    given up for lost finds that the turn has passed on and changes nothing.
+    """
 
-    def __init__(self, job: NewJob, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(job)
-        self.loop = loop
-        self.future: asyncio.Future[None] = loop.create_future()
+    def __init__(self, store: WritesJobs, *, patience: float) -> None:
+        """Take the store and the seconds after which a write that was joined counts as lost."""
+        self._store = store
+        self._patience = patience
+        self._mutex = threading.Lock()
+        self._busy = False
+        self._turn = 0
+        self._queue: deque[_Ticket] = deque()
+        self._box: SimpleQueue[int] = SimpleQueue()
+        self._thread: threading.Thread | None = None
 
-    def call(self, box: SimpleQueue[int]) -> None:
-        box.put(self.turn)
+    def write(self, job: NewJob) -> JobState:
+        """Store one job, on this thread or together with others; return its state.
+
+        Raises:
+            StoreUnavailable: it is not known whether the job was stored.
+        """
+        turn, ticket = 0, None
+        with self._mutex:
+            if self._busy:
+                ticket = self._joined(_Ticket(job))
+            else:
+                self._busy = True
+                self._turn = turn = self._turn + 1
+        if ticket is not None:
+            return self._wait(ticket)
+        try:
+            # The job's own id serves as the request's: no other write ever uses it.
+            return self._store.enqueue_now(job.id, (job,))[0]
+        finally:
+            self._pass_on(turn)
+
+    async def awrite(self, job: NewJob) -> JobState:
+        """Store one job from a coroutine without blocking its loop; return its state.
+
+        When the caller is cancelled the job may be stored all the same.
+
+        Raises:
+            StoreUnavailable: it is not known whether the job was stored.
+        """
+        self._start_thread()
+        await self._room()
+        ticket = _Ticket(job, asyncio.get_running_loop())
+        assert isinstance(ticket.woken, asyncio.Future)
+        with self._mutex:
+            self._joined(ticket)
+            if not self._busy:
+                self._busy = True
+                self._turn += 1
+                self._box.put(self._turn)
+        try:
+            async with asyncio.timeout(self._patience):
+                await ticket.woken
+        except TimeoutError:
+            self._give_up(ticket)
+            raise
+        return ticket.taken()
+
+    def close(self) -> None:
+        """Write what waits, then end the writer thread, bounded; it may start again."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._box.put(0)
+            thread.join(_CLOSE_S)
+
+    def _joined(self, ticket: _Ticket) -> _Ticket:
+        """Queue a ticket; the caller holds the mutex."""
+        if len(self._queue) >= WAITING_MAX:
+            raise StoreUnavailable(
+                f"{WAITING_MAX:,} enqueues wait for the store already and this one was not "
+                "taken; enqueue fewer at once, or use enqueue_many"
+            )
+        self._queue.append(ticket)
+        return ticket
+
+    async def _room(self) -> None:
+        """Hold a coroutine back while the queue is full, as long as patience lasts."""
+        for _ in range(int(self._patience / _FULL_PAUSE_S)):
+            if len(self._queue) < WAITING_MAX:
+                return
+            await asyncio.sleep(_FULL_PAUSE_S)
+
+    def _wait(self, ticket: _Ticket) -> JobState:
+        """Wait until the job's fate is known, leading a write when it is this thread's turn."""
+        assert isinstance(ticket.woken, SimpleQueue)
+        for _ in range(_ROUNDS_MAX):
+            try:
+                ticket.woken.get(timeout=self._patience)
+            except Empty:
+                self._take_over(ticket)
+            if ticket.fate is None:
+                self._lead(ticket.turn)
+            if ticket.fate is not None:
+                return ticket.taken()
+        raise _unknown(self._patience * _ROUNDS_MAX)
+
+    def _lead(self, turn: int) -> None:
+        """Write everything that waits, tell each its fate, hand the lead on."""
+        with self._mutex:
+            if turn != self._turn:
+                return
+            count = min(len(self._queue), BATCH_MAX)
+            batch = [self._queue.popleft() for _ in range(count)]
+        try:
+            self._send(batch)
+        finally:
+            self._pass_on(turn)
+            self._deliver(batch)
+
+    def _send(self, batch: Sequence[_Ticket]) -> None:
+        """Write a batch; halve it when the store refuses it, so that one job fails alone.
+
+        A refused batch wrote nothing, so its halves store no job twice.
+        """
+        if not batch:
+            return
+        try:
+            states = self._store.enqueue_now(new_id(), [ticket.job for ticket in batch])
+        except StoreUnavailable as error:
+            for ticket in batch:
+                # Each thread raises an error of its own: a shared one would mix up tracebacks.
+                ticket.fate = StoreUnavailable(*error.args)
+        except Exception as error:  # noqa: BLE001 -- raised again by the caller whose job it is
+            if len(batch) == 1:
+                batch[0].fate = error
+                return
+            half = len(batch) // 2
+            self._send(batch[:half])
+            self._send(batch[half:])
+        else:
+            for ticket, state in zip(batch, states, strict=True):
+                ticket.fate = state
+
+    def _pass_on(self, turn: int) -> None:
+        """End a turn; the first that waits has the next one."""
+        with self._mutex:
+            if turn != self._turn:
+                return
+            if not self._queue:
+                self._busy = False
+                return
+            heir = self._queue[0]
+            self._turn = heir.turn = turn + 1
+        if isinstance(heir.woken, SimpleQueue):
+            heir.woken.put(None)
+        else:
+            self._box.put(heir.turn)
+
+    def _deliver(self, batch: Sequence[_Ticket]) -> None:
+        """Wake the holders of a batch; one call a loop wakes all its coroutines."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Ticket]] = {}
+        for ticket in batch:
+            if ticket.fate is None:
+                ticket.fate = StoreUnavailable(
+                    "the thread that wrote this job together with others was interrupted; it "
+                    "is not known whether the job was stored: look for it before sending it again"
+                )
+            if isinstance(ticket.woken, SimpleQueue):
+                ticket.woken.put(None)
+            elif ticket.loop is not None:
+                by_loop.setdefault(ticket.loop, []).append(ticket)
+        for loop, tickets in by_loop.items():
+            # A loop may be closed at any time; then nobody waits for these any more.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, tickets)
+
+    def _take_over(self, ticket: _Ticket) -> None:
+        """Take the lead from a thread that is lost, as after an error injected into it.
+
+        Raises:
+            StoreUnavailable: the lost thread took this job with it.
+        """
+        with self._mutex:
+            if ticket.fate is not None:
+                return
+            if ticket not in self._queue:
+                raise _unknown(self._patience)
+            self._turn = ticket.turn = self._turn + 1
+            # Whoever leads writes from the front, and its own job has waited long enough.
+            self._queue.remove(ticket)
+            self._queue.appendleft(ticket)
+
+    def _give_up(self, ticket: _Ticket) -> None:
+        """End an async wait that took too long.
+
+        Raises:
+            StoreUnavailable: always; says whether the job may have been stored.
+        """
+        with self._mutex:
+            if ticket not in self._queue:
+                raise _unknown(self._patience)
+            self._queue.remove(ticket)
+        raise StoreUnavailable(
+            f"the store did not take this job within {self._patience:g} s; it was not stored"
+        )
+
+    def _start_thread(self) -> None:
+        with self._mutex:
+            if self._thread is None:
+                self._thread = start_thread(self._serve, "treadle-writer")
+
+    def _serve(self) -> None:
+        """Lead for coroutines until closed; an idle writer sleeps and costs nothing."""
+        while turn := self._box.get():
+            self._lead(turn)
+
+
+def _resolve(tickets: Sequence[_Ticket]) -> None:
+    for ticket in tickets:
+        if isinstance(ticket.woken, asyncio.Future) and not ticket.woken.done():
+            ticket.woken.set_result(None)
+
+
+def _unknown(waited: float) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"a write that this job was part of has not ended within {waited:g} s; it is not known "
+        "whether the job was stored: look for it before sending it again"
+    )

@@ -38,13 +38,9 @@ class Progress(Struct, frozen=True, omit_defaults=True):
             TypeError: `done` or `total` is not a number.
             ValueError: one of them is negative or not finite.
         """
-        for name, value in (("done", done), ("total", total)):
-            if value is None and name == "total":
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be finite and not negative, not {value}")
+        _check_number("done", done)
+        if total is not None:
+            _check_number("total", total)
         return cls(done, total, message)
 
 
@@ -76,7 +72,7 @@ class LogLine(Struct, frozen=True):
         return cls(attempt, as_datetime(at), level, text)
 
 
-class Attempt(Struct, frozen=True):
+class AttemptInfo(Struct, frozen=True):
     """One execution of a job."""
 
     number: int
@@ -163,6 +159,13 @@ class WorkerState(Struct, frozen=True):
             as_datetime(record.started_at),
             None if record.beat_age is None else record.beat_age / SECOND,
         )
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be finite and not negative, not {value}")
 
 
 def optional_datetime(micros: int | None) -> datetime | None:

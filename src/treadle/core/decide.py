@@ -7,9 +7,10 @@ rescuer that has never seen the task decides as the worker would have done.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from treadle.core.durations import DAY, SECOND
 from treadle.core.job import Claim, ErrorInfo, JobState, write_error
@@ -53,14 +54,10 @@ def decide(
 ) -> Settlement:
     """Turn what happened to a claim into what is to be written.
 
-    Args:
-        claim: the claim that was executed.
-        outcome: what became of it.
-        policy: the job's own policy, merged with its task's.
-        rules: the application's bounds.
-        draw: gives a float in [0, 1) for jitter.
+    `policy` is the job's own, merged with its task's; `draw` gives a float in [0, 1) for jitter.
     """
-    if type(outcome) is Succeeded:
+    if isinstance(outcome, Succeeded):
+        keep = rules.keep_succeeded if policy.keep is None else policy.keep
         return Settlement(
             claim.id,
             claim.number,
@@ -68,34 +65,33 @@ def decide(
             claim.attempt,
             "succeeded",
             outcome.result,
-            keep=rules.keep_succeeded if policy.keep is None else policy.keep,
-            forgiven=claim.forgiven,
-            crashes=claim.crashes,
-            ran=outcome.ran,
+            None,
+            None,
+            0,
+            keep,
+            claim.forgiven,
+            claim.crashes,
+            outcome.ran,
         )
     match outcome:
         case Failed():
-            return _after_failure(claim, outcome, policy, rules, draw)
-        case Snoozed():
-            return _waits(
-                claim, JobState.SCHEDULED, "snoozed", outcome.delay, unspent=True, ran=outcome.ran
-            )
-        case Cancelled():
-            return _ends(
-                claim, JobState.CANCELLED, "cancelled", rules, reason=outcome.reason,
-                ran=outcome.ran,
-            )
-        case Rejected():
-            return _ends(
-                claim, JobState.FAILED, "rejected", rules, reason=outcome.reason,
-                error=outcome.error, ran=outcome.ran,
-            )
+            end = _after_failure(claim, outcome, policy, rules, draw)
+        case Snoozed(delay=delay, ran=ran):
+            end = _waits(claim, JobState.SCHEDULED, "snoozed", delay=delay, back=1, ran=ran)
+        case Cancelled(reason=reason, ran=ran):
+            end = _ends(claim, JobState.CANCELLED, "cancelled", rules, reason=reason, ran=ran)
+        case Rejected(error=error, reason=reason, ran=ran):
+            end = _ends(claim, JobState.FAILED, "rejected", rules, reason=reason, error=error)
+            end = replace(end, ran=ran)
         case WorkerLost():
-            return _after_loss(claim, outcome, policy, rules)
+            end = _after_loss(claim, outcome, policy, rules)
         case TaskUnknown():
-            return _after_unknown(claim, rules)
-        case _:
-            return _waits(claim, JobState.READY, "", 0, unspent=True)
+            end = _after_unknown(claim, rules)
+        case Released(delay=delay):
+            end = _waits(claim, JobState.SCHEDULED, "", delay=delay, back=1)
+        case _:  # pragma: no cover -- the checker proves that no other outcome exists
+            assert_never(outcome)
+    return end
 
 
 def spent(claim: Claim) -> int:
@@ -111,85 +107,62 @@ def _after_failure(
     draw: Callable[[], float],
 ) -> Settlement:
     attempts_max = rules.attempts_max if claim.attempts_max is None else claim.attempts_max
-    error = outcome.error
-    if not outcome.retryable:
-        return _ends(
-            claim, JobState.FAILED, outcome.label, rules, reason="not_retried", error=error,
-            ran=outcome.ran,
+    if not outcome.retryable or spent(claim) >= attempts_max:
+        reason = "exhausted" if outcome.retryable else "not_retried"
+        ended = _ends(
+            claim, JobState.FAILED, outcome.label, rules, reason=reason, error=outcome.error
         )
-    if spent(claim) >= attempts_max:
-        return _ends(
-            claim, JobState.FAILED, outcome.label, rules, reason="exhausted", error=error,
-            ran=outcome.ran,
-        )
-    delay = policy.delay(spent(claim), draw) if outcome.delay is None else outcome.delay
-    return _waits(
-        claim, JobState.RETRYING, outcome.label, delay, error=error, ran=outcome.ran
-    )
+    else:
+        delay = policy.delay(spent(claim), draw) if outcome.delay is None else outcome.delay
+        waits = _waits(claim, JobState.RETRYING, outcome.label, delay=delay)
+        ended = replace(waits, error=write_error(outcome.error))
+    return replace(ended, ran=outcome.ran)
 
 
-def _after_loss(
-    claim: Claim, outcome: WorkerLost, policy: JobPolicy, rules: Rules
-) -> Settlement:
+def _after_loss(claim: Claim, outcome: WorkerLost, policy: JobPolicy, rules: Rules) -> Settlement:
     """A crash is forgiven until it repeats: `max_crashes` of them make a dead letter."""
     crashes = claim.crashes + 1
     error = ErrorInfo(
         "WorkerLost", f"worker {outcome.worker} died while it ran attempt {claim.attempt}"
     )
-    if crashes >= rules.max_crashes:
-        return _ends(
-            claim, JobState.FAILED, "lost", rules, reason="poison", error=error, crashes=crashes
-        )
-    if policy.on_lost == "fail":
-        return _ends(
-            claim, JobState.FAILED, "lost", rules, reason="worker_lost", error=error,
-            crashes=crashes,
-        )
-    return _waits(claim, JobState.READY, "lost", 0, error=error, crash=True)
+    if crashes >= rules.max_crashes or policy.on_lost == "fail":
+        reason = "poison" if crashes >= rules.max_crashes else "worker_lost"
+        ended = _ends(claim, JobState.FAILED, "lost", rules, reason=reason, error=error)
+        return replace(ended, crashes=crashes)
+    waits = _waits(claim, JobState.READY, "lost")
+    return replace(waits, error=write_error(error), crashes=crashes, forgiven=claim.forgiven + 1)
 
 
 def _after_unknown(claim: Claim, rules: Rules) -> Settlement:
     """Hand the job back until a worker that knows the task comes, for a day at most."""
     waited = 0 if claim.parked_at is None else claim.started_at - claim.parked_at
     if waited < rules.unknown_max:
-        return _waits(
-            claim, JobState.SCHEDULED, "", rules.unknown_delay, unspent=True,
-            reason="unknown_task",
-        )
+        waits = _waits(claim, JobState.SCHEDULED, "", delay=rules.unknown_delay, back=1)
+        return replace(waits, reason="unknown_task")
     error = ErrorInfo(
         "UnknownTask", f"no worker knew the task {claim.task!r} for {waited / SECOND:,.0f} s"
     )
     return _ends(claim, JobState.FAILED, "unknown_task", rules, reason="unknown_task", error=error)
 
 
-def _waits(  # noqa: PLR0913 -- one constructor for all waiting settlements
-    claim: Claim,
-    state: JobState,
-    label: str,
-    delay: int,
-    *,
-    unspent: bool = False,
-    crash: bool = False,
-    reason: str | None = None,
-    error: ErrorInfo | None = None,
-    ran: int = 0,
+def _waits(
+    claim: Claim, state: JobState, label: str, *, delay: int = 0, back: int = 0, ran: int = 0
 ) -> Settlement:
+    """Write a settlement after which the job waits; `back` attempts are given back."""
     return Settlement(
         claim.id,
         claim.number,
         state,
-        claim.attempt - 1 if unspent else claim.attempt,
+        claim.attempt - back,
         label,
-        error=None if error is None else write_error(error),
-        reason=reason,
         delay=delay,
-        forgiven=claim.forgiven + crash,
-        crashes=claim.crashes + crash,
+        forgiven=claim.forgiven,
+        crashes=claim.crashes,
         ran=ran,
     )
 
 
-def _ends(  # noqa: PLR0913 -- one constructor for all ending settlements
+def _ends(
     claim: Claim,
     state: JobState,
     label: str,
@@ -197,9 +170,9 @@ def _ends(  # noqa: PLR0913 -- one constructor for all ending settlements
     *,
     reason: str,
     error: ErrorInfo | None = None,
-    crashes: int | None = None,
     ran: int = 0,
 ) -> Settlement:
+    """Write a settlement after which the job has ended."""
     return Settlement(
         claim.id,
         claim.number,
@@ -210,6 +183,6 @@ def _ends(  # noqa: PLR0913 -- one constructor for all ending settlements
         reason=reason,
         keep=rules.keep_failed,
         forgiven=claim.forgiven,
-        crashes=claim.crashes if crashes is None else crashes,
+        crashes=claim.crashes,
         ran=ran,
     )

@@ -46,7 +46,7 @@ def to_us(value: Duration, name: str) -> int:
     return micros
 
 
-def instant_us(value: datetime, name: str) -> int:
+def instant_us(value: object, name: str) -> int:
     """Turn an aware datetime into microseconds since the epoch.
 
     Raises:

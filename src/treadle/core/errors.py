@@ -27,12 +27,26 @@ Signals that a task raises to steer its job are not errors: see `core.signals`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from treadle.core.job import ErrorInfo
+
+
+class EndedJob(Protocol):
+    """What an error says of the job that ended; `treadle.Job` has it."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        ...
 
 
 class TreadleError(Exception):
@@ -147,37 +161,37 @@ class JobNotFound(JobError, LookupError):  # noqa: N818 -- pinned public name
         )
 
 
-class _EndedOtherwise(JobError):
+class _EndedOtherwise(JobError):  # noqa: N818 -- names a family, is never raised itself
     """A job that was waited for has ended, but not with a result."""
 
     verb = "ended"
 
-    def __init__(self, job: Any, error: ErrorInfo | None = None) -> None:
+    def __init__(self, job: EndedJob, error: ErrorInfo | None = None) -> None:
         self.job = job
         self.error = error
         said = f": {error.type}: {error.message}" if error else ""
         super().__init__(f"job {job.id} ({job.task}) {self.verb}{said}")
 
 
-class JobFailed(_EndedOtherwise):  # noqa: N818 -- pinned public name
+class JobFailed(_EndedOtherwise):
     """The job is a dead letter; `.job` is its snapshot, `.error` what it died of."""
 
     verb = "failed"
 
 
-class JobCancelled(_EndedOtherwise):  # noqa: N818 -- pinned public name
+class JobCancelled(_EndedOtherwise):
     """The job was cancelled before it gave a result."""
 
     verb = "was cancelled"
 
 
-class JobExpired(_EndedOtherwise):  # noqa: N818 -- pinned public name
+class JobExpired(_EndedOtherwise):
     """The job was not started before its expiry."""
 
     verb = "expired before it was started"
 
 
-class ResultExpired(_EndedOtherwise):  # noqa: N818 -- pinned public name
+class ResultExpired(_EndedOtherwise):
     """The job succeeded, but its result was not kept or is no longer kept."""
 
     verb = "succeeded, but its result is not kept"

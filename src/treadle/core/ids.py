@@ -26,7 +26,8 @@ class _Source:
 
     def reseed(self) -> None:
         self.lock = threading.Lock()
-        self.bits = random.Random(_random.getrandbits(256)).getrandbits
+        # An id must be unique, not secret; it is seeded from the system's randomness.
+        self.bits = random.Random(_random.getrandbits(256)).getrandbits  # noqa: S311
         self.last_ms = 0
         self.counter = 0
 
@@ -43,11 +44,7 @@ class _Source:
                 self.last_ms += 1
                 self.counter = self.bits(_COUNTER_START_BITS)
             number = (
-                (self.last_ms << 80)
-                | (7 << 76)
-                | (self.counter << 64)
-                | (2 << 62)
-                | self.bits(62)
+                (self.last_ms << 80) | (7 << 76) | (self.counter << 64) | (2 << 62) | self.bits(62)
             )
         return number.to_bytes(16, "big")
 

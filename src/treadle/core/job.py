@@ -41,12 +41,8 @@ class JobState(StrEnum):
         return self in TERMINAL
 
 
-TERMINAL = frozenset(
-    {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
-)
-WAITING = frozenset(
-    {JobState.BLOCKED, JobState.SCHEDULED, JobState.READY, JobState.RETRYING}
-)
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+WAITING = frozenset({JobState.BLOCKED, JobState.SCHEDULED, JobState.READY, JobState.RETRYING})
 
 PRIORITY_MIN, PRIORITY_MAX = -100, 100
 

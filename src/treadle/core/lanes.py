@@ -103,7 +103,7 @@ class Lanes:
         return shares
 
 
-def check_queue(name: str) -> str:
+def check_queue(name: object) -> str:
     """Return the queue name when it is a legal one.
 
     Raises:

@@ -57,6 +57,8 @@ class Rejected(Struct, frozen=True, gc=False):
 class Released(Struct, frozen=True, gc=False):
     """The job was claimed but not started, or is handed back on a stop: unspent."""
 
+    delay: int = 0
+
 
 class WorkerLost(Struct, frozen=True, gc=False):
     """The worker that ran the job is gone."""
@@ -68,16 +70,7 @@ class TaskUnknown(Struct, frozen=True, gc=False):
     """This worker has no code for the job's task."""
 
 
-Outcome = (
-    Succeeded
-    | Failed
-    | Snoozed
-    | Cancelled
-    | Rejected
-    | Released
-    | WorkerLost
-    | TaskUnknown
-)
+Outcome = Succeeded | Failed | Snoozed | Cancelled | Rejected | Released | WorkerLost | TaskUnknown
 
 
 class Settlement(Struct, frozen=True, gc=False):

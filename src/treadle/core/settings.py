@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from treadle.core.decide import Rules
 from treadle.core.durations import DAY, Duration, to_us
@@ -84,7 +84,7 @@ class Settings:
 
 _FIELDS = {f.name: f for f in fields(Settings)}
 _RANGES: dict[str, tuple[float, float]] = {
-    "concurrency": (1, 10_000),
+    "concurrency": (1, 2_000),
     "attempts": (1, 1_000),
     "max_crashes": (1, 100),
     "stuck_max": (0, 1_000),
@@ -119,7 +119,9 @@ def load_settings(said: Mapping[str, Any], environ: Mapping[str, str] | None = N
             problems.append(f"there is no setting {name!r}; there are {', '.join(_FIELDS)}")
             continue
         merged[name] = value
-    values = {name: _checked(name, value, problems) for name, value in merged.items()}
+    values: dict[str, Any] = {
+        name: _checked(name, value, problems) for name, value in merged.items()
+    }
     if problems:
         raise SettingsError(problems)
     settings = Settings(**values)
@@ -141,7 +143,7 @@ def _from_environ(environ: Mapping[str, str], problems: list[str]) -> dict[str, 
     return found
 
 
-def _checked(name: str, value: object, problems: list[str]) -> Any:
+def _checked(name: str, value: object, problems: list[str]) -> object:
     kind = str(_FIELDS[name].type)
     if kind == "str":
         return _checked_text(name, value, problems)
@@ -156,26 +158,22 @@ def _checked(name: str, value: object, problems: list[str]) -> Any:
     return number
 
 
-def _number(name: str, value: Any, *, whole: bool) -> int | float:
+def _number(name: str, value: object, *, whole: bool) -> int | float:
     if not whole:
-        duration: Duration = value
-        return to_us(duration, name) / 1e6
+        return to_us(cast("Duration", value), name) / 1e6
     if isinstance(value, bool) or not isinstance(value, int):
         msg = f"{name} must be an int, not {value!r}"
         raise TypeError(msg)
     return value
 
 
-def _checked_text(name: str, value: object, problems: list[str]) -> Any:
+def _checked_text(name: str, value: object, problems: list[str]) -> object:
     if not isinstance(value, str) or not value:
         problems.append(f"{name} must be a non-empty str, not {value!r}")
     elif name == "namespace" and not (
-        value.isidentifier() and value.isascii() and value.islower()
-        and len(value) < _NAMESPACE_MAX
+        value.isidentifier() and value.isascii() and value.islower() and len(value) < _NAMESPACE_MAX
     ):
-        problems.append(
-            f"namespace must be 1 to 40 small letters, digits and '_', not {value!r}"
-        )
+        problems.append(f"namespace must be 1 to 40 small letters, digits and '_', not {value!r}")
     return value
 
 

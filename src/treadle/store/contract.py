@@ -168,9 +168,7 @@ class StoreSession(Protocol):
         """
         ...
 
-    async def wait(
-        self, *, work: bool, ends: bool, timeout: float
-    ) -> bool:
+    async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint that there may be work or that jobs have ended.
 
         True: something may have happened; False: the time (seconds) ran out. A hint only:
@@ -182,18 +180,14 @@ class StoreSession(Protocol):
         """Tell, without writing, whether a job may be ready in these queues."""
         ...
 
-    async def stage(
-        self, tasks: Sequence[str], limit: int, *, now: int | None = None
-    ) -> int:
+    async def stage(self, tasks: Sequence[str], limit: int, *, now: int | None = None) -> int:
         """Make due jobs ready and expire those past their time, at most `limit`.
 
         Jobs parked because no worker knew their task become ready when `tasks` names it.
         """
         ...
 
-    async def rescue(
-        self, worker: str, limit: int, *, now: int | None = None
-    ) -> Sequence[Orphan]:
+    async def rescue(self, worker: str, limit: int, *, now: int | None = None) -> Sequence[Orphan]:
         """Claim the jobs of dead workers for `worker`, under new claim numbers.
 
         A worker is dead when the machine proves it (its process is gone) or when its lease

@@ -38,7 +38,9 @@ def _path(url: str) -> Path:
     parts = urlsplit(url)
     path = unquote(parts.path)[1:]
     if parts.netloc or not path or parts.query or parts.fragment or "\0" in path:
-        msg = f"{_shown(url)!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db"
+        msg = (
+            f"{_shown(url)!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db"
+        )
         raise SettingsError([msg])
     return Path(path).expanduser()
 

@@ -86,7 +86,7 @@ def decoder_for(task: str, place: str, hint: Hint) -> msgspec.json.Decoder[Any]:
         BadTaskSignature: no value of this annotation can be read back from JSON; names `place`,
             the annotation and what to do.
     """
-    wanted = Any if hint is UNANNOTATED or hint is object else hint
+    wanted = Any if hint is UNANNOTATED else hint
     try:
         decoder = msgspec.json.Decoder(wanted, dec_hook=from_plain)
         described = list(_walk(shapes.type_info(wanted)))
@@ -109,7 +109,7 @@ def typed_decoder(
     """
     hint = hints.get(parameter.name, UNANNOTATED)
     decoder = decoder_for(task, place_of(parameter.name), hint)
-    if hint is UNANNOTATED or hint is object:
+    if hint is UNANNOTATED:
         return decoder, Any
     if parameter.default is None:
         # `when: datetime = None` is widely written, and its callers do pass None.

@@ -115,8 +115,14 @@ def _settle_one(
     if state is JobState.SUCCEEDED:
         written = db.execute(
             sql["settle_succeeded"],
-            (settlement.result, now, now + settlement.keep, settlement.ran, settlement.id,
-             settlement.number),
+            (
+                settlement.result,
+                now,
+                now + settlement.keep,
+                settlement.ran,
+                settlement.id,
+                settlement.number,
+            ),
         ).rowcount
         return Verdict.APPLIED if written else Verdict.LOST
     values = _named(settlement, now)
@@ -194,27 +200,60 @@ def merged(template: str, head: str, queues: int) -> str:
 def _as_claims(
     db: sqlite3.Connection, sql: Statements, rows: list[tuple[Any, ...]], now: int
 ) -> list[Claim]:
+    """Read claimed rows, best first; those past their expiry end instead."""
     rows.sort()
-    claims = []
-    for (_, _, id_, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-         policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant) in rows:
-        if expires_at is not None and expires_at <= now:
-            db.execute(sql["expire_claimed"], (now, now + _KEEP_EXPIRED, id_))
-            continue
-        claims.append(
-            Claim(id_, number, task, queue, -_, attempt, args, attempts_max, forgiven, crashes,
-                  policy, created_at, run_at, expires_at, parked_at, now, tags, meta, tenant)
-        )
-    return claims
+    claims = [read_claim(row, now) for row in rows]
+    expired = [c for c in claims if c.expires_at is not None and c.expires_at <= now]
+    if not expired:
+        return claims
+    for claim in expired:
+        db.execute(sql["expire_claimed"], (now, now + _KEEP_EXPIRED, claim.id))
+    return [c for c in claims if c.expires_at is None or c.expires_at > now]
 
 
-def read_claim(row: tuple[Any, ...]) -> Claim:
-    """Read a claim from a row that also carries started_at."""
-    (minus_priority, _, id_, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-     policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at) = row
+def read_claim(row: tuple[Any, ...], started_at: int) -> Claim:
+    """Read a claim from a row of the claiming statements."""
+    (
+        minus_priority,
+        _,
+        id_,
+        number,
+        task,
+        queue,
+        attempt,
+        args,
+        attempts_max,
+        forgiven,
+        crashes,
+        policy,
+        created_at,
+        run_at,
+        expires_at,
+        parked_at,
+        tags,
+        meta,
+        tenant,
+    ) = row
     return Claim(
-        id_, number, task, queue, -minus_priority, attempt, args, attempts_max, forgiven, crashes,
-        policy, created_at, run_at, expires_at, parked_at, started_at or 0, tags, meta, tenant,
+        id_,
+        number,
+        task,
+        queue,
+        -minus_priority,
+        attempt,
+        args,
+        attempts_max,
+        forgiven,
+        crashes,
+        policy,
+        created_at,
+        run_at,
+        expires_at,
+        parked_at,
+        started_at,
+        tags,
+        meta,
+        tenant,
     )
 
 
@@ -230,5 +269,5 @@ def _again(db: sqlite3.Connection, sql: Statements, answer: _Answer) -> Exchange
     for id_, number in answer.claims:
         row = db.execute(sql["claims_again"], (id_,)).fetchone()
         if row is not None:
-            claims.append(read_claim((*row[:3], number, *row[4:])))
+            claims.append(read_claim((*row[:3], number, *row[4:-1]), row[-1] or 0))
     return Exchanged(verdicts, claims, more=True)

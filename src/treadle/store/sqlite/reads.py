@@ -61,8 +61,9 @@ def find(
 def attempts(db: sqlite3.Connection, sql: Statements, job: bytes) -> Sequence[AttemptRecord]:
     """Read a job's attempts, oldest first."""
     return [
-        AttemptRecord(attempt, claim, worker, started_at, finished_at, outcome, read_error(error),
-                      ran)
+        AttemptRecord(
+            attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
+        )
         for attempt, claim, worker, started_at, finished_at, outcome, error, ran in db.execute(
             sql["attempts"], (job,)
         )
@@ -100,4 +101,5 @@ def dead_groups(
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
-    return JobRecord(*row[:3], JobState(row[3]), *row[4:])
+    id_, task, queue, state, *rest = row
+    return JobRecord(id_, task, queue, JobState(state), *rest)

@@ -88,7 +88,7 @@ def take_over(
             sql["take_over"],
             {"rescuer": rescuer, "started": started, "id": id_, "number": number},
         ).fetchone()
-        orphans.append(Orphan(read_claim(taken), started, dead))
+        orphans.append(Orphan(read_claim(taken[:-1], taken[-1] or 0), started, dead))
         fault.point("rescue.taking_over")
     complete = len(rows) <= limit
     if complete:

@@ -29,13 +29,13 @@ from treadle.store.contract import (
     WorkerRecord,
 )
 from treadle.store.sqlite import control, reads, schema, upkeep, workers
-from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.engine.bell import ENDS, WORK, FileBell, MemoryBell, Waiter
 from treadle.store.sqlite.engine.clock import StoreClock
 from treadle.store.sqlite.engine.live import LiveFiles, LiveMemory
 from treadle.store.sqlite.engine.pool import SQLITE_MIN, Pool
 from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
+from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.exchange import exchange, next_due
 from treadle.store.sqlite.rescue import Watch, others, take_over
 
@@ -152,13 +152,21 @@ class SqliteStore:
     # Enqueue
 
     async def enqueue(
-        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+        self,
+        request: bytes,  # noqa: ARG002 -- here the jobs' own ids tell a repeat
+        jobs: Sequence[NewJob],
+        *,
+        now: int | None = None,
     ) -> Sequence[JobState]:
         """Store a batch; see the contract."""
         return self._stored(jobs, await drive(self._enqueue(jobs, now)))
 
     def enqueue_now(
-        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+        self,
+        request: bytes,  # noqa: ARG002 -- as in `enqueue`
+        jobs: Sequence[NewJob],
+        *,
+        now: int | None = None,
     ) -> Sequence[JobState]:
         """Store a batch on the caller's own thread."""
         return self._stored(jobs, drive_now(self._enqueue(jobs, now)))
@@ -213,7 +221,7 @@ class SqliteStore:
         now: int | None = None,
     ) -> Exchanged:
         """Settle these, then claim those; see the contract."""
-        if not settlements and (demand is None or not await self._promising(demand, now)):
+        if not settlements and (demand is None or not await self._promising(demand)):
             return await self._idle(worker, now)
 
         def body(db: sqlite3.Connection, at: int) -> Exchanged:
@@ -229,7 +237,7 @@ class SqliteStore:
                 self._bell.ring(WORK)
         return answer
 
-    async def _promising(self, demand: Demand, now: int | None) -> bool:
+    async def _promising(self, demand: Demand) -> bool:
         names = None if demand.steps[0].queue is None else [s.queue or "" for s in demand.steps]
         return await self.ready(names)
 
@@ -299,6 +307,7 @@ class SqliteStore:
         returned = await drive(
             self._runner.write(lambda db, _: workers.leave(db, self._sql, worker), now)
         )
+        fault.point("leave.after_commit")
         self._lives.end(worker)
         self._unheld.pop(worker, None)
         self._watches.pop(worker, None)
@@ -306,7 +315,11 @@ class SqliteStore:
             self._bell.ring(WORK)
         return returned
 
-    async def note(self, worker: str, notes: Sequence[Note]) -> None:
+    async def note(
+        self,
+        worker: str,  # noqa: ARG002 -- the claim numbers are fence enough
+        notes: Sequence[Note],
+    ) -> None:
         """Write progress and log lines of running jobs."""
         await drive(self._runner.write(lambda db, _: workers.note(db, self._sql, notes)))
 
@@ -343,9 +356,7 @@ class SqliteStore:
             self._bell.ring(WORK)
         return moved
 
-    async def rescue(
-        self, worker: str, limit: int, *, now: int | None = None
-    ) -> Sequence[Orphan]:
+    async def rescue(self, worker: str, limit: int, *, now: int | None = None) -> Sequence[Orphan]:
         """Take over the jobs of dead workers."""
         monotonic = self._system.monotonic()
         if not self._lives.beat(worker, monotonic):
@@ -354,7 +365,8 @@ class SqliteStore:
         known, crew = await drive(
             self._runner.read(
                 lambda db, _: (
-                    workers.is_known(db, self._sql, worker), others(db, self._sql, worker)
+                    workers.is_known(db, self._sql, worker),
+                    others(db, self._sql, worker),
                 )
             )
         )
@@ -370,7 +382,7 @@ class SqliteStore:
                 self._lives.end(dead)
         return orphans
 
-    async def _take_over(  # noqa: PLR0913 -- a transaction's worth of facts
+    async def _take_over(
         self, worker: str, dead: str, marked: workers.Held, limit: int, now: int | None
     ) -> tuple[Sequence[Orphan], bool]:
         def body(db: sqlite3.Connection, _: int) -> tuple[Sequence[Orphan], bool]:
@@ -385,8 +397,9 @@ class SqliteStore:
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
         over = await drive(
-            self._runner.read(lambda db, at: db.execute(self._sql["any_over"], (at,)).fetchone(),
-                              now)
+            self._runner.read(
+                lambda db, at: db.execute(self._sql["any_over"], (at,)).fetchone(), now
+            )
         )
         if over is None:
             return 0
@@ -417,9 +430,7 @@ class SqliteStore:
     ) -> Sequence[JobRecord]:
         """Read the newest jobs that match."""
         return await drive(
-            self._runner.read(
-                lambda db, at: reads.find(db, self._sql, which, before, limit, at)
-            )
+            self._runner.read(lambda db, at: reads.find(db, self._sql, which, before, limit, at))
         )
 
     async def attempts(self, job: bytes) -> Sequence[AttemptRecord]:
@@ -438,16 +449,12 @@ class SqliteStore:
         """Read the registered workers."""
         monotonic = self._system.monotonic()
         return await drive(
-            self._runner.read(
-                lambda db, _: workers.workers(db, self._sql, self._lives, monotonic)
-            )
+            self._runner.read(lambda db, _: workers.workers(db, self._sql, self._lives, monotonic))
         )
 
     async def dead_groups(self, limit: int = 100) -> Sequence[tuple[str, str, str, int, int]]:
         """Count dead letters by task, reason and error."""
-        return await drive(
-            self._runner.read(lambda db, _: reads.dead_groups(db, self._sql, limit))
-        )
+        return await drive(self._runner.read(lambda db, _: reads.dead_groups(db, self._sql, limit)))
 
     # Control
 
@@ -469,9 +476,7 @@ class SqliteStore:
 
     async def discard(self, ids: Sequence[bytes]) -> Sequence[bool]:
         """Delete ended jobs."""
-        return await drive(
-            self._runner.write(lambda db, _: control.discard(db, self._sql, ids))
-        )
+        return await drive(self._runner.write(lambda db, _: control.discard(db, self._sql, ids)))
 
     async def purge(self, queue: str, *, limit: int, now: int | None = None) -> int:
         """Cancel waiting jobs of a queue."""

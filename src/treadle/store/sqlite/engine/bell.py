@@ -26,6 +26,7 @@ _IN_MODIFY = 0x2
 _POLL_S = 0.05
 _POLL_BLIND_S = 0.005
 _EVENT_BYTES = 4096
+_RUNG, _LATE = True, False
 WORK, ENDS = "bell", "ends"
 
 
@@ -108,9 +109,9 @@ class _FileWaiter:
 
     async def _rung(self, loop: asyncio.AbstractEventLoop, timeout: float) -> bool:
         woken = loop.create_future()
-        timer = loop.call_later(timeout, _resolve, woken, False)
+        timer = loop.call_later(timeout, _resolve, woken, _LATE)
         if self._inotify is not None:
-            loop.add_reader(self._inotify, _resolve, woken, True)
+            loop.add_reader(self._inotify, _resolve, woken, _RUNG)
         try:
             return bool(await woken)
         finally:
@@ -200,12 +201,12 @@ class _MemoryWaiter:
     def _wake(self) -> None:
         self._has_rung = True
         if self._woken is not None:
-            _resolve(self._woken, rung=True)
+            _resolve(self._woken, _RUNG)
 
     async def wait(self, timeout: float) -> bool:
         if not self._has_rung:
             self._woken = self._loop.create_future()
-            timer = self._loop.call_later(timeout, _resolve, self._woken, False)
+            timer = self._loop.call_later(timeout, _resolve, self._woken, _LATE)
             try:
                 await self._woken
             finally:

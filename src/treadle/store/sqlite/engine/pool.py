@@ -89,7 +89,7 @@ class Pool:
         if self.path is None:
             return
         try:
-            stat = os.stat(self.path)
+            stat = self.path.stat()
         except OSError as error:
             self.close()
             msg = f"{self.path} was deleted while it was open ({error.strerror}); restore it"
@@ -114,8 +114,12 @@ class Pool:
         try:
             # secure_delete overwrites freed space with zeros: 10 % of a drain, and no
             # protection that treadle promises.
-            for pragma in ("secure_delete = off", "temp_store = memory",
-                           f"cache_size = -{_CACHE_KIB}", "synchronous = full"):
+            for pragma in (
+                "secure_delete = off",
+                "temp_store = memory",
+                f"cache_size = -{_CACHE_KIB}",
+                "synchronous = full",
+            ):
                 connection.execute(f"pragma {pragma}")
         except BaseException:
             connection.close()

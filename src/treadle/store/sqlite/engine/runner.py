@@ -15,7 +15,7 @@ import sqlite3
 import struct
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from treadle.core.errors import SchemaMismatch, StoreUnavailable
 
@@ -52,9 +52,7 @@ class Runner:
         self.writing = 0
         """How many writes of this process hold or want the lock now."""
 
-    def write(
-        self, body: Body[T], now: int | None = None, *, clocked: bool = True
-    ) -> Pauses[T]:
+    def write(self, body: Body[T], now: int | None = None, *, clocked: bool = True) -> Pauses[T]:
         """Run `body` in a transaction that holds the write lock from its first statement.
 
         `clocked=False` is for the migration that makes the clock's own table.
@@ -230,10 +228,10 @@ async def drive(pauses: Pauses[T]) -> T:
     """Carry a conversation on an event loop: its pauses let other tasks run."""
     try:
         while True:
+            # Another process holds the lock: no event of this one tells when it is free.
             await asyncio.sleep(next(pauses))
     except StopIteration as done:
-        answer: Any = done.value
-        return answer
+        return cast("T", done.value)
     finally:
         pauses.close()
 
@@ -244,7 +242,6 @@ def drive_now(pauses: Pauses[T]) -> T:
         while True:
             time.sleep(next(pauses))
     except StopIteration as done:
-        answer: Any = done.value
-        return answer
+        return cast("T", done.value)
     finally:
         pauses.close()

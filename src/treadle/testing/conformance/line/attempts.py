@@ -127,5 +127,26 @@ class TestAttempts:
         assert len(found) in {ATTEMPTS_KEPT, ATTEMPTS_KEPT + 1}
         numbers = [attempt.attempt for attempt in found]
         assert numbers == list(range(claim.attempt - len(found) + 1, claim.attempt + 1))
-        assert [a.error.message for a in found if a.error] == [str(n) for n in numbers[:-1]]
+        assert [a.error.message for a in found[:-1] if a.error] == [str(n) for n in numbers[:-1]]
         assert (await case.job(job)).state == JobState.RUNNING
+
+    @scenario
+    async def test_a_running_attempt_shows_no_error(self, case: Case) -> None:
+        """What the attempt before died of is not this one's."""
+        [job] = await case.add()
+        worker = await case.worker()
+        await fail_and_wait(case, worker)
+        await worker.claim()
+        first, second = await case.store.attempts(job)
+        assert (first.error, second.error) == (ErrorInfo("E", "1"), None)
+
+    @scenario
+    async def test_a_dead_letter_replayed_again_and_again_stays_bounded(self, case: Case) -> None:
+        """The bound holds whatever ends the attempts."""
+        [job] = await case.add()
+        worker = await case.worker()
+        for _ in range(ATTEMPTS_KEPT + 4):
+            [claim] = await worker.claim()
+            await worker.finish(claim, Failed(ERROR, retryable=False))
+            await case.store.retry([job])
+        assert len(await case.store.attempts(job)) <= ATTEMPTS_KEPT + 1

@@ -192,6 +192,21 @@ class TestLimits:
         assert (record.attempt, record.finished_at, record.worker) == (0, case.now, None)
         assert list(await case.store.attempts(stale[0])) == []
 
+    @scenario
+    async def test_expired_jobs_do_not_hide_the_work_behind_them(self, case: Case) -> None:
+        """A claim that met only late jobs gives what comes after, or says to ask again."""
+        await case.add(3, expires_in=SECOND)
+        fresh = await case.add(2)
+        case.clock.move(1)
+        worker = await case.worker()
+        taken: list[bytes] = []
+        for _ in range(5):
+            answer = await worker.exchange(demand=take(2))
+            taken += ids_of(answer.claims)
+            if not answer.more:
+                break
+        assert taken == fresh
+
     @pytest.mark.parametrize("demand", [take(5), take(5, "mail"), take(5, "default", "mail")])
     @scenario
     async def test_a_paused_queue_gives_nothing(self, case: Case, demand: Demand) -> None:

@@ -8,9 +8,9 @@ from treadle.core.durations import SECOND
 from treadle.core.errors import StoreError
 from treadle.core.ids import new_id
 from treadle.core.job import JobState, NewJob
-from treadle.core.outcome import Succeeded
+from treadle.core.outcome import Failed, Succeeded
 from treadle.store.contract import BATCH_MAX
-from treadle.testing.conformance.kit import Case, new_job, scenario
+from treadle.testing.conformance.kit import ERROR, Case, new_job, scenario
 
 
 class TestEnqueue:
@@ -103,6 +103,19 @@ class TestEnqueue:
         assert list(await case.store.enqueue(request, jobs)) == list(first)
         assert await case.states([job.id for job in jobs]) == before
         assert before == [JobState.SUCCEEDED, JobState.RUNNING]
+
+    @scenario
+    async def test_the_same_batch_again_after_a_retry_is_answered_as_before(
+        self, case: Case
+    ) -> None:
+        """Also a job that waits for a later time now was ready when it came."""
+        request, job = new_id(), new_job()
+        first = await case.store.enqueue(request, [job])
+        worker = await case.worker()
+        [claim] = await worker.claim()
+        await worker.finish(claim, Failed(ERROR, delay=60 * SECOND))
+        assert list(await case.store.enqueue(request, [job])) == list(first) == [JobState.READY]
+        assert await case.states([job.id]) == [JobState.RETRYING]
 
     @scenario
     async def test_the_same_ids_under_another_request_change_nothing(self, case: Case) -> None:

@@ -116,7 +116,7 @@ class TestSettleWaits:
         assert (record.attempt, record.claim, record.worker) == (0, 1, None)
         case.clock.move(40)
         await case.store.stage([], 10)
-        [claim] = await (await case.worker()).claim()
+        [claim] = await (await case.worker("w2")).claim()
         assert (claim.attempt, claim.number) == (1, 2)
 
     @scenario
@@ -133,7 +133,7 @@ class TestSettleWaits:
         record = await settled(case, WorkerLost("w0"))
         assert (record.state, record.attempt) == (JobState.READY, 1)
         assert (record.forgiven, record.crashes) == (1, 1)
-        [claim] = await (await case.worker()).claim()
+        [claim] = await (await case.worker("w2")).claim()
         assert (claim.attempt, claim.forgiven, claim.crashes) == (2, 1, 1)
 
     @scenario
@@ -143,7 +143,7 @@ class TestSettleWaits:
         parked_at = case.now
         assert (record.state, record.reason) == (JobState.SCHEDULED, "unknown_task")
         assert (record.attempt, record.run_at) == (0, case.now + 30 * SECOND)
-        worker = await case.worker()
+        worker = await case.worker("w2")
         for _ in range(2):
             case.clock.move(30)
             await case.store.stage(["another.task"], 10)
@@ -157,7 +157,7 @@ class TestSettleWaits:
         record = await settled(case, Failed(ERROR, delay=0))
         assert (record.state in {JobState.READY, JobState.RETRYING}, record.attempt) == (True, 1)
         await case.store.stage([], 10)
-        [claim] = await (await case.worker()).claim()
+        [claim] = await (await case.worker("w2")).claim()
         assert claim.attempt == record.attempt + 1
 
     @scenario
@@ -165,7 +165,7 @@ class TestSettleWaits:
         """The error and reason of an attempt before are not those of the job that succeeded."""
         failed = await settled(case, Failed(ERROR, delay=0))
         await case.store.stage([], 10)
-        worker = await case.worker()
+        worker = await case.worker("w2")
         [claim] = await worker.claim()
         await worker.finish(claim, Succeeded(b"1"))
         record = await case.job(failed.id)

@@ -1,0 +1,212 @@
+"""A job's story as text: what state it is in, why, since when, what happens next, what to do.
+
+A pure function of what the store knows; it asks nobody and changes nothing. The command
+line and `job.explain()` print what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from treadle.core.durations import SECOND, as_datetime
+from treadle.core.ids import id_text
+from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
+
+if TYPE_CHECKING:
+    from treadle.core.settings import Settings
+
+_MESSAGE_MAX: Final = 300
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+_ENDED_BY: Final = {
+    "exhausted": "Its last attempt failed and none is left.",
+    "not_retried": "Its error is one that its task's retry policy does not try again.",
+    "poison": "Every worker that ran it died while it ran: {crashes} of {max_crashes} allowed.",
+    "worker_lost": "Its worker died while it ran, and its task says on_lost='fail'.",
+    "unknown_task": "No worker knew its task for {unknown_task_max}.",
+    "bad_result": "Its task ended well, but what it returned cannot be stored.",
+    "unreadable": "Its stored row cannot be read; it may have been changed by hand.",
+}
+
+
+def explain(record: JobRecord, attempts: Sequence[AttemptRecord], settings: Settings) -> str:
+    """Tell a job's story.
+
+    Args:
+        record: the job.
+        attempts: its attempts, oldest first.
+        settings: the application's settings, for what a job leaves open.
+    """
+    place = f"in queue {record.queue!r}, priority {record.priority}"
+    lines = [
+        f"Job {id_text(record.id)}: {record.task} {place}",
+        _state(record, settings),
+        *_reasons(record, settings),
+        f"Next: {_next(record, settings)}",
+        f"To do: {_advice(record)}",
+        *_attempts(attempts),
+        f"As of {_instant(record.as_of)}.",
+    ]
+    return "\n".join(lines)
+
+
+def _state(record: JobRecord, settings: Settings) -> str:
+    """Say the state, since when, and how many attempts are spent."""
+    since = {
+        JobState.RUNNING: record.started_at,
+        JobState.READY: record.run_at,
+        JobState.BLOCKED: record.created_at,
+        JobState.SCHEDULED: record.created_at,
+        JobState.RETRYING: record.finished_at,
+    }.get(record.state, record.finished_at)
+    said = f"State: {record.state}"
+    if since is not None:
+        said += f" since {_instant(since)} ({_span(record.as_of - since)} ago)"
+    return f"{said}; {_spent(record, settings)}"
+
+
+def _spent(record: JobRecord, settings: Settings) -> str:
+    most = settings.attempts if record.attempts_max is None else record.attempts_max
+    spent = record.attempt - record.forgiven
+    said = f"{spent} of {most} {'attempt' if most == 1 else 'attempts'} spent"
+    return f"{said}, {record.forgiven} more forgiven" if record.forgiven else said
+
+
+def _reasons(record: JobRecord, settings: Settings) -> list[str]:
+    """Say why, as far as it is stored."""
+    lines = []
+    why = _why(record, settings)
+    if why:
+        lines.append(f"Why: {why}")
+    error = record.error_info()
+    if error is not None and record.state is not JobState.SUCCEEDED:
+        lines.append(f"Error: {_error(error)}")
+    return lines
+
+
+def _why(record: JobRecord, settings: Settings) -> str:
+    waits = record.state in (JobState.SCHEDULED, JobState.READY)
+    if waits and record.reason == "unknown_task":
+        return f"No worker that looked at it knows the task {record.task!r}."
+    if record.state is JobState.FAILED:
+        return _why_failed(record, settings)
+    because = f": {record.reason}" if record.reason else ""
+    return {
+        JobState.BLOCKED: "It waits for other jobs.",
+        JobState.SCHEDULED: "Its time has not come.",
+        JobState.READY: "No worker has taken it yet.",
+        JobState.RUNNING: f"Worker {record.worker} runs attempt {record.attempt}.",
+        JobState.RETRYING: f"Attempt {record.attempt} failed; the retry policy lets it rest.",
+        JobState.EXPIRED: f"It had not started by {_maybe_instant(record.expires_at)}.",
+        JobState.CANCELLED: f"It was cancelled{because}.",
+    }.get(record.state, "")
+
+
+def _why_failed(record: JobRecord, settings: Settings) -> str:
+    said = _ENDED_BY.get(record.reason or "")
+    if said is None:
+        return f"Its task rejected it: {record.reason}" if record.reason else ""
+    return said.format(
+        crashes=record.crashes,
+        max_crashes=settings.max_crashes,
+        unknown_task_max=_span(round(settings.unknown_task_max * SECOND)),
+    )
+
+
+def _next(record: JobRecord, settings: Settings) -> str:
+    """Say what happens by itself."""
+    attempt = record.attempt + 1
+    match record.state:
+        case JobState.BLOCKED:
+            return "it becomes ready when the jobs that it waits for have ended."
+        case JobState.SCHEDULED | JobState.RETRYING:
+            wait = record.run_at - record.as_of
+            when = f"in {_span(wait)}, at {_instant(record.run_at)}" if wait > 0 else "at once"
+            return f"it becomes ready {when}; then a worker starts attempt {attempt}."
+        case JobState.READY:
+            return f"a worker of queue {record.queue!r} starts attempt {attempt}."
+        case JobState.RUNNING:
+            return (
+                "the attempt ends by itself or at its time limit; if its worker dies, another "
+                f"takes the job over within about {settings.lease + settings.suspect_after:g} s."
+            )
+        case _:
+            kept = _maybe_instant(record.keep_until)
+            return f"nothing; its record is kept until {kept}."
+
+
+def _advice(record: JobRecord) -> str:
+    """Say what a person can do."""
+    job = id_text(record.id)
+    waits = record.state in (JobState.SCHEDULED, JobState.READY)
+    if waits and record.reason == "unknown_task":
+        return (
+            "start a worker whose code defines the task, or register the new task with "
+            f"aliases=[{record.task!r}] if it was renamed."
+        )
+    return {
+        JobState.BLOCKED: f"nothing; `treadle jobs cancel {job}` ends it.",
+        JobState.SCHEDULED: f"nothing; `treadle jobs retry {job}` starts it now.",
+        JobState.READY: (
+            f"nothing, if a worker takes from {record.queue!r}: see `treadle workers ls` and "
+            "`treadle queues ls`."
+        ),
+        JobState.RUNNING: f"nothing; `treadle jobs cancel {job}` stops it.",
+        JobState.RETRYING: f"nothing; `treadle jobs retry {job}` starts it now.",
+        JobState.FAILED: (
+            f"mend the cause, then `treadle dead replay {job}`; or `treadle dead discard {job}`."
+        ),
+        JobState.CANCELLED: f"nothing; `treadle jobs retry {job}` runs it after all.",
+        JobState.EXPIRED: f"nothing; `treadle jobs retry {job}` runs it after all.",
+    }.get(record.state, "nothing.")
+
+
+def _attempts(attempts: Sequence[AttemptRecord]) -> list[str]:
+    """Write a line for each attempt."""
+    if not attempts:
+        return ["Attempts: none so far."]
+    return ["Attempts:", *(f"  {_attempt(each)}" for each in attempts)]
+
+
+def _attempt(attempt: AttemptRecord) -> str:
+    said = f"{attempt.attempt}. {_instant(attempt.started_at)}  {attempt.outcome or 'running'}"
+    took = attempt.ran
+    if took is None and attempt.finished_at is not None:
+        took = attempt.finished_at - attempt.started_at
+    if took is not None:
+        said += f" after {_span(took)}"
+    if attempt.worker is not None:
+        said += f" on {attempt.worker}"
+    return said if attempt.error is None else f"{said}: {_error(attempt.error)}"
+
+
+def _error(error: ErrorInfo) -> str:
+    """Write an error on one line."""
+    message = " ".join(error.message.split())
+    if len(message) > _MESSAGE_MAX:
+        message = message[:_MESSAGE_MAX] + "..."
+    return f"{error.type}: {message}" if message else error.type
+
+
+def _maybe_instant(micros: int | None) -> str:
+    return "an unknown instant" if micros is None else _instant(micros)
+
+
+def _instant(micros: int) -> str:
+    return as_datetime(micros).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _span(micros: int) -> str:
+    """Write a duration the way a person says it, in at most two units."""
+    seconds = max(micros, 0) / SECOND
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < _MINUTE:
+        return f"{seconds:.3g} s"
+    for name, size, part, small in (("min", _MINUTE, "s", 1), ("h", _HOUR, "min", _MINUTE)):
+        if seconds < size * (60 if size == _MINUTE else 24):
+            whole, rest = divmod(int(seconds), size)
+            return f"{whole} {name} {rest // small} {part}" if rest // small else f"{whole} {name}"
+    whole, rest = divmod(int(seconds), _DAY)
+    return f"{whole} d {rest // _HOUR} h" if rest // _HOUR else f"{whole} d"

@@ -1,0 +1,211 @@
+"""With which options is the next call of a task enqueued?
+
+A `Plan` is the frozen answer: a task's own options, overlaid by `.using(...)`. It is worked
+out once and reused for every job, so that enqueueing many costs nothing for it. What the
+options of the task itself are is told in `treadle.definition`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, TypedDict
+
+from msgspec import json
+from msgspec.structs import replace as changed
+
+from treadle.core.durations import Duration, instant_us, to_us
+from treadle.core.ids import new_id
+from treadle.core.job import NewJob
+from treadle.core.lanes import check_queue
+from treadle.core.payload.jsonable import pack
+from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
+from treadle.definition import Definition, as_retry, check_priority, limit_us
+
+TAGS_MAX: Final = 20
+TAG_LENGTH_MAX: Final = 100
+META_MAX: Final = 16_384
+"""Bytes of JSON that `meta` may take."""
+
+
+class CallOptions(TypedDict, total=False):
+    """What `.using` takes. Durations are seconds or a timedelta, instants aware datetimes."""
+
+    queue: str
+    priority: int
+    delay: Duration
+    """Wait so long before the job may start."""
+    at: datetime
+    """Do not start before this instant; instead of `delay`."""
+    expires: Duration | datetime | None
+    """Do not start after this."""
+    retry: Retry | int | None
+    """How often and after which delays; which errors count is the decorator's to say."""
+    timeout: Duration | None
+    tags: Iterable[str]
+    """Up to 20 words to find the job by."""
+    meta: Mapping[str, Any]
+    """Up to 16 KiB of JSON that is kept with the job."""
+    connection: sqlite3.Connection | None
+    """Write the job inside this connection's own transaction."""
+
+
+_OPTIONS: Final = frozenset(CallOptions.__annotations__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options of the calls to come; durations and instants in microseconds."""
+
+    task: str
+    queue: str = "default"
+    priority: int = 0
+    at: int | None = None
+    delay: int = 0
+    expires_at: int | None = None
+    expires_in: int | None = None
+    attempts_max: int | None = None
+    policy: JobPolicy | None = None
+    """None: as the task says, where the worker's code may have changed since."""
+    tags: bytes | None = None
+    meta: bytes | None = None
+    connection: sqlite3.Connection | None = None
+
+    @classmethod
+    def of(cls, definition: Definition) -> Plan:
+        """Make the plan of a task's plain calls."""
+        return cls(
+            task=definition.name,
+            queue=definition.queue,
+            priority=definition.priority,
+            expires_in=definition.expires_us,
+            attempts_max=definition.retry.attempts,
+            policy=None if definition.policy == DEFAULT_POLICY else definition.policy,
+        )
+
+    def using(self, options: CallOptions) -> Plan:
+        """Overlay these options.
+
+        Raises:
+            TypeError, ValueError: an option is unknown, of another type or out of its range.
+        """
+        unknown = sorted(set(options) - _OPTIONS)
+        if unknown:
+            raise TypeError(
+                f".using has no option {', '.join(map(repr, unknown))}; "
+                f"it takes {', '.join(sorted(_OPTIONS))}"
+            )
+        return replace(self, **_plain(options), **_timing(options), **_policy(self, options))
+
+    def tail(self) -> tuple[Any, ...]:
+        """Give the fields of `NewJob` after its id, task and arguments, in its order."""
+        return (
+            self.queue,
+            self.priority,
+            self.at,
+            self.delay,
+            self.expires_at,
+            self.expires_in,
+            self.attempts_max,
+            # An explicit policy of nothing but defaults still wins over the task's own.
+            None if self.policy is None else write_policy(self.policy) or b"{}",
+            self.tags,
+            self.meta,
+        )
+
+    def job(self, payload: bytes) -> NewJob:
+        """Make one job of encoded arguments."""
+        return NewJob(new_id(), self.task, payload, *self.tail())
+
+
+def _plain(options: CallOptions) -> dict[str, Any]:
+    """Read the options that stand for themselves."""
+    found: dict[str, Any] = {}
+    if "queue" in options:
+        found["queue"] = check_queue(options["queue"])
+    if "priority" in options:
+        found["priority"] = check_priority(options["priority"])
+    if "tags" in options:
+        found["tags"] = _tags(options["tags"])
+    if "meta" in options:
+        found["meta"] = _meta(options["meta"])
+    if "connection" in options:
+        found["connection"] = _connection(options["connection"])
+    return found
+
+
+def _timing(options: CallOptions) -> dict[str, Any]:
+    """Read when the job may start."""
+    found: dict[str, Any] = {}
+    if "delay" in options and "at" in options:
+        raise ValueError("give delay or at, not both: they answer the same question")
+    if "delay" in options:
+        found |= {"delay": to_us(options["delay"], "delay"), "at": None}
+    if "at" in options:
+        found |= {"delay": 0, "at": instant_us(options["at"], "at")}
+    if "expires" in options:
+        expires = options["expires"]
+        found |= {"expires_at": None, "expires_in": None}
+        if isinstance(expires, datetime):
+            found["expires_at"] = instant_us(expires, "expires")
+        else:
+            found["expires_in"] = limit_us(expires, "expires")
+    return found
+
+
+def _policy(plan: Plan, options: CallOptions) -> dict[str, Any]:
+    """Read what travels with the job as its policy."""
+    found: dict[str, Any] = {}
+    policy = plan.policy or DEFAULT_POLICY
+    given = options.get("retry")
+    if given is not None:
+        retry = as_retry(given)
+        _check_numbers_only(retry)
+        found["attempts_max"] = retry.attempts
+    if isinstance(given, Retry):
+        kept = {name: getattr(policy, name) for name in ("timeout", "soft_timeout", "keep")}
+        found["policy"] = policy = changed(given.policy, **kept)
+    if "timeout" in options:
+        timeout = limit_us(options["timeout"], "timeout")
+        found["policy"] = changed(policy, timeout=timeout)
+    return found
+
+
+def _check_numbers_only(retry: Retry) -> None:
+    """Refuse what cannot travel with a job: classes and functions live in the worker's code."""
+    if callable(retry.backoff) or retry.on != (Exception,) or retry.never:
+        raise ValueError(
+            "the retry of one call takes numbers only; on=, never= and a callable backoff are "
+            "code, which the worker reads from the decorator: give them to app.task"
+        )
+
+
+def _tags(value: Iterable[str]) -> bytes | None:
+    if isinstance(value, str):
+        raise TypeError(f"tags takes several words; write tags=[{value!r}]")
+    tags = list(dict.fromkeys(value))
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TypeError(f"a tag is a str, not {type(tag).__name__}")
+        if not 0 < len(tag) <= TAG_LENGTH_MAX:
+            raise ValueError(f"a tag has 1 to {TAG_LENGTH_MAX} characters, {tag[:50]!r} does not")
+    if len(tags) > TAGS_MAX:
+        raise ValueError(f"a job has at most {TAGS_MAX} tags, not {len(tags)}")
+    return json.encode(tags) if tags else None
+
+
+def _meta(value: Mapping[str, Any]) -> bytes | None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"meta takes a mapping, not {type(value).__name__}")
+    meta = dict(value)
+    if not all(isinstance(key, str) for key in meta):
+        raise TypeError("the keys of meta are str")
+    return pack(meta, lambda whole: (("meta", whole),), "meta", META_MAX) if meta else None
+
+
+def _connection(value: object) -> sqlite3.Connection | None:
+    if value is not None and not isinstance(value, sqlite3.Connection):
+        raise TypeError(f"connection takes a sqlite3.Connection, not {type(value).__name__}")
+    return value

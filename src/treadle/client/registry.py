@@ -1,0 +1,131 @@
+"""Which tasks does an application have, and under which names?
+
+A task's name is its module and function, so that every process that imports the module
+knows it by the same name. A function that a worker could not import again is refused,
+unless it has a name of its own or the store never leaves this process.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import FunctionType
+from typing import Any, Final, ParamSpec, TypeVar, Unpack, overload
+
+from treadle.client.snapshot import Home
+from treadle.core.errors import BadTaskSignature, DuplicateTask
+from treadle.definition import Definition, TaskOptions, check_function, check_name, define
+from treadle.task import Decorator, Task, _AsyncTask, _SyncTask, make_task, named_task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Registry(Home):
+    """The tasks of one application."""
+
+    def __init__(self) -> None:
+        self.registry: Final[dict[str, Definition]] = {}
+        """Every task by its name."""
+        self._aliases: dict[str, Definition] = {}
+        self._handles: dict[str, Task[..., Any]] = {}
+
+    @property
+    @abstractmethod
+    def stays_here(self) -> bool:
+        """Whether jobs never leave this process, so that any function can be a task."""
+
+    # The overlap is meant: an async function is a function too, and the first match wins.
+    @overload
+    def task(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> _AsyncTask[P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, R], /) -> _SyncTask[P, R]: ...
+    @overload
+    def task(self, **options: Unpack[TaskOptions]) -> Decorator: ...
+    def task(
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        **options: Any,
+    ) -> Any:
+        """Make a task of a function: `@app.task`, or `@app.task(queue="mail", ...)`.
+
+        Raises:
+            BadTaskSignature: the function cannot be a task, or could not be imported again.
+            DuplicateTask: its name is taken.
+            TypeError, ValueError: an option is unknown, of another type or out of its range.
+        """
+        if fn is None:
+            return lambda function: self._register(function, options)
+        return self._register(fn, options)
+
+    def definition(self, name: str) -> Definition | None:
+        """Find a task by its name or a former one; None when its code is not here."""
+        return self.registry.get(name) or self._aliases.get(name)
+
+    def named(self, name: str) -> Task[..., Any]:
+        """Give a task by its name, to enqueue it whether or not its code is here.
+
+        Raises:
+            TypeError, ValueError: the name is not a legal one.
+        """
+        definition = self.definition(check_name(name))
+        if definition is None:
+            return named_task(self, name)
+        return self._handles[definition.name]
+
+    def _register(self, fn: Callable[..., Any], options: TaskOptions) -> Task[..., Any]:
+        name = options.get("name")
+        if name is None:
+            name = self._name_of(fn)
+        definition = define(fn, name, options)
+        for taken in (name, *definition.aliases):
+            first = self.definition(taken)
+            if first is not None:
+                raise DuplicateTask(taken, _where(first.fn), _where(fn))
+        self.registry[name] = definition
+        self._aliases |= dict.fromkeys(definition.aliases, definition)
+        task = self._handles[name] = make_task(self, definition)
+        return task
+
+    def _name_of(self, fn: Callable[..., Any]) -> str:
+        """Name a function so that every process finds it by that name."""
+        shown = _where(fn)
+        check_function(fn, shown)
+        if not isinstance(fn, FunctionType):
+            raise BadTaskSignature(shown, "it has no name of its own; give it one with name=...")
+        nested = "<" in fn.__qualname__
+        if nested and not self.stays_here:
+            raise BadTaskSignature(
+                shown,
+                "a worker could not import a lambda or a function defined inside another; "
+                "move it to the top of its module, or give it a name=... if each worker makes it",
+            )
+        return f"{module_name(fn.__module__)}.{fn.__qualname__.rpartition('<locals>.')[2]}"
+
+
+def module_name(name: str) -> str:
+    """Give the name under which other processes import a module.
+
+    The script that is run is `__main__` only to itself: the others know it by its file.
+    """
+    main = sys.modules.get("__main__")
+    if name != "__main__" or main is None:
+        return name
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else name
+
+
+def _where(fn: object) -> str:
+    """Say where a function stands, for messages."""
+    target = inspect.unwrap(fn) if callable(fn) else fn
+    name = getattr(target, "__qualname__", None) or repr(target)
+    return f"{module_name(getattr(target, '__module__', None) or '?')}.{name}"

@@ -1,0 +1,300 @@
+"""A task: a function that can be called plainly, or enqueued as a job.
+
+A plain call has the function's own type, sync or async, for type checkers; two private
+subclasses see to that. What a task is made of is in `treadle.definition`, the options of
+one call in `client.plan`, how enqueues share a write in `client.coalesce`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from asyncio import _get_running_loop  # Documented; get_running_loop would cost an exception.
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import update_wrapper
+from itertools import islice
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Never,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    overload,
+)
+
+from treadle.client.plan import CallOptions, Plan
+from treadle.client.snapshot import Home
+from treadle.core.codec import CallSpec
+from treadle.core.errors import UnknownTask
+from treadle.core.ids import new_id
+from treadle.core.job import JobState, NewJob
+from treadle.definition import Definition
+from treadle.job import Job
+from treadle.signature import Signature
+from treadle.store.contract import BATCH_MAX
+
+if TYPE_CHECKING:
+    import sqlite3
+    from typing import Self
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_warned: Final[set[str]] = set()
+"""Holds one word once this process has been told that a sync enqueue blocks its loop."""
+
+
+class Task(Generic[P, R]):
+    """A registered function; made by `@app.task`."""
+
+    def __init__(
+        self,
+        home: Home,
+        spec: CallSpec,
+        fn: Callable[..., Any],
+        plan: Plan,
+        options: CallOptions | None = None,
+    ) -> None:
+        self.name: Final = plan.task
+        self._home = home
+        self._spec = spec
+        self._fn = fn
+        self._plan = plan
+        self._options: CallOptions = {} if options is None else options
+        self._tail = plan.tail()
+        # Only what describes the function: its own attributes could hide the task's.
+        update_wrapper(self, fn, updated=())
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 -- see below
+        """Run the function itself, here and now; the subclasses give its type."""
+        return self._fn(*args, **kwargs)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Store a job for this call; return it when it is stored.
+
+        Raises:
+            BadArguments: the arguments do not fit the task's signature.
+            NotSerializable, PayloadTooLarge: the arguments cannot be stored.
+            StoreUnavailable: it is not known whether the job was stored.
+        """
+        if _get_running_loop() is not None:
+            _warn_blocking(self.name)
+        job = self._new_job(args, kwargs)
+        plan = self._plan
+        if plan.connection is None:
+            state = self._home.link.writer.write(job)
+        else:
+            state = self._store_within(plan.connection, (job,))[0]
+        return Job(self._home, job.id, plan.task, plan.queue, state)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Do the same as `enqueue` without blocking the event loop.
+
+        When it is cancelled the job may be stored all the same.
+
+        Raises:
+            TypeError: the task was bound to a connection, which only its own thread may use.
+        """
+        self._check_no_connection("aenqueue", "enqueue")
+        job = self._new_job(args, kwargs)
+        state = await (await self._home.alink()).writer.awrite(job)
+        return Job(self._home, job.id, self._plan.task, self._plan.queue, state)
+
+    def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> list[Job[R]]:
+        """Store a job for each call, in batches of 1,000; return them in order.
+
+        A call is a tuple of positional arguments or a signature of this task. Each batch is
+        stored as a whole or not at all, and the batches in order. When one fails, the error
+        carries a note that says how many jobs are stored.
+
+        Raises:
+            TypeError: a call is something else; names its index.
+            BadArguments, PayloadError, StoreUnavailable: as for `enqueue`.
+        """
+        jobs: list[Job[R]] = []
+        connection = self._plan.connection
+        store = self._home.link.store
+        batches = self._batches(calls)
+        try:
+            for batch in batches:
+                if connection is None:
+                    states = store.enqueue_now(new_id(), batch)
+                else:
+                    states = self._store_within(connection, batch)
+                self._add(jobs, batch, states)
+        except Exception as error:
+            error.add_note(_stored(len(jobs)))
+            raise
+        return jobs
+
+    async def aenqueue_many(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> list[Job[R]]:
+        """Do the same as `enqueue_many`, letting the event loop run between the batches.
+
+        Raises:
+            TypeError: a call is no call, or the task was bound to a connection.
+        """
+        self._check_no_connection("aenqueue_many", "enqueue_many")
+        jobs: list[Job[R]] = []
+        store = (await self._home.alink()).store
+        try:
+            for batch in self._batches(calls):
+                self._add(jobs, batch, await store.enqueue(new_id(), batch))
+        except Exception as error:
+            error.add_note(_stored(len(jobs)))
+            raise
+        return jobs
+
+    def using(self, **options: Unpack[CallOptions]) -> Self:
+        """Give this task with other options for the calls to come; this one is unchanged.
+
+        Raises:
+            TypeError, ValueError: an option is unknown, of another type or out of its range.
+        """
+        merged: CallOptions = {**self._options, **options}
+        return type(self)(self._home, self._spec, self._fn, self._plan.using(options), merged)
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:  # noqa: ANN401 -- may be partial
+        """Give a signature of this call; a job before it in a chain adds the first argument."""
+        return Signature(self.name, args, kwargs, self._options, immutable=False, bound=self)
+
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+        """Give a signature of just this call, whatever a job before it returns."""
+        return Signature(self.name, args, kwargs, self._options, immutable=True, bound=self)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def _new_job(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
+        payload = self._spec.encode(args, kwargs, self._home.link.settings.payload_max)
+        return NewJob(new_id(), self.name, payload, *self._tail)
+
+    def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
+        """Encode the calls, a batch at a time, so that a long iterable is never held whole."""
+        given: object = calls
+        if isinstance(given, (str, bytes)):
+            raise TypeError(_no_call(0, given[:1]))
+        encode, name, tail = self._spec.encode, self.name, self._tail
+        limit = self._home.link.settings.payload_max
+        each = iter(calls)
+        start = 0
+        while part := list(islice(each, BATCH_MAX)):
+            yield [
+                NewJob(new_id(), name, encode(call, {}, limit), *tail)
+                if type(call) is tuple
+                else self._from_signature(call, index)
+                for index, call in enumerate(part, start)
+            ]
+            start += len(part)
+
+    def _from_signature(self, call: object, index: int) -> NewJob:
+        """Make a job of a call that is no plain tuple."""
+        if isinstance(call, tuple):
+            return self._new_job(tuple(call), {})
+        if not isinstance(call, Signature):
+            raise TypeError(_no_call(index, call))
+        if call.task != self.name:
+            raise TypeError(
+                f"calls[{index}] is a signature of {call.task}, not of {self.name}; "
+                "enqueue each task's calls with its own enqueue_many"
+            )
+        bound: Task[..., Any] = call.bound
+        return bound._new_job(call.args, dict(call.kwargs))
+
+    def _add(self, jobs: list[Job[R]], batch: Sequence[NewJob], states: Sequence[JobState]) -> None:
+        home, name = self._home, self.name
+        jobs.extend(
+            Job(home, new.id, name, new.queue, state)
+            for new, state in zip(batch, states, strict=True)
+        )
+
+    def _store_within(
+        self, connection: sqlite3.Connection, jobs: Sequence[NewJob]
+    ) -> Sequence[JobState]:
+        """Write jobs inside the caller's own transaction."""
+        store: Any = self._home.link.store
+        if not hasattr(store, "enqueue_on"):
+            raise TypeError(
+                f"connection= takes a connection to the store's own database, and this store "
+                f"({type(store).__name__}) has none that can be shared; leave connection= out"
+            )
+        states: Sequence[JobState] = store.enqueue_on(connection, jobs)
+        return states
+
+    def _check_no_connection(self, verb: str, instead: str) -> None:
+        if self._plan.connection is not None:
+            raise TypeError(
+                f"{verb} cannot use connection=: a sqlite3 connection is written to on its own "
+                f"thread; call {instead} there, inside your transaction"
+            )
+
+
+class _SyncTask(Task[P, R]):
+    """A task of a `def` function."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function itself, here and now."""
+        value: R = self._fn(*args, **kwargs)
+        return value
+
+
+class _AsyncTask(Task[P, R]):
+    """A task of an `async def` function."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Make the function's own coroutine, to be awaited."""
+        coroutine: Coroutine[Any, Any, R] = self._fn(*args, **kwargs)
+        return coroutine
+
+
+class Decorator(Protocol):
+    """What `app.task(...)` with options returns: it makes a task of a function."""
+
+    # The overlap is meant: an async function is a function too, and the first match wins.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> _AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> _SyncTask[P, R]: ...
+
+
+def make_task(home: Home, definition: Definition) -> Task[..., Any]:
+    """Make the handle of a defined task."""
+    kind = _AsyncTask if definition.is_async else _SyncTask
+    return kind(home, definition.spec, definition.fn, Plan.of(definition))
+
+
+def named_task(home: Home, name: str) -> Task[..., Any]:
+    """Make a handle for a task whose code is not here: it can be enqueued, not called."""
+
+    def absent(*_: object, **__: object) -> Never:
+        raise UnknownTask(name)
+
+    return Task(home, CallSpec.anything(name), absent, Plan(name))
+
+
+def _warn_blocking(name: str) -> None:
+    """Warn once a process that a sync enqueue waits for the disk on an event loop."""
+    if _warned:
+        return
+    _warned.add("blocking")
+    warnings.warn(
+        f"{name}.enqueue() was called on a thread with a running event loop, which waits for the "
+        f"store meanwhile; write `await {name}.aenqueue(...)` (this is said once a process)",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def _no_call(index: int, call: object) -> str:
+    kind = type(call).__name__
+    advice = f"write ({call!r:.40},) for one argument" if isinstance(call, (str, int)) else ""
+    advice = advice or "write a tuple of positional arguments or task.s(...)"
+    return f"calls[{index}] is a {kind}, which is no call: {advice}"
+
+
+def _stored(count: int) -> str:
+    return f"{count:,} jobs of the calls before are stored; the batch that failed is not"

@@ -1,0 +1,70 @@
+"""The whole suite in one name: `from treadle.testing.conformance.suite import *`.
+
+It only gathers; each class says in its own file what it tests. A store that cannot keep
+one promise yet overrides that class in its test module, where everyone sees it.
+"""
+
+from treadle.testing.conformance.control.find import TestFind
+from treadle.testing.conformance.control.notes import TestNotes
+from treadle.testing.conformance.control.queues import TestLife, TestNamespaces, TestPause
+from treadle.testing.conformance.control.reads import TestDeadGroups, TestGet, TestQueues
+from treadle.testing.conformance.control.strings import TestStrings
+from treadle.testing.conformance.control.verbs import (
+    TestCancel,
+    TestControl,
+    TestDiscard,
+    TestPurge,
+    TestRetry,
+)
+from treadle.testing.conformance.kit import case
+from treadle.testing.conformance.line.attempts import TestAttempts
+from treadle.testing.conformance.line.claim import TestClaim, TestLimits
+from treadle.testing.conformance.line.enqueue import TestDue, TestEnqueue
+from treadle.testing.conformance.line.fencing import TestFencing
+from treadle.testing.conformance.line.order import TestOrder
+from treadle.testing.conformance.line.requests import TestRequests
+from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
+from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
+from treadle.testing.conformance.upkeep.prune import TestPrune
+from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
+from treadle.testing.conformance.upkeep.stage import TestParked, TestStage
+from treadle.testing.conformance.upkeep.wait import TestReady, TestWait
+
+__all__ = [
+    "TestAttempts",
+    "TestBeat",
+    "TestCancel",
+    "TestClaim",
+    "TestControl",
+    "TestDeadGroups",
+    "TestDiscard",
+    "TestDue",
+    "TestEnqueue",
+    "TestFencing",
+    "TestFind",
+    "TestGet",
+    "TestLeave",
+    "TestLife",
+    "TestLimits",
+    "TestNamespaces",
+    "TestNoRescue",
+    "TestNotes",
+    "TestOrder",
+    "TestParked",
+    "TestPause",
+    "TestPrune",
+    "TestPurge",
+    "TestQueues",
+    "TestReady",
+    "TestRequests",
+    "TestRescue",
+    "TestRetry",
+    "TestSettleBatch",
+    "TestSettleEnds",
+    "TestSettleWaits",
+    "TestStage",
+    "TestStrings",
+    "TestWait",
+    "TestWorkers",
+    "case",
+]

@@ -1,0 +1,258 @@
+"""The crew: the parts of one worker, put together, started and stopped in order.
+
+Here is the only place that knows all parts: the line and its settler, the lease's thread,
+the services, the executors, notes and hooks. The lease is stopped last, so that claims stay
+this worker's until they are given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from treadle.core.durations import to_us
+from treadle.core.errors import StoreError
+from treadle.worker.attempt import Surroundings
+from treadle.worker.blocked import BlockedLoop
+from treadle.worker.executors.group import Executors
+from treadle.worker.journal import Journal
+from treadle.worker.lease import Lease
+from treadle.worker.line import Kit, Line
+from treadle.worker.notes import Notes
+from treadle.worker.services import Services
+from treadle.worker.settler import Settler
+
+if TYPE_CHECKING:
+    from treadle.app import Treadle
+    from treadle.core.lanes import Lanes
+    from treadle.store.contract import Beaten, Store, WorkerInfo
+
+_log = logging.getLogger("treadle.worker")
+
+_PAUSE_FIRST_S = 0.05
+_PAUSE_MAX_S = 5.0
+_HOOK_S = 60.0
+"""How long hooks for dead letters may go on after the worker has stopped."""
+
+Stop = Callable[[str], None]
+
+
+class Crew:
+    """The parts of one worker."""
+
+    def __init__(
+        self, app: Treadle, lanes: Lanes, slots: int, wake: Callable[[], None], stop: Stop
+    ) -> None:
+        """Put the parts together on the running event loop; nothing is started yet."""
+        self.app = app
+        self.slots = slots
+        self.lanes = lanes
+        self._loop = asyncio.get_running_loop()
+        self._wake = wake
+        self._stop_worker = stop
+        self.store: Store = app.store
+        self.notes = Notes(self.store, lambda: self.id)
+        self._surroundings = self._make_surroundings()
+        self.line = Line(self._make_kit(), slots, wake)
+        self.settler = self.line.settler = Settler(self.store, self.line.answered)
+        settings = app.settings
+        self.executors = self.line.executors = Executors(
+            self._loop,
+            slots=slots,
+            finished=self.line.finished,
+            stuck_max=settings.stuck_max,
+            on_too_many_stuck=self._too_many_stuck,
+        )
+        self.services = Services(
+            self.store, lambda: self.id, lambda: tuple(app.registry), self.line.adopt
+        )
+        self.lease = Lease(self.store, self, settings.lease, settings.beat)
+        self.lease.look = BlockedLoop(
+            self._loop, self.executors.attempt_of, settings.block_warn
+        ).check
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._upkeep: list[asyncio.Task[None]] = []
+        self._failed = 0
+
+    @property
+    def id(self) -> str:
+        """The id of the present incarnation."""
+        return self.line.worker
+
+    def _make_surroundings(self) -> Surroundings:
+        settings = self.app.settings
+        return Surroundings(
+            report=self.notes.report,
+            say=self.notes.say,
+            job_of=self.app.job_of,
+            may_wait=lambda: len(self.line.running) < self.slots,
+            result_max=settings.result_max,
+            timeout_us=to_us(settings.timeout, "timeout"),
+            middleware=tuple(self.app.middlewares),
+        )
+
+    def _make_kit(self) -> Kit:
+        on_dead = self._on_dead if self.app.dead_hooks else None
+        return Kit(
+            store=self.store,
+            find=self.app.definition,
+            rules=self.app.settings.rules(),
+            lanes=self.lanes,
+            surroundings=self._surroundings,
+            journal=Journal(self.app.events, on_dead),
+        )
+
+    # Life
+
+    async def start(self, info: WorkerInfo) -> None:
+        """Run the start-up hooks, register and start every part.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        for hook in self.app.startup_hooks:
+            await _called(hook())
+        await self._register(info)
+        self.lease.start()
+        self.services.start()
+        self._upkeep = [
+            asyncio.create_task(self.notes.run(), name="treadle-notes"),
+            asyncio.create_task(self._look_around(), name="treadle-look"),
+        ]
+        _log.info(
+            "worker %s is ready: %d slots, queues %s, %d tasks",
+            self.id,
+            self.slots,
+            ",".join(self.lanes.names or ("all",)),
+            len(self.app.registry),
+        )
+
+    async def stop(self) -> None:
+        """Stop every part and leave; what is still held goes back unspent."""
+        await self.services.stop()
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_HOOK_S)
+        self.executors.close()
+        await asyncio.to_thread(self.lease.stop)
+        try:
+            returned = await self.store.leave(self.id)
+        except StoreError as error:
+            _log.warning("the worker could not leave; its jobs are rescued: %s", error)
+        else:
+            _log.info("worker %s has left, %d jobs went back", self.id, returned)
+        for hook in self.app.shutdown_hooks:
+            await _called(hook())
+
+    async def _register(self, info: WorkerInfo) -> None:
+        await self.store.register(info)
+        self.line.worker = info.id
+
+    async def begin_anew(self, info: WorkerInfo) -> None:
+        """Register a new incarnation: the old one was rescued, its claims are lost."""
+        _log.error(
+            "worker %s was away for longer than its lease and was rescued; it goes on as %s",
+            self.id,
+            info.id,
+        )
+        self.line.revoke(self.held_claims())
+        await self._register(info)
+
+    # The store
+
+    async def store_away(self, error: StoreError, stopping: asyncio.Event) -> None:
+        """Say once that the store is away, and pause, longer each time."""
+        self._failed += 1
+        if self._failed == 1:
+            _log.warning("the store does not answer; settlements are kept meanwhile: %s", error)
+        pause = min(_PAUSE_FIRST_S * (1 << min(self._failed, 10)), _PAUSE_MAX_S)
+        pause *= 0.5 + 0.5 * random.random()  # noqa: S311 -- spreads the workers
+        if stopping.is_set():
+            await asyncio.sleep(min(pause, _PAUSE_FIRST_S))
+            return
+        try:
+            await asyncio.wait_for(stopping.wait(), pause)
+        except TimeoutError:
+            return
+
+    def store_is_back(self) -> None:
+        """Say once that the store answers again."""
+        if self._failed:
+            _log.warning("the store answers again after %d failed calls", self._failed)
+            self._failed = 0
+
+    # The lease's thread speaks through these
+
+    def held_claims(self) -> Sequence[tuple[bytes, int]]:
+        """Give the claims held now; copying a dict is atomic."""
+        return list(self.line.held.numbers.copy().items())
+
+    def on_beaten(self, worker: str, beaten: Beaten) -> None:
+        """Take the store's answer to a beat."""
+        self._loop.call_soon_threadsafe(self._after_beat, worker, beaten)
+
+    def on_cut_off(self) -> None:
+        """Learn that the store is out of reach."""
+        self._loop.call_soon_threadsafe(self._cut_off)
+
+    def _after_beat(self, worker: str, beaten: Beaten) -> None:
+        if worker != self.id:
+            return
+        self._surroundings.cut_off = False
+        self.line.revoke(beaten.revoked)
+        if beaten.returned:
+            _log.warning("%d claims whose answer was lost went back unspent", beaten.returned)
+        self.line.dispatch()
+        if beaten.gone:
+            # The next exchange is told so as well, and begins the new incarnation.
+            self._wake()
+
+    def _cut_off(self) -> None:
+        self._surroundings.cut_off = True
+        self.line.cancel_running(
+            "cut_off", lambda attempt: attempt.definition.on_cut_off == "cancel"
+        )
+
+    # Hooks
+
+    def _on_dead(self, id_: bytes) -> None:
+        """Call the hooks for dead letters beside the line."""
+        if len(self._tasks) < 1_000:  # noqa: PLR2004 -- bounded; the dead letter itself is kept
+            task = asyncio.create_task(self._tell_dead(id_))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _tell_dead(self, id_: bytes) -> None:
+        try:
+            (record,) = await self.store.get([id_])
+        except StoreError as error:
+            _log.warning("the hooks for a dead letter are not called: %s", error)
+            return
+        if record is None:
+            return
+        for hook in self.app.dead_hooks:
+            try:
+                await _called(hook(self.app.job_of(record)))
+            except Exception:  # noqa: BLE001 -- a hook is the user's code; it stops nobody
+                _log.exception("a hook for dead letters failed: %r", hook)
+
+    def _too_many_stuck(self) -> None:
+        self._stop_worker("too many attempts ignore their end; a fresh process is needed")
+
+    async def _look_around(self) -> None:
+        """Each second, look who reads the journal and whether more may start."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.line.kit.journal.look()
+
+
+async def _called(returned: object) -> None:
+    """Await what a hook returned when it is a coroutine."""
+    if inspect.isawaitable(returned):
+        await returned

@@ -1,0 +1,85 @@
+"""What is left of attempts whose outcome is settled while their code still runs?
+
+A task that was told to end has a second to do so. One that still lives then is stuck: it is
+logged with its stack and counted, its job is not started again in this worker, and when too
+many have gathered the worker is told to leave, because only the end of a process ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from treadle.core.ids import id_text
+from treadle.worker.attempt import Attempt
+
+_log = logging.getLogger(__name__)
+
+STUCK_AFTER: Final = 1.0
+"""Seconds that code has to end before it counts as stuck."""
+
+
+class Overdue:
+    """The attempts that are settled but alive; for the loop's thread only."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stuck_max: int,
+        on_too_many_stuck: Callable[[], None],
+        stuck_after: float = STUCK_AFTER,
+    ) -> None:
+        self._loop = loop
+        self._stuck_max = stuck_max
+        self._on_too_many_stuck = on_too_many_stuck
+        self._stuck_after = stuck_after
+        self._alive: dict[bytes, asyncio.TimerHandle] = {}
+        self._stuck: set[bytes] = set()
+
+    @property
+    def stuck_count(self) -> int:
+        """How many attempts have not ended within a second of being told to."""
+        return len(self._stuck)
+
+    def is_stuck(self, job_id: bytes) -> bool:
+        """Tell whether code of an earlier attempt of this job still runs here."""
+        return job_id in self._alive
+
+    def add(self, attempt: Attempt, stack_of: Callable[[Attempt], str]) -> None:
+        """Take an attempt whose code has just been told to end."""
+        self._alive[attempt.claim.id] = self._loop.call_later(
+            self._stuck_after, self._judge, attempt, stack_of
+        )
+
+    def end(self, attempt: Attempt) -> None:
+        """Let go of an attempt whose code has ended."""
+        job_id = attempt.claim.id
+        timer = self._alive.pop(job_id, None)
+        if timer is not None:
+            timer.cancel()
+        if job_id in self._stuck:
+            self._stuck.discard(job_id)
+            _log.info("job %s (%s) was stuck and has ended", id_text(job_id), attempt.claim.task)
+
+    def close(self) -> None:
+        """Judge no more; what is alive stays so."""
+        for timer in self._alive.values():
+            timer.cancel()
+
+    def _judge(self, attempt: Attempt, stack_of: Callable[[Attempt], str]) -> None:
+        job_id = attempt.claim.id
+        self._stuck.add(job_id)
+        _log.warning(
+            "job %s (%s) does not end although it was told to (%s); its code is left behind, "
+            "%d of these so far (stuck_max is %d). Give its calls a timeout. It stands at:\n%s",
+            id_text(job_id),
+            attempt.claim.task,
+            attempt.reason,
+            len(self._stuck),
+            self._stuck_max,
+            stack_of(attempt) or "(unknown)",
+        )
+        if len(self._stuck) > self._stuck_max:
+            self._on_too_many_stuck()

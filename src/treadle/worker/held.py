@@ -1,0 +1,83 @@
+"""Held: what a worker holds, and how much more it may take.
+
+Every claim that starts has a place until the store has answered for its settlement. Claims
+beyond free slots (the buffer) are allowed only while measured job time keeps them under about
+20 ms of work: tiny jobs stream, long ones are never hoarded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from treadle.store.contract import BATCH_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from treadle.core.job import Claim
+
+BUFFER_MAX = 500
+"""Claims beyond free slots, at the most."""
+PLACES = BATCH_MAX * 4
+_BUFFER_US = 20_000
+_NEWS_WEIGHT = 0.3
+
+
+class Held:
+    """The claims of one worker."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.numbers: dict[bytes, int] = {}
+        """Claim number by job id: what a beat tells the store. Read by the lease's thread."""
+        self.buffer: deque[Claim] = deque()
+        """Claimed, not started."""
+        self._places: dict[bytes, int] = {}
+        self._free = list(range(PLACES - 1, -1, -1))
+        self._ran_us: float | None = None
+
+    def take(self, claims: Sequence[Claim]) -> None:
+        """Take new claims into the buffer."""
+        numbers = self.numbers
+        for claim in claims:
+            numbers[claim.id] = claim.number
+        self.buffer.extend(claims)
+
+    def adopt(self, claim: Claim) -> None:
+        """Hold a claim that will not run here, only be settled."""
+        self.numbers[claim.id] = claim.number
+
+    def place(self, id_: bytes) -> int:
+        """Give a place to a claim that starts."""
+        place = self._places[id_] = self._free.pop()
+        return place
+
+    def let_go(self, id_: bytes, number: int) -> None:
+        """Forget a claim that the store has answered for."""
+        if self.numbers.get(id_) == number:
+            del self.numbers[id_]
+            place = self._places.pop(id_, None)
+            if place is not None:
+                self._free.append(place)
+
+    def learn(self, ran_us: int) -> None:
+        """Learn from the mean time that the last jobs ran (microseconds)."""
+        if self._ran_us is None:
+            self._ran_us = float(ran_us)
+        else:
+            self._ran_us += _NEWS_WEIGHT * (ran_us - self._ran_us)
+
+    def forget_pace(self) -> None:
+        """Stop buffering until short jobs are seen again."""
+        self._ran_us = None
+
+    def room(self, running: int) -> int:
+        """Tell how many more claims may be held, with `running` attempts under way."""
+        allowed = self.slots + self._buffer_size() - running - len(self.buffer)
+        return max(0, min(allowed, len(self._free) - len(self.buffer), BATCH_MAX))
+
+    def _buffer_size(self) -> int:
+        if self._ran_us is None:
+            return 0
+        return min(BUFFER_MAX, int(_BUFFER_US * self.slots / max(self._ran_us, 1.0)))

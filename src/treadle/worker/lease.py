@@ -1,0 +1,124 @@
+"""The lease: a thread that beats for all of a worker's claims, whatever its loop does.
+
+One beat prolongs the right to every claim. It runs on a thread and a small event loop of its
+own, so that a task that blocks the worker's loop costs neither the lease nor the signs of it.
+When beats fail for two thirds of the lease the worker is cut off: it starts nothing new, and
+what it runs goes on (the fence keeps a late settlement harmless).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from treadle.core import fault
+from treadle.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from treadle.store.contract import Beaten, StoreSession
+
+_log = logging.getLogger("treadle.worker")
+
+_LOOK_S = 0.2
+"""How often the thread looks whether the worker's loop is blocked."""
+
+
+class Holder(Protocol):
+    """Whom the lease speaks for; each call comes from the lease's thread."""
+
+    @property
+    def id(self) -> str:
+        """The worker's id; it changes with each incarnation."""
+        ...
+
+    def held_claims(self) -> Sequence[tuple[bytes, int]]:
+        """Give the claims (id, number) held now."""
+        ...
+
+    def on_beaten(self, worker: str, beaten: Beaten) -> None:
+        """Take the store's answer to a beat."""
+        ...
+
+    def on_cut_off(self) -> None:
+        """Learn that the store has not been reached for two thirds of the lease."""
+        ...
+
+
+class Lease:
+    """One worker's beats."""
+
+    def __init__(self, store: StoreSession, holder: Holder, lease_s: float, beat_s: float) -> None:
+        """Take the lease and the time between beats, in seconds."""
+        self._store = store
+        self._holder = holder
+        self._safe_s = lease_s * 2 / 3
+        self._beat_s = beat_s
+        self._beaten_at = time.monotonic()
+        self._told = False
+        self._stop = threading.Event()
+        self._now = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.look: Callable[[], None] | None = None
+        """Called a few times a second: the blocked-loop detector."""
+
+    @property
+    def cut_off(self) -> bool:
+        """Tell whether the lease may end before the store is reached again."""
+        return time.monotonic() - self._beaten_at > self._safe_s
+
+    def start(self) -> None:
+        """Start the thread; the worker has just registered, which counts as a beat."""
+        self._beaten_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="treadle-lease", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it, at most for one beat's patience."""
+        self._stop.set()
+        self._now.set()
+        if self._thread is not None:
+            self._thread.join(timeout=self._safe_s)
+            self._thread = None
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            next_beat = time.monotonic() + self._beat_s
+            while not self._stop.is_set():
+                self._now.wait(max(0.0, min(_LOOK_S, next_beat - time.monotonic())))
+                if self.look is not None:
+                    self.look()
+                if time.monotonic() >= next_beat and not self._stop.is_set():
+                    runner.run(self._beat())
+                    next_beat = time.monotonic() + self._beat_s
+                self._check()
+
+    async def _beat(self) -> None:
+        worker = self._holder.id
+        fault.point("beat.before")
+        begun = time.monotonic()
+        try:
+            beaten = await asyncio.wait_for(
+                self._store.beat(worker, self._holder.held_claims()), self._safe_s
+            )
+        except (StoreError, TimeoutError) as error:
+            _log.warning("a beat failed, the next follows in %g s: %s", self._beat_s, error)
+            return
+        fault.point("beat.after")
+        # The lease runs from before the call: the store may have noted it at any time since.
+        self._beaten_at = begun
+        self._told = False
+        self._holder.on_beaten(worker, beaten)
+
+    def _check(self) -> None:
+        if self.cut_off and not self._told:
+            self._told = True
+            _log.error(
+                "the store has not been reached for %g s: nothing new is started; "
+                "what runs goes on",
+                self._safe_s,
+            )
+            self._holder.on_cut_off()

@@ -1,0 +1,226 @@
+"""The line: claim → execute → decide → settle, for one worker. The hot path.
+
+    exchange   settle what has ended and claim what there is room for: one store call
+    dispatch   start claims in free slots (execute, in `executors`)
+    finished   decide what becomes of a job and hand the settlement to the settler
+    rest       until a slot is free, work is hinted at, or settlements have waited long enough
+
+Everything here runs on the worker's event loop, so nothing needs a lock. How a worker starts
+and stops is in `worker`, what it holds in `held`, how settlements are kept in `settler`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from treadle.core import fault
+from treadle.core.decide import Rules, decide
+from treadle.core.durations import SECOND
+from treadle.core.outcome import Outcome, Released, TaskUnknown, WorkerLost
+from treadle.core.retry import DEFAULT_POLICY, read_policy
+from treadle.worker.attempt import Attempt, CancelReason, Surroundings
+from treadle.worker.held import Held
+
+if TYPE_CHECKING:
+    from treadle.core.job import Claim, Orphan
+    from treadle.core.lanes import Demand, Lanes
+    from treadle.core.outcome import Settlement, Verdict
+    from treadle.core.retry import JobPolicy
+    from treadle.definition import Definition
+    from treadle.store.contract import Exchanged, StoreSession
+    from treadle.worker.executors.group import Executors
+    from treadle.worker.journal import Journal
+    from treadle.worker.settler import Settler
+
+_STUCK_REST = 5 * SECOND
+"""How long a job rests whose last attempt's thread still lives on this worker."""
+
+
+class Kit(Struct, eq=False, kw_only=True):
+    """What the line works with."""
+
+    store: StoreSession
+    find: Callable[[str], Definition | None]
+    rules: Rules
+    lanes: Lanes
+    surroundings: Surroundings
+    journal: Journal
+
+
+class Line:
+    """One worker's jobs, from claim to settlement."""
+
+    def __init__(self, kit: Kit, slots: int, wake: Callable[[], None]) -> None:
+        """Take the kit, how many jobs run at once, and how to wake the loop that exchanges."""
+        self.kit = kit
+        self.held = Held(slots)
+        self.running: dict[int, Attempt] = {}
+        self.worker = ""
+        """The id of the present incarnation."""
+        self.closed = False
+        """Whether nothing new is claimed or started any more."""
+        self.executors: Executors
+        self.settler: Settler
+        self._wake = wake
+        self._alone = False
+        self._ran_us = 0
+        self._ended = 0
+        self.starts = 0
+
+    # Claim
+
+    def demand(self) -> Demand | None:
+        """Tell what may be claimed now; None when nothing may."""
+        if self.closed or self._alone or self.kit.surroundings.cut_off or self._suspect_waits():
+            return None
+        room = self.held.room(len(self.running))
+        return self.kit.lanes.demand(room) if room else None
+
+    def _suspect_waits(self) -> bool:
+        buffer = self.held.buffer
+        return bool(buffer and buffer[0].crashes)
+
+    def accept(self, answer: Exchanged) -> None:
+        """Take the store's answer to an exchange."""
+        if answer.claims:
+            fault.point("claim.accepted")
+            self.held.take(answer.claims)
+        if self._ended:
+            self.held.learn(self._ran_us // self._ended)
+            self._ran_us = self._ended = 0
+        self.dispatch()
+
+    # Execute
+
+    def dispatch(self) -> None:
+        """Start claims while there are free slots; a suspect runs alone."""
+        buffer, running, slots = self.held.buffer, self.running, self.held.slots
+        while buffer and len(running) < slots and not self._alone:
+            if self.closed or self.kit.surroundings.cut_off:
+                return
+            if buffer[0].crashes and running:
+                return
+            self._start(buffer.popleft())
+
+    def _start(self, claim: Claim) -> None:
+        definition = self.kit.find(claim.task)
+        if definition is None:
+            self.settle(claim, TaskUnknown(), DEFAULT_POLICY)
+            return
+        if self.executors.is_stuck(claim.id):
+            self.settle(claim, Released(_STUCK_REST), DEFAULT_POLICY)
+            return
+        place = self.held.place(claim.id)
+        policy = self._policy(claim, definition)
+        attempt = Attempt(claim, definition, policy, self.kit.surroundings, place)
+        # The mark comes first: a job whose code may have begun must never look unstarted.
+        self.kit.store.mark(self.worker, claim.id, claim.number, place)
+        fault.point("execute.before_start")
+        self.running[place] = attempt
+        self.starts += 1
+        self._alone = claim.crashes > 0
+        self.kit.journal.started(claim, self.worker)
+        try:
+            self.executors.start(attempt)
+        except RuntimeError as error:
+            self.kit.journal.cannot_start(claim, error)
+            self.finished(attempt, Released(_STUCK_REST))
+
+    def _policy(self, claim: Claim, definition: Definition) -> JobPolicy:
+        stored = claim.policy
+        if stored is None or stored == definition.policy_bytes:
+            return definition.policy
+        return self.stored_policy(claim) or definition.policy
+
+    def stored_policy(self, claim: Claim) -> JobPolicy | None:
+        """Read the policy on the job; damaged bytes are reported and left aside."""
+        try:
+            return read_policy(claim.policy)
+        except ValueError as error:
+            self.kit.journal.unreadable(claim, error)
+            return None
+
+    # Decide
+
+    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Take an outcome: decide, hand on the settlement, start the next claim."""
+        if self.running.pop(attempt.place, None) is None:
+            return
+        if attempt.claim.crashes:
+            self._alone = False
+        fault.point("execute.after_return")
+        settlement = self.settle(attempt.claim, outcome, attempt.policy)
+        self._ran_us += settlement.ran
+        self._ended += 1
+        if self.held.buffer:
+            self.dispatch()
+        self._wake()
+
+    def settle(self, claim: Claim, outcome: Outcome, policy: JobPolicy) -> Settlement:
+        """Decide what becomes of a claim and hand that to the settler."""
+        settlement = decide(claim, outcome, policy, self.kit.rules, draw=random.random)
+        self.settler.pending.append(settlement)
+        self.kit.journal.ended(claim, settlement, self.worker)
+        return settlement
+
+    def answered(self, settlement: Settlement, verdict: Verdict) -> None:
+        """Let go of a claim that the store has answered for."""
+        self.held.let_go(settlement.id, settlement.number)
+        self.kit.journal.answered(settlement, verdict, self.worker)
+
+    # Claims that do not end by themselves
+
+    def adopt(self, orphans: Iterable[Orphan]) -> None:
+        """Decide for the jobs of workers that are gone."""
+        for orphan in orphans:
+            claim = orphan.claim
+            self.held.adopt(claim)
+            outcome: Outcome = WorkerLost(orphan.lost_by) if orphan.started else Released()
+            definition = self.kit.find(claim.task)
+            policy = self.stored_policy(claim)
+            if policy is None:
+                policy = DEFAULT_POLICY if definition is None else definition.policy
+            self.settle(claim, outcome, policy)
+        self._wake()
+
+    def hand_back(self) -> int:
+        """Release what is claimed but not started; return how many."""
+        buffer = self.held.buffer
+        released = len(buffer)
+        while buffer:
+            self.settle(buffer.popleft(), Released(), DEFAULT_POLICY)
+        self.held.forget_pace()
+        return released
+
+    def revoke(self, claims: Iterable[tuple[bytes, int]]) -> None:
+        """End the attempts of claims that are no longer this worker's."""
+        revoked = set(claims)
+        if not revoked:
+            return
+        for attempt in list(self.running.values()):
+            if (attempt.claim.id, attempt.claim.number) in revoked:
+                self.executors.cancel(attempt, "revoked")
+        kept = [c for c in self.held.buffer if (c.id, c.number) not in revoked]
+        self.held.buffer.clear()
+        self.held.buffer.extend(kept)
+        for id_, number in revoked:
+            self.held.let_go(id_, number)
+
+    def cancel_running(
+        self, reason: CancelReason, which: Callable[[Attempt], bool] = lambda _: True
+    ) -> None:
+        """Ask running attempts to end."""
+        for attempt in list(self.running.values()):
+            if which(attempt):
+                self.executors.cancel(attempt, reason)
+
+    def abandon_running(self) -> int:
+        """Hand back what still runs when the worker's time to stop is over; return how many."""
+        left = list(self.running.values())
+        for attempt in left:
+            self.executors.abandon(attempt)
+        return len(left)

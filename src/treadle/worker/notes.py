@@ -1,0 +1,99 @@
+"""Notes: what running tasks report (progress, log lines), gathered and written in batches.
+
+Only the newest progress of a job is kept, and its lines up to a bound, until the next flush,
+a few times a second. Tasks report from any thread; a lock guards the gathering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from treadle.core.errors import StoreError
+from treadle.store.contract import LOGS_MAX, Note
+
+if TYPE_CHECKING:
+    from treadle.store.contract import StoreSession
+    from treadle.worker.attempt import Attempt
+
+_log = logging.getLogger("treadle.worker")
+FLUSH_S = 0.25
+JOBS_MAX = 10_000
+"""Jobs whose notes are gathered between two flushes; more wait for the next report."""
+
+_Key = tuple[bytes, int]
+
+
+class Notes:
+    """The notes of one worker's running jobs."""
+
+    def __init__(self, store: StoreSession, worker: Callable[[], str]) -> None:
+        self._store = store
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._progress: dict[_Key, bytes] = {}
+        self._lines: dict[_Key, list[tuple[int, str, str]]] = {}
+        self.dropped = 0
+        """Lines that were over a bound and are not kept."""
+
+    def report(self, attempt: Attempt, progress: bytes) -> None:
+        """Take a progress report."""
+        with self._lock:
+            if len(self._progress) < JOBS_MAX:
+                self._progress[attempt.claim.id, attempt.claim.number] = progress
+
+    def say(self, attempt: Attempt, level: str, text: str) -> None:
+        """Take a log line."""
+        key = (attempt.claim.id, attempt.claim.number)
+        with self._lock:
+            if len(self._lines) >= JOBS_MAX and key not in self._lines:
+                self.dropped += 1
+                return
+            lines = self._lines.setdefault(key, [])
+            if len(lines) >= LOGS_MAX:
+                self.dropped += 1
+                return
+            lines.append((time.time_ns() // 1000, level, text))
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing waits to be written."""
+        return not (self._progress or self._lines)
+
+    async def flush(self) -> None:
+        """Write what has gathered; it must come before the settlements of the same jobs.
+
+        Raises:
+            StoreError: it was not written and is gathered again for the next flush.
+        """
+        with self._lock:
+            progress, self._progress = self._progress, {}
+            lines, self._lines = self._lines, {}
+        keys = progress.keys() | lines.keys()
+        notes = [
+            Note(id_, number, progress.get((id_, number)), tuple(lines.get((id_, number), ())))
+            for id_, number in sorted(keys)
+        ]
+        try:
+            if notes:
+                await self._store.note(self._worker(), notes)
+        except StoreError:
+            with self._lock:
+                self._progress = progress | self._progress
+                self._lines = lines | self._lines
+            raise
+
+    async def run(self) -> None:
+        """Flush a few times a second until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            if self.empty:
+                continue
+            try:
+                await self.flush()
+            except StoreError as error:
+                _log.warning("progress and log lines wait, the store does not answer: %s", error)

@@ -1,0 +1,111 @@
+"""The settler: keeps each settlement until the store has answered for it.
+
+It decides nothing: by the time a settlement arrives, `core.decide` has chosen the state. The
+line asks for the next exchange; while the store's answer is unknown the same request goes out
+again, so a settlement is neither lost nor written twice. Bounded by what the worker holds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from treadle.core.errors import StoreUnavailable, TreadleError
+from treadle.core.ids import new_id
+from treadle.core.job import ErrorInfo, JobState, write_error
+from treadle.core.outcome import Settlement, Verdict
+from treadle.store.contract import BATCH_MAX, Exchanged
+
+if TYPE_CHECKING:
+    from treadle.core.lanes import Demand
+    from treadle.store.contract import StoreSession
+
+_log = logging.getLogger("treadle.worker")
+
+Answered = Callable[[Settlement, Verdict], None]
+
+
+class Settler:
+    """The settlements of one worker, on their way to the store."""
+
+    def __init__(self, store: StoreSession, answered: Answered) -> None:
+        """Take the store and whom to tell of each verdict."""
+        self._store = store
+        self._answered = answered
+        self.pending: list[Settlement] = []
+        self._request: tuple[bytes, list[Settlement], Demand | None] | None = None
+        self.lost = 0
+        """How many settlements came too late."""
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether the store has answered for everything."""
+        return not self.pending and self._request is None
+
+    async def exchange(self, worker: str, demand: Demand | None) -> Exchanged:
+        """Send what is pending and claim by the demand, or repeat what is not yet answered.
+
+        Raises:
+            StoreUnavailable: the store did not answer; the next call sends the same again.
+        """
+        if self._request is None:
+            batch, self.pending = self.pending[:BATCH_MAX], self.pending[BATCH_MAX:]
+            self._request = (new_id(), batch, demand)
+        request, batch, wanted = self._request
+        try:
+            answer = await self._store.exchange(worker, request, batch, wanted)
+        except StoreUnavailable:
+            raise
+        except (TreadleError, ValueError, TypeError, OverflowError) as error:
+            _log.error("an exchange was refused and is sent apart: %s", error)
+            self._request = None
+            await self._send_apart(worker, batch)
+            return Exchanged((), (), more=True)
+        self._request = None
+        for settlement, verdict in zip(batch, answer.verdicts, strict=True):
+            self._tell(settlement, verdict)
+        return answer
+
+    async def _send_apart(self, worker: str, batch: list[Settlement]) -> None:
+        """Send each settlement by itself, so that a bad one never fails its neighbours."""
+        for position, settlement in enumerate(batch):
+            try:
+                await self._send_one(worker, settlement)
+            except StoreUnavailable:
+                self.pending[:0] = batch[position:]
+                raise
+
+    async def _send_one(self, worker: str, settlement: Settlement) -> None:
+        try:
+            answer = await self._store.exchange(worker, new_id(), [settlement], None)
+        except StoreUnavailable:
+            raise
+        except (TreadleError, ValueError, TypeError, OverflowError) as error:
+            _log.exception("a settlement was refused; its job becomes a dead letter")
+            answer = await self._store.exchange(
+                worker, new_id(), [unwritable(settlement, error)], None
+            )
+        self._tell(settlement, answer.verdicts[0])
+
+    def _tell(self, settlement: Settlement, verdict: Verdict) -> None:
+        if verdict is Verdict.LOST:
+            self.lost += 1
+        self._answered(settlement, verdict)
+
+
+def unwritable(settlement: Settlement, error: Exception) -> Settlement:
+    """Make the settlement of a job whose own settlement cannot be written."""
+    info = ErrorInfo(type(error).__name__, ascii(str(error))[:500])
+    return Settlement(
+        settlement.id,
+        settlement.number,
+        JobState.FAILED,
+        settlement.attempt,
+        "failed",
+        error=write_error(info),
+        reason="unwritable",
+        keep=settlement.keep or 30 * 86_400_000_000,
+        forgiven=settlement.forgiven,
+        crashes=settlement.crashes,
+    )

@@ -1,0 +1,295 @@
+"""The worker: one process's share of the work, from start to stop.
+
+`Worker` puts the parts together (line, settler, lease, services, executors), drives the line
+with `exchange`, and stops it: gracefully on the first request, at once on the second. What
+happens to a job is told in `line`; signals of the operating system are in `signals`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+from treadle.core.durations import to_us
+from treadle.core.errors import StoreUnavailable, TreadleError
+from treadle.core.lanes import Lanes
+from treadle.store.contract import WorkerInfo
+from treadle.worker.crew import Crew
+from treadle.worker.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from treadle.app import Treadle
+    from treadle.store.contract import Exchanged
+
+_log = logging.getLogger("treadle.worker")
+
+_FLUSH_S = 0.01
+"""The longest a settlement waits for company while claims are buffered."""
+_STALE_S = 0.05
+"""How long a buffered claim may wait for a slot before it is handed back."""
+_PAUSE_MAX_S = 5.0
+_LAST_WORDS_S = 1.0
+
+Queues = str | Sequence[str] | Mapping[str, int] | None
+
+
+class Worker:
+    """Runs an application's jobs.
+
+    Args:
+        app: the application; its tasks are those this worker knows.
+        queues: which queues to take from: None for all (best job first), `"a,b"` or a list
+            for strict order, `"a=3,b=1"` or a mapping for weights.
+        concurrency: how many jobs run at once; default: the settings' `concurrency`.
+        burst: end when nothing is ready any more.
+        grace: seconds that running jobs get to end when the worker stops.
+
+    `run()` blocks until a signal or the end of a burst; `async with Worker(app):` runs it
+    beside other code and stops it gracefully at the end of the block.
+
+    Raises:
+        ValueError: a queue name or number is out of range.
+    """
+
+    def __init__(
+        self,
+        app: Treadle,
+        queues: Queues = None,
+        concurrency: int | None = None,
+        *,
+        burst: bool = False,
+        grace: float | None = None,
+    ) -> None:
+        settings = app.settings
+        self.app = app
+        self.lanes = as_lanes(queues)
+        self.slots = settings.concurrency if concurrency is None else concurrency
+        if not 1 <= self.slots <= 2_000:  # noqa: PLR2004 -- the settings' own range
+            msg = f"concurrency must be between 1 and 2,000, not {self.slots}"
+            raise ValueError(msg)
+        self.burst = burst
+        self.grace_s = settings.grace if grace is None else to_us(grace, "grace") / 1e6
+        self.cut = 0
+        """How many jobs were handed back because the grace was over."""
+        self.reason = ""
+        """Why the worker stopped, once it does."""
+        self._crew: Crew
+        self._stopping = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self._awake = asyncio.Event()
+        self._hungry = asyncio.Event()
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._main: asyncio.Task[None] | None = None
+
+    # Life
+
+    def run(self) -> int:
+        """Work until a signal or the end of a burst; return the exit code.
+
+        0 after a clean stop, 1 when jobs had to be handed back in mid-run.
+        """
+        return asyncio.run(self.arun())
+
+    async def arun(self) -> int:
+        """Do the same on the running event loop, which must be the main thread's for signals."""
+        with stop_on_signals(self.stop, self.stop_at_once):
+            async with self:
+                assert self._main is not None
+                await asyncio.shield(self._main)
+        return 1 if self.cut else 0
+
+    async def __aenter__(self) -> Self:
+        """Register and start.
+
+        Raises:
+            StoreError: the store cannot be opened or does not answer.
+        """
+        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop)
+        await self._crew.start(self._info())
+        self._main = asyncio.create_task(self._work(), name="treadle-line")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop gracefully and wait for the end."""
+        assert self._main is not None
+        if not self._main.done():
+            self.stop("the program asked")
+        try:
+            await self._main
+        finally:
+            await self._crew.stop()
+
+    def _info(self) -> WorkerInfo:
+        return worker_info(self.slots, self.lanes, self.app.settings.lease)
+
+    def stop(self, reason: str = "asked to") -> None:
+        """Stop claiming; running jobs may end within the grace. For the loop's thread."""
+        if not self._stopping.is_set():
+            self.reason = reason
+            _log.info("stopping: %s", reason)
+        self._stopping.set()
+        self._awake.set()
+
+    def stop_at_once(self) -> None:
+        """Stop without waiting for running jobs; they are handed back."""
+        self._at_once.set()
+        self.stop("asked to stop at once")
+
+    # The loop
+
+    async def _work(self) -> None:
+        """Exchange and rest, in turn, until it is time to stop."""
+        listener = asyncio.create_task(self._listen(), name="treadle-listen")
+        try:
+            while not self._stopping.is_set():
+                answer = await self._exchange()
+                if answer is not None and not await self._rest(answer):
+                    self.reason = "nothing is left to do"
+                    break
+            await self._wind_down()
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def _exchange(self) -> Exchanged | None:
+        """Carry out one exchange; None when the store did not answer, after a pause."""
+        line, settler = self._crew.line, self._crew.settler
+        demand = line.demand()
+        self._awake.clear()
+        try:
+            if not self._crew.notes.empty:
+                await self._crew.notes.flush()
+            answer = await settler.exchange(line.worker, demand)
+        except StoreUnavailable as error:
+            await self._crew.store_away(error, self._stopping)
+            return None
+        self._crew.store_is_back()
+        if answer.gone and not self._stopping.is_set():
+            await self._crew.begin_anew(self._info())
+        line.accept(answer)
+        if answer.next_due is not None:
+            self._crew.services.due_in(answer.next_due)
+        return answer
+
+    async def _rest(self, answer: Exchanged) -> bool:
+        """Wait until the next exchange is worth its cost; False when a burst is done."""
+        line = self._crew.line
+        if self._crew.settler.pending and not line.held.buffer:
+            return True
+        if line.demand() is not None:
+            if answer.more or answer.claims:
+                # Ready work and room for it: let the started jobs take a step, then go on.
+                await asyncio.sleep(0)
+                return True
+            if self.burst and not line.running and self._crew.settler.idle:
+                return False
+            self._hungry.set()
+        await self._until_worthwhile()
+        self._hungry.clear()
+        return True
+
+    async def _until_worthwhile(self) -> None:
+        """Sleep until woken; a buffer that does not move is handed back meanwhile."""
+        line = self._crew.line
+        while line.held.buffer and not self._awake.is_set():
+            starts = line.starts
+            try:
+                await asyncio.wait_for(self._awake.wait(), _STALE_S)
+            except TimeoutError:
+                if line.starts == starts and line.hand_back():
+                    return
+        await self._awake.wait()
+
+    def _wake(self) -> None:
+        """Wake the loop: at once when nothing is buffered, else after a short gathering."""
+        if not self._crew.line.held.buffer or self._stopping.is_set():
+            self._awake.set()
+        elif self._flush_timer is None:
+            loop = asyncio.get_running_loop()
+            self._flush_timer = loop.call_later(_FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        self._awake.set()
+
+    async def _listen(self) -> None:
+        """Wait for hints of work, but only while there is room for it."""
+        while True:
+            await self._hungry.wait()
+            try:
+                await self._crew.store.wait(work=True, ends=False, timeout=self.app.settings.poll)
+            except TreadleError as error:
+                _log.warning("waiting for work failed: %s", error)
+                await asyncio.sleep(_FLUSH_S)
+            self._awake.set()
+            self._hungry.clear()
+
+    # The end
+
+    async def _wind_down(self) -> None:
+        """Hand back what has not started, let run what runs, settle everything."""
+        line = self._crew.line
+        line.closed = True
+        line.hand_back()
+        deadline = time.monotonic() + self.grace_s
+        while line.running and not self._at_once.is_set() and time.monotonic() < deadline:
+            await self._settle_some(deadline)
+        if line.running:
+            line.cancel_running("stop")
+            last = time.monotonic() + min(_LAST_WORDS_S, max(self.grace_s, 0.1))
+            while line.running and time.monotonic() < last:
+                await self._settle_some(last)
+            self.cut = line.abandon_running()
+        patience = time.monotonic() + self.app.settings.store_timeout
+        while not self._crew.settler.idle and time.monotonic() < patience:
+            await self._exchange()
+
+    async def _settle_some(self, deadline: float) -> None:
+        """Settle what has ended, then wait for the next end, a second request or the deadline."""
+        if not self._crew.settler.idle:
+            await self._exchange()
+            return
+        try:
+            await asyncio.wait_for(self._awake.wait(), max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            return
+        self._awake.clear()
+
+
+def as_lanes(queues: Queues) -> Lanes:
+    """Read what `queues=` takes.
+
+    Raises:
+        ValueError: a name or weight is out of range.
+    """
+    if queues is None or isinstance(queues, str):
+        return Lanes.parse(queues)
+    if isinstance(queues, Mapping):
+        return Lanes(dict(queues), strict=False)
+    return Lanes(dict.fromkeys(queues, 1))
+
+
+def worker_info(slots: int, lanes: Lanes, lease_s: float) -> WorkerInfo:
+    """Make the record of a new incarnation."""
+    host, pid = socket.gethostname(), os.getpid()
+    return WorkerInfo(
+        id=f"{host}:{pid}:{secrets.token_hex(3)}",
+        host=host,
+        pid=pid,
+        queues=lanes.names,
+        slots=slots,
+        lease=to_us(lease_s, "lease"),
+    )

@@ -1,0 +1,239 @@
+"""Random walks through the store contract, a store and the oracle in lock step.
+
+`make test` takes short walks. A long run: `MODEL_RUNS=5000 make test ARGS=tests/model`.
+A failure prints its seed; Hypothesis cuts the walk down to the steps that matter.
+"""
+
+import os
+import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.model.lockstep import Lockstep, Mate
+from treadle.core.clock import MovedClock
+from treadle.core.durations import SECOND
+from treadle.core.ids import new_id
+from treadle.core.job import ErrorInfo, NewJob
+from treadle.core.lanes import Demand, Step
+from treadle.core.outcome import (
+    Cancelled,
+    Failed,
+    Outcome,
+    Rejected,
+    Released,
+    Snoozed,
+    Succeeded,
+    TaskUnknown,
+)
+from treadle.core.settings import Settings
+from treadle.store.open import open_store
+
+# Read before the tests run: a fixture hides the environment from them.
+RUNS = int(os.environ.get("MODEL_RUNS", "25"))
+SEED = int(os.environ.get("MODEL_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+STEPS = 60
+MATES_MAX = 3
+QUEUES = ["a", "b", "c"]
+TASKS = ["red", "blue"]
+ERROR = ErrorInfo("ValueError", "no")
+OUTCOMES: list[Outcome] = [
+    Succeeded(b"1"),
+    Succeeded(None),
+    Failed(ERROR, delay=7 * SECOND),
+    Failed(ERROR, retryable=False),
+    Snoozed(3 * SECOND),
+    Cancelled("enough"),
+    Rejected(ERROR, "bad_result"),
+    Released(),
+    TaskUnknown(),
+]
+
+picks = st.integers(0, 1_000)
+queues = st.sampled_from(QUEUES)
+outcomes = st.sampled_from(OUTCOMES)
+jobs = st.builds(
+    lambda task, queue, priority, delay, expires_in: NewJob(
+        new_id(), task, b"[[],{}]", queue, priority, delay=delay * SECOND,
+        expires_in=expires_in and expires_in * SECOND,
+    ),
+    st.sampled_from(TASKS), queues, st.sampled_from([-1, 0, 0, 5]),
+    st.sampled_from([0, 0, 0, 2, 20]), st.sampled_from([None, None, None, 6]),
+)  # fmt: skip
+demands = st.one_of(
+    st.integers(0, 6).map(lambda n: Demand(n, (Step(None, n),))),
+    st.tuples(st.integers(1, 6), st.permutations(QUEUES), st.integers(1, 4)).map(
+        lambda t: Demand(t[0], tuple(Step(queue, t[2]) for queue in t[1]))
+    ),
+)
+
+
+class Walk(RuleBasedStateMachine):
+    """Verbs in random order, by several workers, while time goes by."""
+
+    on_disk = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        clock = MovedClock(1_800_000_000 * SECOND)
+        url = f"sqlite:///{Path(self.folder.name, 'jobs.db')}" if self.on_disk else "memory://"
+        self.both = Lockstep(open_store(url, "default", Settings(), clock), clock)
+        self.names = 0
+
+    def teardown(self) -> None:
+        """Close the store."""
+        self.both.close()
+        self.folder.cleanup()
+
+    def mate(self, pick: int) -> Mate:
+        """Choose a worker; some may be gone, which they have yet to learn."""
+        return self.both.mates[pick % len(self.both.mates)]
+
+    def some(self, chosen: list[int]) -> list[bytes]:
+        """Choose jobs, and now and then an id that is none."""
+        ids = [*self.both.oracle.rows, bytes(16)]
+        return [ids[pick % len(ids)] for pick in chosen]
+
+    @invariant()
+    def both_agree(self) -> None:
+        """Compare after every step."""
+        self.both.check()
+
+    @rule(batch=st.lists(jobs, min_size=1, max_size=6))
+    def enqueue(self, batch: list[NewJob]) -> None:
+        """Store a batch; its ids are made here, so that they rise."""
+        self.both.enqueue(sorted(batch, key=lambda job: job.id))
+
+    @precondition(lambda self: self.both.batches)
+    @rule(pick=picks)
+    def enqueue_again(self, pick: int) -> None:
+        """Send an earlier batch again."""
+        self.both.enqueue_again(pick % len(self.both.batches))
+
+    @precondition(lambda self: sum(not m.gone for m in self.both.mates) < MATES_MAX)
+    @rule()
+    def register(self) -> None:
+        """A worker comes."""
+        self.names += 1
+        self.both.register(f"w{self.names}")
+
+    @precondition(lambda self: self.both.mates)
+    @rule(pick=picks, done=st.lists(outcomes, max_size=4), demand=demands, lose=st.booleans())
+    def exchange(self, pick: int, done: list[Outcome], demand: Demand, lose: bool) -> None:
+        """Settle some of what is held, claim more, and perhaps lose the answer."""
+        mate = self.mate(pick)
+        settled = list(zip(mate.held, done, strict=False))
+        self.both.exchange(mate, settled, demand, lose=lose and pick % 4 == 0)
+
+    @precondition(lambda self: self.both.mates)
+    @rule(pick=picks)
+    def exchange_again(self, pick: int) -> None:
+        """Send the last exchange again."""
+        self.both.exchange_again(self.mate(pick))
+
+    @precondition(lambda self: any(mate.past for mate in self.both.mates))
+    @rule(pick=picks, outcome=outcomes)
+    def settle_late(self, pick: int, outcome: Outcome) -> None:
+        """Settle a claim of the past."""
+        mates = [mate for mate in self.both.mates if mate.past]
+        mate = mates[pick % len(mates)]
+        self.both.settle_late(mate, mate.past[pick % len(mate.past)], outcome)
+
+    @precondition(lambda self: self.both.mates)
+    @rule(pick=picks)
+    def beat(self, pick: int) -> None:
+        """Beat."""
+        self.both.beat(self.mate(pick))
+
+    @precondition(lambda self: self.both.mates)
+    @rule(pick=picks)
+    def leave(self, pick: int) -> None:
+        """Leave."""
+        self.both.leave(self.mate(pick))
+
+    @precondition(lambda self: self.both.mates)
+    @rule(pick=picks)
+    def rescue(self, pick: int) -> None:
+        """Look for the dead."""
+        self.both.rescue(self.mate(pick))
+
+    @rule(tasks=st.lists(st.sampled_from(TASKS), max_size=1))
+    def stage(self, tasks: list[str]) -> None:
+        """Make due jobs ready."""
+        self.both.stage(tasks)
+
+    @rule()
+    def prune(self) -> None:
+        """Delete what is over."""
+        self.both.prune()
+
+    @rule(chosen=st.lists(picks, max_size=3))
+    def cancel(self, chosen: list[int]) -> None:
+        """Cancel jobs."""
+        self.both.cancel(self.some(chosen))
+
+    @rule(chosen=st.lists(picks, max_size=3))
+    def retry(self, chosen: list[int]) -> None:
+        """Retry jobs."""
+        self.both.retry(self.some(chosen))
+
+    @rule(chosen=st.lists(picks, max_size=3))
+    def discard(self, chosen: list[int]) -> None:
+        """Discard jobs."""
+        self.both.discard(self.some(chosen))
+
+    @rule(queue=queues)
+    def purge(self, queue: str) -> None:
+        """Purge a queue."""
+        self.both.purge(queue)
+
+    @rule(queue=queues, pause=st.booleans())
+    def pause_or_resume(self, queue: str, pause: bool) -> None:
+        """Pause a queue, or resume it."""
+        (self.both.pause if pause else self.both.resume)(queue)
+
+    @rule(by=st.sampled_from([0.3, 1.1, 5.3, 16.7, 16.7, 4_000, 90_000, 31 * 86_400]))
+    def move(self, by: float) -> None:
+        """Let time go by."""
+        self.both.clock.move(by)
+
+
+class WalkOnDisk(Walk):
+    """The same on a file."""
+
+    on_disk = True
+
+
+@pytest.mark.timeout(60 + RUNS)
+@pytest.mark.parametrize("walk", [Walk, WalkOnDisk], ids=["memory", "file"])
+def test_a_store_and_the_oracle_agree(
+    walk: type[Walk], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is done in whatever order, states, attempts, order and verdicts are the same."""
+    seeded = seed(SEED)(walk)
+    try:
+        run_state_machine_as_test(
+            seeded,
+            settings=settings(
+                max_examples=RUNS,
+                stateful_step_count=STEPS,
+                database=None,
+                phases=[Phase.generate, Phase.shrink],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    except BaseException:
+        with capsys.disabled():
+            print(f"\nreplay: MODEL_SEED={SEED} MODEL_RUNS={RUNS} make test ARGS=tests/model")
+        raise

@@ -1,0 +1,148 @@
+"""A floor to run attempts on: real executors on the running loop, without a store or a line.
+
+Tests define tasks as plain functions, run them and read the outcomes. Nothing here decides
+what an outcome means.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, Final, Unpack, cast
+
+from msgspec.structs import replace
+
+from treadle.core.job import Claim, JobRecord
+from treadle.core.outcome import Outcome
+from treadle.core.retry import JobPolicy
+from treadle.definition import Definition, TaskOptions, define
+from treadle.job import Job
+from treadle.worker.attempt import Attempt, Middleware, Surroundings
+from treadle.worker.executors.group import Executors
+
+WAIT_S: Final = 10.0
+"""How long a test waits for what must come; far over what it takes."""
+
+_numbers = count(1)
+
+
+def claim_of(definition: Definition, args: bytes) -> Claim:
+    """Make a claim of a job that nobody else has."""
+    number = next(_numbers)
+    return Claim(
+        id=number.to_bytes(16, "big"),
+        number=number,
+        task=definition.name,
+        queue="default",
+        priority=0,
+        attempt=1,
+        args=args,
+    )
+
+
+def task(fn: Callable[..., Any], **options: Unpack[TaskOptions]) -> Definition:
+    """Define a function as a task named after it."""
+    return define(fn, fn.__name__, options)
+
+
+class Floor:
+    """Executors, and the outcomes they report."""
+
+    def __init__(
+        self,
+        *,
+        slots: int = 4,
+        middleware: tuple[Middleware, ...] = (),
+        result_max: int = 1_000,
+        stuck_max: int = 4,
+    ) -> None:
+        self.reported: list[str] = []
+        """What tasks reported and said, in order."""
+        self.outcomes: dict[Attempt, list[Outcome]] = {}
+        """Every outcome of each attempt; a right executor reports one."""
+        self.too_many_stuck = 0
+        self.surroundings = Surroundings(
+            report=lambda _, progress: self.reported.append(progress.decode()),
+            say=lambda _, level, text: self.reported.append(f"{level}: {text}"),
+            job_of=lambda record: cast("Job[Any]", record),
+            may_wait=lambda: True,
+            result_max=result_max,
+            timeout_us=60_000_000,
+            middleware=middleware,
+        )
+        self.executors = Executors(
+            asyncio.get_running_loop(),
+            slots=slots,
+            finished=self._finished,
+            stuck_max=stuck_max,
+            on_too_many_stuck=self._count_too_many,
+            stuck_after=0.02,
+        )
+        self._waiting: dict[Attempt, asyncio.Future[Outcome]] = {}
+
+    async def run(self, definition: Definition, *args: object, **kwargs: object) -> Outcome:
+        """Run a task to its outcome."""
+        return await self.outcome(self.start(definition, *args, **kwargs))
+
+    def start(self, definition: Definition, *args: object, **kwargs: object) -> Attempt:
+        """Start a task; its outcome is waited for with `outcome`."""
+        return self.start_claim(
+            claim_of(definition, definition.spec.encode(args, kwargs)), definition
+        )
+
+    def start_claim(
+        self, claim: Claim, definition: Definition, policy: JobPolicy | None = None
+    ) -> Attempt:
+        """Start a claim as it is."""
+        attempt = Attempt(claim, definition, policy or definition.policy, self.surroundings)
+        self._waiting[attempt] = asyncio.get_running_loop().create_future()
+        self.executors.start(attempt)
+        return attempt
+
+    async def outcome(self, attempt: Attempt) -> Outcome:
+        """Wait for the outcome of an attempt."""
+        return await asyncio.wait_for(self._waiting[attempt], WAIT_S)
+
+    def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        self.outcomes.setdefault(attempt, []).append(outcome)
+        if not self._waiting[attempt].done():
+            self._waiting[attempt].set_result(outcome)
+
+    def _count_too_many(self) -> None:
+        self.too_many_stuck += 1
+
+
+@contextmanager
+def floor(**options: Any) -> Iterator[Floor]:
+    """Give a floor and close it; each attempt on it must have reported at most one outcome."""
+    made = Floor(**options)
+    try:
+        yield made
+    finally:
+        made.executors.close()
+    doubled = {a.claim.task: found for a, found in made.outcomes.items() if len(found) > 1}
+    assert not doubled, f"outcomes reported more than once: {doubled}"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until a condition holds, for at most `WAIT_S`."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def record_of(job: object) -> JobRecord:
+    """Read the record of a job that `Surroundings.job_of` of a floor made."""
+    assert isinstance(job, JobRecord)
+    return job
+
+
+def one_attempt_later(claim: Claim) -> Claim:
+    """Give the claim of the same job's next attempt."""
+    return replace(claim, attempt=claim.attempt + 1, number=claim.number + 1)
+
+
+def drain(found: deque[Any]) -> list[Any]:
+    """Empty a deque that threads have filled."""
+    return [found.popleft() for _ in range(len(found))]
