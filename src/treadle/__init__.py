@@ -4,6 +4,7 @@ This file is the public surface: every name that users import stands in `__all__
 It holds no logic; `docs/architecture.md` says which file answers which question.
 """
 
+from treadle import testing as testing
 from treadle._version import __version__
 from treadle.app import Treadle
 from treadle.context import Context, context, current

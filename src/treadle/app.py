@@ -24,6 +24,7 @@ from treadle.core.settings import Settings, load_settings
 from treadle.job import Job, JobPage, aread_job, read_job, read_page
 from treadle.store.contract import Filter
 from treadle.store.open import open_store
+from treadle.under_test import UnderTest
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
@@ -40,7 +41,7 @@ class JobFilter(TypedDict, total=False):
     reason: str | None
 
 
-class Treadle(Registry, Hooks):
+class Treadle(Registry, Hooks, UnderTest):
     """An application: its tasks, its settings and its store.
 
     Args:

@@ -181,7 +181,9 @@ class Job(Snapshot[R]):
             case JobState.FAILED:
                 raise JobFailed(self, record.error_info())
             case JobState.CANCELLED:
-                said = None if record.reason is None else ErrorInfo("Cancel", record.reason)
+                # The store's own word says no more than the state does.
+                told = record.reason not in (None, "cancelled")
+                said = ErrorInfo("Cancel", record.reason or "") if told else None
                 raise JobCancelled(self, said)
             case JobState.EXPIRED:
                 raise JobExpired(self)

@@ -168,7 +168,7 @@ class Task(Generic[P, R]):
         return f"<Task {self.name}>"
 
     def _new_job(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
-        payload = self._spec.encode(args, kwargs, self._home.link.settings.payload_max)
+        payload = self._spec.encode(args, kwargs, self._home.settings.payload_max)
         return NewJob(new_id(), self.name, payload, *self._tail)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
@@ -177,7 +177,7 @@ class Task(Generic[P, R]):
         if isinstance(given, (str, bytes)):
             raise TypeError(_no_call(0, given[:1]))
         encode, name, tail = self._spec.encode, self.name, self._tail
-        limit = self._home.link.settings.payload_max
+        limit = self._home.settings.payload_max
         each = iter(calls)
         start = 0
         while part := list(islice(each, BATCH_MAX)):

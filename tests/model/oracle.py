@@ -84,28 +84,30 @@ class Oracle:
         if settlement.state in TERMINAL:
             row.end(settlement.state, now, settlement.keep)
         else:
-            row.state = settlement.state
+            # A job that waits for no time at all needs nobody to make it ready.
+            row.state = settlement.state if settlement.delay else JobState.READY
             row.run_at = now + settlement.delay
         return Verdict.APPLIED
 
-    def claimable(self, demand: Demand, now: int) -> tuple[list[bytes], bool]:
-        """Give what a claim takes, best first, and whether late jobs may be in its way."""
+    def claimable(self, demand: Demand, now: int) -> list[bytes]:
+        """Give what a claim takes, in order, when no late job is in its way."""
         chosen: list[bytes] = []
-        in_the_way = False
         for step in demand.steps:
-            fitting = [
-                row
-                for row in self.rows.values()
-                if row.state is JobState.READY
-                and row.job.id not in chosen
-                and row.job.queue not in self.paused
-                and step.queue in {None, row.job.queue}
-            ]
-            fitting.sort(key=lambda row: (-row.job.priority, row.job.id))
-            in_the_way |= any(row.is_late(now) for row in fitting)
+            fitting = [row for row in self.ready(step.queue) if row.job.id not in chosen]
             room = min(step.limit, demand.total - len(chosen))
             chosen += [row.job.id for row in fitting if not row.is_late(now)][:room]
-        return chosen, in_the_way
+        return chosen
+
+    def ready(self, queue: str | None) -> list[Row]:
+        """Give the ready jobs of a queue, or of all that are not paused, best first."""
+        fitting = [
+            row
+            for row in self.rows.values()
+            if row.state is JobState.READY
+            and row.job.queue not in self.paused
+            and queue in {None, row.job.queue}
+        ]
+        return sorted(fitting, key=lambda row: (-row.job.priority, row.job.id))
 
     def claim(self, job: bytes, number: int, worker: str) -> None:
         """Give a job to a worker under this number."""

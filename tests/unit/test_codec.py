@@ -246,6 +246,14 @@ def test_a_result_that_does_not_fit_is_stored_but_not_decoded(payload: bytes) ->
     assert len(str(caught.value)) < 400
 
 
+def test_a_result_that_cannot_be_built_is_a_payload_error() -> None:
+    """Whatever a class raises while it is rebuilt, and nesting too deep, are payload errors."""
+    with pytest.raises(PayloadError, match="result cannot be read as Guarded"):
+        ResultCodec.of(Guarded).decode(b'{"value":1}')
+    with pytest.raises(PayloadError, match="recursion"):
+        ResultCodec.of().decode(b"[" * 100_000)
+
+
 def test_pydantic_is_not_imported() -> None:
     """A program that uses no Pydantic model does not pay for importing it."""
     code = "import sys, treadle.core.codec; sys.exit('pydantic' in sys.modules)"

@@ -5,13 +5,10 @@ what an outcome means.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final, Unpack, cast
-
-from msgspec.structs import replace
 
 from treadle.core.job import Claim, JobRecord
 from treadle.core.outcome import Outcome
@@ -62,6 +59,8 @@ class Floor:
         self.outcomes: dict[Attempt, list[Outcome]] = {}
         """Every outcome of each attempt; a right executor reports one."""
         self.too_many_stuck = 0
+        self.then: Callable[[Attempt], None] = lambda _: None
+        """Called after each report, as a line starts its next job from there."""
         self.surroundings = Surroundings(
             report=lambda _, progress: self.reported.append(progress.decode()),
             say=lambda _, level, text: self.reported.append(f"{level}: {text}"),
@@ -108,6 +107,7 @@ class Floor:
         self.outcomes.setdefault(attempt, []).append(outcome)
         if not self._waiting[attempt].done():
             self._waiting[attempt].set_result(outcome)
+        self.then(attempt)
 
     def _count_too_many(self) -> None:
         self.too_many_stuck += 1
@@ -136,13 +136,3 @@ def record_of(job: object) -> JobRecord:
     """Read the record of a job that `Surroundings.job_of` of a floor made."""
     assert isinstance(job, JobRecord)
     return job
-
-
-def one_attempt_later(claim: Claim) -> Claim:
-    """Give the claim of the same job's next attempt."""
-    return replace(claim, attempt=claim.attempt + 1, number=claim.number + 1)
-
-
-def drain(found: deque[Any]) -> list[Any]:
-    """Empty a deque that threads have filled."""
-    return [found.popleft() for _ in range(len(found))]

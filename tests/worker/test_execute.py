@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.worker.floor import claim_of, floor, record_of, task
 
-import treadle.context
-from treadle.context import Context
+from tests.worker.floor import claim_of, floor, record_of, task
+from treadle.context import Context, current, running_carrier
 from treadle.core.job import JobState, write_error
 from treadle.core.outcome import Cancelled, Failed, Outcome, Rejected, Snoozed, Succeeded
 from treadle.core.retry import Retry
 from treadle.core.signals import Cancel, Reject, RetryLater, Snooze
 from treadle.definition import Definition, TaskOptions
+from treadle.worker.attempt import Attempt
 
 SECOND = 1_000_000
 
@@ -364,9 +364,7 @@ def test_a_backoff_counts_what_counts() -> None:
 @pytest.mark.parametrize(
     "answer", [-1, float("nan"), "soon", None, timedelta(days=-1), SystemExit], ids=repr
 )
-def test_a_broken_backoff_costs_nothing(
-    answer: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_backoff_costs_nothing(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A backoff that raises or answers nonsense leaves the delay to the numbers, and is logged."""
 
     def backoff(_: int, __: BaseException) -> float:
@@ -392,9 +390,7 @@ def test_an_async_backoff_is_refused_quietly(caplog: pytest.LogCaptureFixture) -
 
 def test_a_backoff_of_numbers_on_the_job_wins() -> None:
     """A job with a retry policy of its own does not use its task's callable backoff."""
-    definition = raising_with(
-        {"retry": Retry(backoff=lambda *_: 2.5)}, ValueError(), is_async=True
-    )
+    definition = raising_with({"retry": Retry(backoff=lambda *_: 2.5)}, ValueError(), is_async=True)
 
     async def scenario() -> Outcome:
         with floor() as made:
@@ -412,7 +408,7 @@ def tells(n: int, ctx: Context) -> list[Any]:
     ctx.progress(n, 10)
     ctx.log("half way")
     record = record_of(ctx.job)
-    assert treadle.context.current() is ctx
+    assert current() is ctx
     assert ctx.deadline is not None
     return [n, ctx.attempt, record.state is JobState.RUNNING, ctx.cancelled, ctx.cut_off]
 
@@ -457,7 +453,7 @@ def test_nothing_leaks_from_job_to_job(*, is_async: bool) -> None:
             definition = task(aleaks if is_async else leaks)
             outcomes = [await made.run(definition) for _ in range(3)]
             assert MARK.get() == "clean"
-            assert treadle.context.running_carrier() is None
+            assert running_carrier() is None
             return outcomes
 
     outcomes = asyncio.run(scenario())
@@ -479,18 +475,16 @@ def test_a_job_started_by_the_end_of_another_is_clean(*, is_async: bool) -> None
     async def scenario() -> Outcome:
         with floor(slots=1) as made:
             definition = task(aleaks if is_async else leaks)
-            first = made.start(definition)
-            second = asyncio.get_running_loop().create_future()
-            report = made._finished  # noqa: SLF001 -- its own floor
+            started: list[Attempt] = []
 
-            def chained(attempt: Any, outcome: Outcome) -> None:
-                report(attempt, outcome)
-                if attempt is first:
-                    second.set_result(made.start(definition))
+            def start_one_more(attempt: Attempt) -> None:
+                if len(started) == 1:
+                    started.append(made.start(definition))
 
-            executor = made.executors._executor_of(first)  # noqa: SLF001 -- to chain the two
-            executor._finished = chained  # type: ignore[attr-defined]  # noqa: SLF001 -- as above
-            return await made.outcome(await second)
+            made.then = start_one_more
+            started.append(made.start(definition))
+            await made.outcome(started[0])
+            return await made.outcome(started[1])
 
     outcome = asyncio.run(scenario())
     assert isinstance(outcome, Succeeded)

@@ -91,7 +91,7 @@ def _why(record: JobRecord, settings: Settings) -> str:
         return f"No worker that looked at it knows the task {record.task!r}."
     if record.state is JobState.FAILED:
         return _why_failed(record, settings)
-    because = f": {record.reason}" if record.reason else ""
+    because = f": {record.reason}" if record.reason not in (None, "", "cancelled") else ""
     return {
         JobState.BLOCKED: "It waits for other jobs.",
         JobState.SCHEDULED: "Its time has not come.",

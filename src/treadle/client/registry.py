@@ -47,12 +47,10 @@ class Registry(Home):
     def task(self, fn: Callable[P, R], /) -> _SyncTask[P, R]: ...
     @overload
     def task(self, **options: Unpack[TaskOptions]) -> Decorator: ...
-    def task(
-        self,
-        fn: Callable[..., Any] | None = None,
-        /,
-        **options: Any,
-    ) -> Any:
+    # mypy does not see that a call without a function gives the options alone.
+    def task(  # type: ignore[misc]
+        self, fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
+    ) -> Task[..., Any] | Callable[[Callable[..., Any]], Task[..., Any]]:
         """Make a task of a function: `@app.task`, or `@app.task(queue="mail", ...)`.
 
         Raises:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from treadle.client.link import Link
+    from treadle.core.settings import Settings
     from treadle.definition import Definition
 
 T = TypeVar("T")
@@ -32,7 +33,9 @@ _PLAIN: Final = CallSpec.anything("a job")
 
 
 class Home(Protocol):
-    """The application, as its jobs need it."""
+    """The application, as its tasks and jobs need it."""
+
+    settings: Settings
 
     @property
     @abstractmethod
@@ -116,7 +119,7 @@ class Snapshot(Generic[R]):
     def attempts_max(self) -> int:
         """How many attempts it has in all; by the settings when its caller did not know."""
         stored = self.record().attempts_max
-        return self._home.link.settings.attempts if stored is None else stored
+        return self._home.settings.attempts if stored is None else stored
 
     @property
     def args(self) -> tuple[Any, ...]:

@@ -102,9 +102,13 @@ class Worker:
         """Do the same on the running event loop, which must be the main thread's for signals."""
         with stop_on_signals(self.stop, self.stop_at_once):
             async with self:
-                assert self._main is not None
-                await asyncio.shield(self._main)
+                await self.wait()
         return 1 if self.cut else 0
+
+    async def wait(self) -> None:
+        """Wait, inside `async with`, until the worker has stopped: asked to, or burst done."""
+        assert self._main is not None, "a worker is waited for inside its `async with` block"
+        await asyncio.shield(self._main)
 
     async def __aenter__(self) -> Self:
         """Register and start.

@@ -93,7 +93,9 @@ class Bridge:
 
     def _done(self, attempt: Attempt, result: object) -> None:
         assert isinstance(result, Ended), "a call through the bridge gives an Ended"
-        self._inside[attempt].set_result(result)
+        future = self._inside.get(attempt)
+        if future is not None:  # Otherwise the coroutine was closed together with its loop.
+            future.set_result(result)
 
 
 def _guarded(call: Callable[[], Any], _: Attempt, leave: Callable[[], None]) -> Ended:
