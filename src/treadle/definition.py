@@ -17,13 +17,13 @@ from typing import Any, Final, Literal, TypedDict
 from msgspec.structs import replace
 
 from treadle.context import Context, is_marker
-from treadle.core.codec import CallSpec, ResultCodec
+from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.durations import Duration, to_us
 from treadle.core.errors import BadTaskSignature
 from treadle.core.job import PRIORITY_MAX, PRIORITY_MIN
 from treadle.core.lanes import check_queue
 from treadle.core.payload.annotations import resolve_hints
-from treadle.core.retry import JobPolicy, Retry, write_policy
+from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
 
 OnCutOff = Literal["continue", "cancel"]
 
@@ -106,7 +106,7 @@ def define(fn: Callable[..., Any], name: str, options: TaskOptions) -> Definitio
         priority=check_priority(options.get("priority", 0)),
         retry=retry,
         policy=policy,
-        policy_bytes=write_policy(policy),
+        policy_bytes=None if policy == DEFAULT_POLICY else write_policy(policy),
         timeout_us=timeout,
         soft_timeout_us=soft,
         expires_us=_expires(options.get("expires")),

@@ -27,7 +27,7 @@ from typing import (
 
 from treadle.client.plan import CallOptions, Plan
 from treadle.client.snapshot import Home
-from treadle.core.codec import CallSpec
+from treadle.core.payload.codec import CallSpec
 from treadle.core.errors import UnknownTask
 from treadle.core.ids import new_id
 from treadle.core.job import JobState, NewJob

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, cast
 
 from treadle.core.clock import MovedClock
 from treadle.core.durations import Duration, as_datetime, instant_us, to_us
@@ -121,7 +121,7 @@ class UnderTest:
     _kit: Kit | None = None
 
     @contextmanager
-    def testing(self: Treadle, *, start: datetime | None = None) -> Iterator[Kit]:
+    def testing(self, *, start: datetime | None = None) -> Iterator[Kit]:
         """Work on a memory store and a moved clock until the block ends.
 
         Inside it `enqueue` stores in memory and `drain` runs the jobs. The application's own
@@ -136,9 +136,10 @@ class UnderTest:
         clock = MovedClock(None if start is None else instant_us(start, "start"))
         store = open_store("memory://", self.settings.namespace, self.settings, clock)
         store.open_now()
-        kit, before = Kit(self, clock), self._kit
+        app = cast("Treadle", self)  # Mixed into it alone.
+        kit, before = Kit(app, clock), self._kit
         try:
-            with self._swap_store(store, clock):
+            with app._swap_store(store, clock):  # noqa: SLF001 -- made for this
                 self._kit = kit
                 _kits.append(kit)
                 yield kit

@@ -79,11 +79,11 @@ def change(file: Path, job: bytes, change: str, *, unchecked: bool = False) -> N
 class TestUnreadable:
     """A row that cannot be read is set aside."""
 
-    @pytest.mark.parametrize("merged", [True, False], ids=["merged", "by name"])
+    @pytest.mark.parametrize("queues", [[], ["default"]], ids=["merged", "by name"])
     @pytest.mark.parametrize("damage", UNREADABLE.values(), ids=list(UNREADABLE))
     @scenario
     async def test_its_neighbours_are_claimed(
-        self, case: Case, file: Path, damage: str, merged: bool
+        self, case: Case, file: Path, damage: str, queues: list[str]
     ) -> None:
         """Within a few claims all others are given out, and the bad row is a dead letter."""
         ids = await case.add(5)
@@ -91,7 +91,7 @@ class TestUnreadable:
         worker = await case.worker()
         taken: list[bytes] = []
         for _ in range(CLAIMS_MAX):
-            taken += ids_of(await worker.claim(2, *([] if merged else ["default"])))
+            taken += ids_of(await worker.claim(2, *queues))
         assert taken == [job for job in ids if job != ids[2]]
         [record] = await case.store.get([ids[2]])
         assert record is not None

@@ -13,7 +13,7 @@ from tests.model.oracle import Oracle, Row
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
-from treadle.core.job import TERMINAL, Claim, JobState, NewJob
+from treadle.core.job import TERMINAL, Claim, JobRecord, JobState, NewJob
 from treadle.core.lanes import Demand
 from treadle.core.outcome import Outcome, Settlement, Verdict, WorkerLost
 from treadle.store.contract import BATCH_MAX, Exchanged, Store
@@ -95,7 +95,9 @@ class Lockstep:
             assert not answer.claims
         else:
             self._compare_claims(mate, demand, answer)
-            mate.last = (request, batch, demand, answer)
+            # An exchange that did nothing is not remembered: sent again, it may do something.
+            did_something = bool(batch or answer.claims)
+            mate.last = (request, batch, demand, answer) if did_something else None
         settled = {claim.id for claim, _ in done}
         mate.past += [claim for claim in mate.held if claim.id in settled]
         mate.held = [claim for claim in mate.held if claim.id not in settled]
@@ -123,12 +125,12 @@ class Lockstep:
 
     def exchange_again(self, mate: Mate) -> None:
         """Send a worker's last exchange again: the same answer, and nothing changes."""
-        if mate.last is None or mate.gone:
+        last = mate.last
+        if last is None or mate.gone:
             return
-        request, batch, demand, first = mate.last
+        request, batch, demand, first = last
         answer = self.run(self.store.exchange(mate.name, request, batch, demand))
-        self._learn_gone(mate, gone=answer.gone)
-        if mate.gone:
+        if self._learn_gone(mate, gone=answer.gone):
             assert not answer.claims
             return
         assert list(answer.verdicts) == list(first.verdicts)
@@ -218,20 +220,21 @@ class Lockstep:
         other.looks.setdefault(mate.name, at)
         if watched.get(mate.name, 0) >= WATCH:
             assert running <= found, "a worker that was looked at twice was not rescued"
-            other.gone = True
-        elif running & found:
+        if running & found:
             assert max(watched.values(), default=0) >= WATCH, "one look was enough"
             other.gone = True
-        elif watched:
-            other.may_be_gone = True
+        # Whether a dead worker that held nothing is still known is the store's business.
+        other.may_be_gone = bool(watched)
 
-    def _learn_gone(self, mate: Mate, *, gone: bool) -> None:
+    def _learn_gone(self, mate: Mate, *, gone: bool) -> bool:
+        """Check that a worker that is told to be gone may be, and remember it."""
         if gone:
             assert mate.gone or mate.may_be_gone, "a worker is gone that should not be"
         else:
             assert not mate.gone, "a worker that is gone was answered as if it lived"
         mate.gone = gone
         mate.may_be_gone = False
+        return gone
 
     # Upkeep and control
 
@@ -293,7 +296,7 @@ class Lockstep:
         assert sum(counted) == len(ids) == self.oracle.enqueued - self.oracle.deleted
 
     @staticmethod
-    def _compare(row: Row, record: Any) -> None:
+    def _compare(row: Row, record: JobRecord) -> None:
         spent = (record.attempt, record.forgiven, record.crashes)
         assert spent == (row.attempt, row.forgiven, row.crashes)
         assert record.claim >= row.number, "a claim number fell"

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from treadle.app import Treadle
-from treadle.core.codec import ResultCodec
+from treadle.core.payload.codec import ResultCodec
 from treadle.core.decide import decide
 from treadle.core.ids import id_text, new_id
 from treadle.core.job import Claim, ErrorInfo
@@ -47,7 +47,7 @@ class Line:
         """Claim the best job and let it fail."""
         self.settle(self.claim(), Failed(ErrorInfo("ValueError", message), retryable=retryable))
 
-    def note(self, claim: Claim, note: Note) -> None:
+    def note(self, note: Note) -> None:
         """Report for a running claim."""
         self._run(self.app.store.note(self.name, (note,)))
 

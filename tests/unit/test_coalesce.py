@@ -194,8 +194,7 @@ def test_a_loop_is_not_blocked_while_the_store_writes(writer: Writer, recorder: 
     async def main() -> tuple[bool, JobState]:
         recorder.gate.clear()
         waiting = asyncio.ensure_future(writer.awrite(_job("a")))
-        while not recorder.entered.is_set():
-            await asyncio.sleep(0)
+        assert await asyncio.to_thread(recorder.entered.wait, WAIT_S)
         ran = not waiting.done()
         recorder.gate.set()
         return ran, await waiting
@@ -210,8 +209,7 @@ def test_async_enqueues_coalesce(writer: Writer, recorder: Recorder) -> None:
         recorder.gate.clear()
         recorder.refused = lambda task: task == "7"
         first = asyncio.ensure_future(writer.awrite(_job("first")))
-        while not recorder.entered.is_set():
-            await asyncio.sleep(0)
+        assert await asyncio.to_thread(recorder.entered.wait, WAIT_S)
         others = [asyncio.ensure_future(writer.awrite(_job(str(n)))) for n in range(20)]
         await asyncio.sleep(0)
         recorder.gate.set()

@@ -16,7 +16,7 @@ from typing import Any, Never
 import pydantic
 import pytest
 
-from treadle.core.codec import CallSpec, ResultCodec
+from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.errors import (
     BadArguments,
     PayloadError,
@@ -256,5 +256,5 @@ def test_a_result_that_cannot_be_built_is_a_payload_error() -> None:
 
 def test_pydantic_is_not_imported() -> None:
     """A program that uses no Pydantic model does not pay for importing it."""
-    code = "import sys, treadle.core.codec; sys.exit('pydantic' in sys.modules)"
+    code = "import sys, treadle.core.payload.codec; sys.exit('pydantic' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)

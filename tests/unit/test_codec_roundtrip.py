@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from treadle.core.codec import CallSpec, ResultCodec
+from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.errors import BadArguments, NotSerializable, PayloadError
 
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.core.codec import CallSpec, ResultCodec
+from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.errors import (
     BadArguments,
     BadTaskSignature,

@@ -13,7 +13,7 @@ import msgspec
 import pydantic
 import pytest
 
-from treadle.core.codec import CallSpec, ResultCodec
+from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.errors import (
     NotSerializable,
 )

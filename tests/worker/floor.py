@@ -5,13 +5,12 @@ what an outcome means.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
-from typing import Any, Final, Unpack, cast
+from typing import Any, Final, Self, Unpack, cast
 
 from treadle.core.job import Claim, JobRecord
-from treadle.core.outcome import Outcome
+from treadle.core.outcome import Failed, Outcome
 from treadle.core.retry import JobPolicy
 from treadle.definition import Definition, TaskOptions, define
 from treadle.job import Job
@@ -39,8 +38,8 @@ def claim_of(definition: Definition, args: bytes) -> Claim:
 
 
 def task(fn: Callable[..., Any], **options: Unpack[TaskOptions]) -> Definition:
-    """Define a function as a task named after it."""
-    return define(fn, fn.__name__, options)
+    """Define a function as a task, named after it unless an option says otherwise."""
+    return define(fn, options.get("name", fn.__name__), options)
 
 
 class Floor:
@@ -80,6 +79,15 @@ class Floor:
         )
         self._waiting: dict[Attempt, asyncio.Future[Outcome]] = {}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the executors; no attempt may have reported more than one outcome."""
+        self.executors.close()
+        doubled = {a.claim.task: found for a, found in self.outcomes.items() if len(found) > 1}
+        assert not doubled, f"outcomes reported more than once: {doubled}"
+
     async def run(self, definition: Definition, *args: object, **kwargs: object) -> Outcome:
         """Run a task to its outcome."""
         return await self.outcome(self.start(definition, *args, **kwargs))
@@ -113,22 +121,10 @@ class Floor:
         self.too_many_stuck += 1
 
 
-@contextmanager
-def floor(**options: Any) -> Iterator[Floor]:
-    """Give a floor and close it; each attempt on it must have reported at most one outcome."""
-    made = Floor(**options)
-    try:
-        yield made
-    finally:
-        made.executors.close()
-    doubled = {a.claim.task: found for a, found in made.outcomes.items() if len(found) > 1}
-    assert not doubled, f"outcomes reported more than once: {doubled}"
-
-
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until a condition holds, for at most `WAIT_S`."""
     async with asyncio.timeout(WAIT_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 -- threads turn conditions, and set no event
             await asyncio.sleep(0.001)
 
 
@@ -136,3 +132,46 @@ def record_of(job: object) -> JobRecord:
     """Read the record of a job that `Surroundings.job_of` of a floor made."""
     assert isinstance(job, JobRecord)
     return job
+
+
+def raising(error: BaseException | Callable[[], BaseException], *, is_async: bool) -> Definition:
+    """Make a task, sync or async, that raises this."""
+    return raising_with({}, error, is_async=is_async)
+
+
+def raising_with(
+    options: TaskOptions, error: BaseException | Callable[[], BaseException], *, is_async: bool
+) -> Definition:
+    """Make a task with options that raises this."""
+
+    def made() -> BaseException:
+        return error if isinstance(error, BaseException) else error()
+
+    async def raises_async() -> None:
+        raise made()
+
+    def raises() -> None:
+        raise made()
+
+    return task(raises_async if is_async else raises, **options)
+
+
+def outcome_of(
+    definition: Definition, *args: object, middleware: tuple[Middleware, ...] = ()
+) -> Outcome:
+    """Run a task on a floor of its own."""
+
+    async def scenario() -> Outcome:
+        with Floor(middleware=middleware) as made:
+            return await made.run(definition, *args)
+
+    return asyncio.run(scenario())
+
+
+def failure_of(
+    definition: Definition, *args: object, middleware: tuple[Middleware, ...] = ()
+) -> Failed:
+    """Run a task that must fail."""
+    outcome = outcome_of(definition, *args, middleware=middleware)
+    assert isinstance(outcome, Failed), outcome
+    return outcome

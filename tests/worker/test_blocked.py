@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Self
 
 import pytest
-from tests.worker.floor import WAIT_S, floor, task
 
+from tests.worker.floor import WAIT_S, Floor, task, until
 from treadle.worker.blocked import BlockedLoop
 
 WARN_AFTER = 0.05
@@ -25,7 +26,7 @@ class Watching:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> "Watching":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -51,9 +52,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
 
 async def reported(log: pytest.LogCaptureFixture, count: int) -> list[str]:
     """Wait until so many lines are logged."""
-    async with asyncio.timeout(WAIT_S):
-        while len(log.records) < count:
-            await asyncio.sleep(0.001)
+    await until(lambda: len(log.records) >= count)
     return [record.getMessage() for record in log.records]
 
 
@@ -61,7 +60,7 @@ def test_a_block_is_reported_once_with_its_task(log: pytest.LogCaptureFixture) -
     """A task that blocks the loop is named with its stack, once, and once more when it ends."""
 
     async def scenario() -> None:
-        with floor() as made:
+        with Floor() as made:
             loop = asyncio.get_running_loop()
             blocked = BlockedLoop(loop, made.executors.attempt_of, WARN_AFTER)
             with Watching(blocked, log) as watching:
@@ -124,9 +123,8 @@ def test_a_loop_that_turns_is_not_reported(log: pytest.LogCaptureFixture) -> Non
         blocked = BlockedLoop(asyncio.get_running_loop(), lambda _: None, WARN_AFTER)
         with Watching(blocked, log):
             await asyncio.sleep(WARN_AFTER)
-            end = asyncio.get_running_loop().time() + WARN_AFTER
-            while asyncio.get_running_loop().time() < end:
-                await asyncio.sleep(0)
+            end = time.monotonic() + WARN_AFTER
+            await until(lambda: time.monotonic() > end)
 
     asyncio.run(scenario())
     assert not log.records
@@ -145,5 +143,5 @@ def test_a_closed_loop_is_let_be(log: pytest.LogCaptureFixture) -> None:
     assert not log.records
 
 
-def _nobody(_: Any) -> None:
+def _nobody(_: object) -> None:
     """Know no attempt."""

@@ -1,6 +1,7 @@
 """Time limits: the soft one is raised in the task, the hard one settles the attempt at once."""
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -8,38 +9,25 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from tests.worker.floor import WAIT_S, claim_of, floor, task, until
 
+from tests.worker.floor import WAIT_S, Floor, claim_of, failure_of, outcome_of, task, until
 from treadle.context import Context
 from treadle.core.outcome import Failed, Outcome, Succeeded
 from treadle.core.retry import Retry
 from treadle.core.signals import SoftTimeout
-from treadle.definition import Definition
+from treadle.worker.attempt import CallNext, Middleware
 
 SOFT = 0.02
 HARD = 0.03
 
 
-def outcome_of(definition: Definition, *args: object, **options: Any) -> Outcome:
-    """Run a task on a floor of its own."""
-
-    async def scenario() -> Outcome:
-        with floor(**options) as made:
-            return await made.run(definition, *args)
-
-    return asyncio.run(scenario())
-
-
-def failure_of(definition: Definition, **options: Any) -> Failed:
-    """Run a task that must fail."""
-    outcome = outcome_of(definition, **options)
-    assert isinstance(outcome, Failed), outcome
-    return outcome
-
-
-async def passes_on(_: Any, call_next: Any) -> Any:
+async def passes_on(_: object, call_next: CallNext) -> object:
     """Do nothing but go on."""
     return await call_next()
+
+
+def passes() -> None:
+    """Do nothing, in a thread."""
 
 
 def spin() -> None:
@@ -73,7 +61,7 @@ async def rest_for_all() -> None:
 async def rest_in_turns() -> None:
     """Give the loop a turn again and again."""
     end = time.monotonic() + WAIT_S
-    while time.monotonic() < end:
+    while time.monotonic() < end:  # noqa: ASYNC110 -- a task that never rests
         await asyncio.sleep(0)
 
 
@@ -89,7 +77,7 @@ async def rest_under_a_limit() -> None:
     [rest, rest_in_a_group, rest_for_a_while, rest_for_all, rest_in_turns, rest_under_a_limit],
 )
 def test_an_async_task_can_catch_its_soft_limit(
-    waits: Callable[[], Any], middleware: tuple[Any, ...]
+    waits: Callable[[], Any], middleware: tuple[Middleware, ...]
 ) -> None:
     """The soft limit is raised where the task waits, whatever it waits for, and nothing is left."""
 
@@ -110,7 +98,7 @@ def test_an_async_task_can_catch_its_soft_limit(
 
 
 @pytest.mark.parametrize("middleware", [(), (passes_on,)])
-def test_a_sync_task_can_catch_its_soft_limit(middleware: tuple[Any, ...]) -> None:
+def test_a_sync_task_can_catch_its_soft_limit(middleware: tuple[Middleware, ...]) -> None:
     """The soft limit is raised in a thread, and the task goes on after it."""
 
     def tidies() -> str:
@@ -128,7 +116,7 @@ def test_a_sync_task_can_catch_its_soft_limit(middleware: tuple[Any, ...]) -> No
 @pytest.mark.parametrize("middleware", [(), (passes_on,)])
 @pytest.mark.parametrize("waits", [spin, rest, rest_in_a_group])
 def test_an_uncaught_soft_limit_is_a_failed_attempt(
-    waits: Callable[[], Any], middleware: tuple[Any, ...]
+    waits: Callable[[], Any], middleware: tuple[Middleware, ...]
 ) -> None:
     """A task that does not catch its soft limit has timed out and is tried again."""
     failed = failure_of(task(waits, soft_timeout=SOFT), middleware=middleware)
@@ -170,7 +158,7 @@ def test_a_signal_raised_by_the_task_itself_is_no_time_limit() -> None:
 @pytest.mark.parametrize("middleware", [(), (passes_on,)])
 @pytest.mark.parametrize("waits", [spin, rest, rest_in_a_group])
 def test_a_hard_limit_settles_the_attempt(
-    waits: Callable[[], Any], middleware: tuple[Any, ...]
+    waits: Callable[[], Any], middleware: tuple[Middleware, ...]
 ) -> None:
     """At its hard limit an attempt has timed out; the error shows where its code stood."""
     failed = failure_of(task(waits, timeout=HARD), middleware=middleware)
@@ -211,7 +199,7 @@ def test_the_limits_on_the_job_win() -> None:
     """A job with limits of its own is held to them."""
 
     async def scenario() -> Outcome:
-        with floor() as made:
+        with Floor() as made:
             definition = task(rest, timeout=WAIT_S)
             own = task(rest, timeout=HARD).policy
             claim = claim_of(definition, b"[1, []]")
@@ -235,7 +223,8 @@ class Stubborn:
 
     async def on_loop(self) -> str:
         """Wait on the loop and swallow each cancellation."""
-        while not self.released.is_set():
+        end = time.monotonic() + WAIT_S
+        while not self.released.is_set() and time.monotonic() < end:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.001)
         return "late"
@@ -244,13 +233,13 @@ class Stubborn:
 @pytest.mark.parametrize("middleware", [(), (passes_on,)])
 @pytest.mark.parametrize("way", ["in_thread", "on_loop"])
 def test_code_that_ignores_its_limit_is_left_behind(
-    way: str, middleware: tuple[Any, ...], caplog: pytest.LogCaptureFixture
+    way: str, middleware: tuple[Middleware, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Code that does not end is reported with its stack, and its job does not start again."""
     stubborn = Stubborn()
 
     async def scenario() -> None:
-        with floor(slots=1, middleware=middleware) as made:
+        with Floor(slots=1, middleware=middleware) as made:
             attempt = made.start(task(getattr(stubborn, way), name="stays", timeout=HARD))
             assert isinstance(await made.outcome(attempt), Failed)
             assert made.executors.is_stuck(attempt.claim.id)
@@ -258,12 +247,12 @@ def test_code_that_ignores_its_limit_is_left_behind(
             await until(lambda: made.executors.stuck_count)
             assert made.too_many_stuck == 0
             # Its slot is free, also when its thread is not.
-            assert isinstance(await made.run(task(threading.get_ident, name="next")), Succeeded)
+            assert isinstance(await made.run(task(passes, name="next")), Succeeded)
             stubborn.released.set()
             await until(lambda: not made.executors.stuck_count)
             assert not made.executors.is_stuck(attempt.claim.id)
             assert len(made.outcomes[attempt]) == 1
-            assert isinstance(await made.run(task(threading.get_ident, name="next")), Succeeded)
+            assert isinstance(await made.run(task(passes, name="next")), Succeeded)
 
     with caplog.at_level("INFO", "treadle"):
         asyncio.run(scenario())
@@ -277,7 +266,7 @@ def test_code_that_ends_when_told_to_is_not_stuck(caplog: pytest.LogCaptureFixtu
     """A task that stops at its limit is not reported."""
 
     async def scenario() -> None:
-        with floor() as made:
+        with Floor() as made:
             for waits in (spin, rest):
                 attempt = made.start(task(waits, timeout=HARD))
                 await made.outcome(attempt)
@@ -293,7 +282,7 @@ def test_too_much_stuck_code_is_a_reason_to_leave() -> None:
     stubborn = Stubborn()
 
     async def scenario() -> None:
-        with floor(stuck_max=2) as made:
+        with Floor(stuck_max=2) as made:
             definition = task(stubborn.in_thread, name="stays", timeout=HARD)
             for count in (1, 2):
                 made.start(definition)
@@ -312,10 +301,16 @@ class CountingLoop(asyncio.SelectorEventLoop):
 
     timers = 0
 
-    def call_at(self, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: object,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
         """Count, then set the timer."""
         self.timers += 1
-        return super().call_at(*args, **kwargs)
+        return super().call_at(when, callback, *args, context=context)
 
 
 def test_many_attempts_share_one_timer() -> None:
@@ -326,7 +321,7 @@ def test_many_attempts_share_one_timer() -> None:
         pass
 
     async def scenario() -> None:
-        with floor(slots=1_000) as made:
+        with Floor(slots=1_000) as made:
             definition = task(nothing, timeout=WAIT_S, soft_timeout=1)
             attempts = [made.start(definition) for _ in range(1_000)]
             await until(lambda: len(made.outcomes) == len(attempts))
@@ -341,7 +336,7 @@ def test_a_shorter_limit_is_met_behind_a_longer_one() -> None:
     """An attempt with a short limit that starts later is ended in time."""
 
     async def scenario() -> float:
-        with floor() as made:
+        with Floor() as made:
             long = made.start(task(rest, timeout=WAIT_S, name="long"))
             await asyncio.sleep(0)
             began = time.monotonic()

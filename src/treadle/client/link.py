@@ -122,7 +122,8 @@ class Links:
 
     async def aget(self) -> Link:
         """Do the same without blocking the event loop."""
-        return self._link or await asyncio.to_thread(self.get)
+        link = self._link
+        return await asyncio.to_thread(self.get) if link is None else link
 
     def _open(self) -> Link:
         store = self._make()

@@ -57,22 +57,7 @@ def decide(
     `policy` is the job's own, merged with its task's; `draw` gives a float in [0, 1) for jitter.
     """
     if isinstance(outcome, Succeeded):
-        keep = rules.keep_succeeded if policy.keep is None else policy.keep
-        return Settlement(
-            claim.id,
-            claim.number,
-            JobState.SUCCEEDED,
-            claim.attempt,
-            "succeeded",
-            outcome.result,
-            None,
-            None,
-            0,
-            keep,
-            claim.forgiven,
-            claim.crashes,
-            outcome.ran,
-        )
+        return _after_success(claim, outcome, policy, rules)
     match outcome:
         case Failed():
             end = _after_failure(claim, outcome, policy, rules, draw)
@@ -97,6 +82,21 @@ def decide(
 def spent(claim: Claim) -> int:
     """Count the attempts that weigh against the job's `attempts_max`."""
     return claim.attempt - claim.forgiven
+
+
+def _after_success(claim: Claim, outcome: Succeeded, policy: JobPolicy, rules: Rules) -> Settlement:
+    return Settlement(
+        claim.id,
+        claim.number,
+        JobState.SUCCEEDED,
+        claim.attempt,
+        "succeeded",
+        result=outcome.result,
+        keep=rules.keep_succeeded if policy.keep is None else policy.keep,
+        forgiven=claim.forgiven,
+        crashes=claim.crashes,
+        ran=outcome.ran,
+    )
 
 
 def _after_failure(

@@ -106,4 +106,3 @@ async def _all(kit: Kit, state: JobState) -> list[JobRecord]:
 def _move_to(kit: Kit, instant: int) -> None:
     """Move the clock forward to an instant; one in the past leaves it where it is."""
     kit.clock.move(max(0, instant - kit.clock.wall()) / SECOND)
-

@@ -2,5 +2,5 @@
 
 `signature`: does a call fit the task? `annotations`: can this type come back from JSON?
 `jsonable`: what is this value as JSON, and which part of it cannot be? `envelope`: how is a
-stored call laid out? Nothing outside `core.codec` needs these files.
+stored call laid out?
 """

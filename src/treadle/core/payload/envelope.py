@@ -34,7 +34,7 @@ def split(payload: bytes) -> tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]:
         marker, parts = pieces[:1], pieces[1:]
         if marker == _MARKER and len(parts) in _PARTS:
             return _raw_list(parts[0]), _raw_dict(parts[1]) if len(parts) > 1 else {}
-    except (ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise PayloadError(
             f"the stored call is not a JSON array of a version marker, arguments and keywords "
             f"({error}); it is {shown(payload)}"

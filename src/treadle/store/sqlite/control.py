@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from treadle.store.contract import ATTEMPTS_KEPT
+
 Statements = dict[str, str]
 _KEEP = 30 * 86_400_000_000
 
@@ -13,10 +15,12 @@ def cancel(
     db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes], now: int
 ) -> Sequence[bool]:
     """Cancel what has not ended."""
-    return [
-        db.execute(sql["cancel"], {"id": id_, "now": now, "keep": _KEEP}).rowcount > 0
-        for id_ in ids
-    ]
+    done = []
+    for id_ in ids:
+        db.execute(sql["end_attempt"], (now, id_))
+        written = db.execute(sql["cancel"], {"id": id_, "now": now, "keep": _KEEP}).rowcount
+        done.append(written > 0)
+    return done
 
 
 def retry(
@@ -25,7 +29,8 @@ def retry(
     """Make ended or waiting jobs ready, with all their attempts before them."""
     done = []
     for id_ in ids:
-        db.execute(sql["keep_last_attempt"], (id_,))
+        if db.execute(sql["keep_last_attempt"], (id_,)).rowcount:
+            db.execute(sql["trim_attempts"], (id_, id_, ATTEMPTS_KEPT))
         done.append(db.execute(sql["retry"], {"id": id_, "now": now}).rowcount > 0)
     return done
 

@@ -39,9 +39,10 @@ def enqueue(
         db.executemany(sql["insert_queue"], [(name,) for name in new_queues])
     rows = [_row(job, now) for job in jobs]
     written = db.executemany(sql["insert_job"], rows).rowcount
-    if written == len(rows):
-        return [JobState.READY if row[4] == "ready" else JobState.SCHEDULED for row in rows]
-    return [JobState(db.execute(sql["first_state"], (job.id,)).fetchone()[0]) for job in jobs]
+    if written != len(rows):
+        # Sent before: the answer is the one of then, whatever became of the jobs since.
+        rows = [_row(job, db.execute(sql["made_at"], (job.id,)).fetchone()[0]) for job in jobs]
+    return [JobState.READY if row[4] == "ready" else JobState.SCHEDULED for row in rows]
 
 
 def _row(job: NewJob, now: int) -> tuple[Any, ...]:

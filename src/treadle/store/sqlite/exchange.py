@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, msgpack
@@ -18,6 +18,13 @@ from treadle.core import fault
 from treadle.core.job import Claim, JobState
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.contract import ATTEMPTS_KEPT, BATCH_MAX, Exchanged
+from treadle.store.sqlite.rows import (
+    UNREADABLE,
+    Row,
+    attempt_row,
+    is_about_a_row,
+    read_claim,
+)
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
@@ -58,8 +65,9 @@ def exchange(
     verdicts = settle(db, sql, settlements, now)
     fault.point("exchange.settled")
     claims: list[Claim] = []
+    fell_away = False
     if row is not None and demand is not None:
-        claims = _claim(db, sql, worker, demand, now)
+        claims, fell_away = _claim(db, sql, worker, demand, now)
     if row is not None:
         lost = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.LOST]
         answer = _Answer(lost, len(verdicts), [(c.id, c.number) for c in claims])
@@ -68,7 +76,7 @@ def exchange(
     return Exchanged(
         verdicts,
         claims,
-        more=not short,
+        more=fell_away or not short,
         next_due=next_due(db, sql, now) if short else None,
         gone=row is None,
     )
@@ -155,46 +163,70 @@ def _named(settlement: Settlement, now: int) -> dict[str, Any]:
 
 def _claim(
     db: sqlite3.Connection, sql: Statements, worker: str, demand: Demand, now: int
-) -> list[Claim]:
-    """Take jobs step by step until the demand is met or the steps are done."""
+) -> tuple[list[Claim], bool]:
+    """Take jobs step by step until the demand is met; tell whether ready rows fell away.
+
+    Rows fall away when they have expired or cannot be read: they end, and the next call finds
+    what was behind them.
+    """
     claims: list[Claim] = []
+    fell_away = False
     paused = {name for (name,) in db.execute(sql["paused_queues"])}
     wanted = min(demand.total, BATCH_MAX)
     for step in demand.steps:
         room = min(step.limit, wanted - len(claims))
         if room <= 0:
             break
-        if step.queue is None:
-            claims += _claim_merged(db, sql, worker, room, now)
-        elif step.queue not in paused:
-            rows = db.execute(
-                sql["claim_queue"],
-                {"now": now, "worker": worker, "queue": step.queue, "limit": room},
-            ).fetchall()
-            claims += _as_claims(db, sql, rows, now)
-    return claims
+        if step.queue is not None and step.queue in paused:
+            continue
+        names = _open_queues(db, sql) if step.queue is None else [step.queue]
+        if names:
+            rows, whole = _claim_rows(db, sql, worker, names, room, now)
+            taken = _as_claims(db, sql, rows, now)
+            fell_away = fell_away or not whole or len(taken) < len(rows)
+            claims += taken
+    return claims, fell_away
 
 
-def _claim_merged(
-    db: sqlite3.Connection, sql: Statements, worker: str, room: int, now: int
-) -> list[Claim]:
-    """Take the best jobs over all queues that are not paused, in their common order."""
+def _open_queues(db: sqlite3.Connection, sql: Statements) -> list[str]:
+    """Name the queues that a merged claim joins: those that are not paused."""
     names = [name for (name,) in db.execute(sql["open_queues"])]
     if len(names) > _MERGE_MAX:
         # Only queues that hold ready work are joined; each look is one index probe.
         names = [n for n in names if db.execute(sql["any_ready"], (n,)).fetchone()][:_MERGE_MAX]
-    if not names:
-        return []
-    statement = merged(sql["claim_merged"], sql["head"], len(names))
-    rows = db.execute(statement, (now, worker, room, *names)).fetchall()
-    return _as_claims(db, sql, rows, now)
+    return names
+
+
+def _claim_rows(
+    db: sqlite3.Connection, sql: Statements, worker: str, names: list[str], room: int, now: int
+) -> tuple[list[Row], bool]:
+    """Claim the best rows of these queues together, or one by one beside a row that is bad."""
+    heads = merged(sql["head"], len(names))
+    values = (now, worker, room, *names)
+    db.execute("savepoint claim")
+    try:
+        statement = sql["claim"].replace("{heads}", heads)
+        rows = db.execute(statement, values).fetchall()
+    except UNREADABLE as error:
+        if not is_about_a_row(error):
+            raise
+        db.execute("rollback to claim")
+    else:
+        db.execute("release claim")
+        return rows, True
+    found = db.execute(sql["heads"].replace("{heads}", heads), values).fetchall()
+    one = sql["claim_one"]
+    rows = []
+    for (id_,) in found:
+        rows += attempt_row(db, sql, id_, partial(db.execute, one, (now, worker, id_)), now)
+    db.execute("release claim")
+    return rows, False
 
 
 @lru_cache(maxsize=512)
-def merged(template: str, head: str, queues: int) -> str:
-    """Write the merged claim for a number of queues: an ordered merge of their index ranges."""
-    heads = " union all ".join(head.replace("?", f"?{4 + i}") for i in range(queues))
-    return template.replace("{heads}", heads)
+def merged(head: str, queues: int) -> str:
+    """Write an ordered merge of the index ranges of so many queues."""
+    return " union all ".join(head.replace("?", f"?{4 + i}") for i in range(queues))
 
 
 def _as_claims(
@@ -211,52 +243,6 @@ def _as_claims(
     return [c for c in claims if c.expires_at is None or c.expires_at > now]
 
 
-def read_claim(row: tuple[Any, ...], started_at: int) -> Claim:
-    """Read a claim from a row of the claiming statements."""
-    (
-        minus_priority,
-        _,
-        id_,
-        number,
-        task,
-        queue,
-        attempt,
-        args,
-        attempts_max,
-        forgiven,
-        crashes,
-        policy,
-        created_at,
-        run_at,
-        expires_at,
-        parked_at,
-        tags,
-        meta,
-        tenant,
-    ) = row
-    return Claim(
-        id_,
-        number,
-        task,
-        queue,
-        -minus_priority,
-        attempt,
-        args,
-        attempts_max,
-        forgiven,
-        crashes,
-        policy,
-        created_at,
-        run_at,
-        expires_at,
-        parked_at,
-        started_at,
-        tags,
-        meta,
-        tenant,
-    )
-
-
 def _again(db: sqlite3.Connection, sql: Statements, answer: _Answer) -> Exchanged:
     """Answer a request that was carried out before: the same verdicts and claims.
 
@@ -271,3 +257,11 @@ def _again(db: sqlite3.Connection, sql: Statements, answer: _Answer) -> Exchange
         if row is not None:
             claims.append(read_claim((*row[:3], number, *row[4:-1]), row[-1] or 0))
     return Exchanged(verdicts, claims, more=True)
+
+
+def answered_before(
+    db: sqlite3.Connection, sql: Statements, worker: str, request: bytes
+) -> Exchanged | None:
+    """Answer a request that was carried out before; None when it is new."""
+    row = db.execute(sql["last_request"], (worker,)).fetchone()
+    return _again(db, sql, _unpack(row[1])) if row is not None and row[0] == request else None

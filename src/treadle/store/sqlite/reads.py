@@ -6,13 +6,13 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import json
+from msgspec.structs import replace
 
 from treadle.core.job import AttemptRecord, JobRecord, JobState, read_error
 from treadle.store.contract import Filter, QueueRecord
 
 Statements = dict[str, str]
-_encode = json.Encoder().encode
+_STATES = {str(state): state for state in JobState}
 
 
 def jobs(
@@ -50,8 +50,8 @@ def find(
             values[column] = str(value)
     if which.tag is not None:
         where.append(
-            "and tags is not null and exists "
-            "(select 1 from json_each(cast(tags as text)) where value = :tag)"
+            "and case when json_valid(cast(tags as text)) then exists "
+            "(select 1 from json_each(cast(tags as text)) where value = :tag) end"
         )
         values["tag"] = which.tag
     statement = sql["find"].replace("{where}", " ".join(where))
@@ -102,4 +102,9 @@ def dead_groups(
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
     id_, task, queue, state, *rest = row
-    return JobRecord(id_, task, queue, JobState(state), *rest)
+    known = _STATES.get(state)
+    if known is not None:
+        return JobRecord(id_, task, queue, known, *rest)
+    # A state that a hand has put there: shown as what it amounts to, a job nothing will run.
+    record = JobRecord(id_, task, queue, JobState.FAILED, *rest)
+    return replace(record, reason="unreadable")

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 
-from msgspec import Struct, json
+from msgspec import Struct
 
 from treadle.core import fault
-from treadle.core.durations import SECOND
 from treadle.core.job import Orphan
-from treadle.store.contract import WorkerInfo
 from treadle.store.sqlite.engine.live import Lives
-from treadle.store.sqlite.exchange import read_claim
+from treadle.store.sqlite.rows import attempt_row, read_claim
+from treadle.store.sqlite.workers import read_info, unknown_worker
 
 Statements = dict[str, str]
-_read_info = json.Decoder(WorkerInfo).decode
-_LEASE_UNKNOWN = 15 * SECOND
 
 
 class Suspect(Struct, frozen=True):
@@ -61,9 +59,10 @@ class Watch:
 
 def others(db: sqlite3.Connection, sql: Statements, worker: str) -> dict[str, int]:
     """Read every other worker that is registered or holds jobs, with its lease."""
-    found = {id_: _read_info(info).lease for id_, info in db.execute(sql["worker_ids"], (worker,))}
+    rows = db.execute(sql["worker_ids"], (worker,))
+    found = {id_: read_info(id_, info).lease for id_, info in rows}
     for (holder,) in db.execute(sql["holders"], (worker,)):
-        found.setdefault(holder, _LEASE_UNKNOWN)
+        found.setdefault(holder, unknown_worker(holder).lease)
     return found
 
 
@@ -73,7 +72,9 @@ def take_over(
     rescuer: str,
     dead: str,
     marked: set[tuple[bytes, int]],
+    *,
     limit: int,
+    now: int,
 ) -> tuple[Sequence[Orphan], bool]:
     """Claim the jobs of one dead worker, at most `limit`; also tell whether that was all.
 
@@ -82,13 +83,11 @@ def take_over(
     """
     rows = db.execute(sql["orphans"], (dead, limit + 1)).fetchall()
     orphans = []
-    for id_, number, reason in rows[:limit]:
-        started = (id_, number) in marked or reason == "lost"
-        taken = db.execute(
-            sql["take_over"],
-            {"rescuer": rescuer, "started": started, "id": id_, "number": number},
-        ).fetchone()
-        orphans.append(Orphan(read_claim(taken[:-1], taken[-1] or 0), started, dead))
+    for id_, number, was_lost in rows[:limit]:
+        started = bool(was_lost) or (id_, number) in marked
+        values = {"rescuer": rescuer, "started": started, "id": id_, "number": number}
+        taken = attempt_row(db, sql, id_, partial(db.execute, sql["take_over"], values), now)
+        orphans += [Orphan(read_claim(row[:-1], row[-1] or 0), started, dead) for row in taken]
         fault.point("rescue.taking_over")
     complete = len(rows) <= limit
     if complete:

@@ -21,14 +21,12 @@ from treadle.core.errors import StoreUnavailable
 from treadle.store.contract import (
     Beaten,
     Exchanged,
-    Filter,
     Note,
-    QueueRecord,
     StoreFeatures,
     WorkerInfo,
-    WorkerRecord,
 )
-from treadle.store.sqlite import control, reads, schema, upkeep, workers
+from treadle.store.sqlite import schema, upkeep, workers
+from treadle.store.sqlite.access import SqliteAccess
 from treadle.store.sqlite.engine.bell import ENDS, WORK, FileBell, MemoryBell, Waiter
 from treadle.store.sqlite.engine.clock import StoreClock
 from treadle.store.sqlite.engine.live import LiveFiles, LiveMemory
@@ -36,18 +34,18 @@ from treadle.store.sqlite.engine.pool import SQLITE_MIN, Pool
 from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
 from treadle.store.sqlite.enqueue import check_batch, enqueue
-from treadle.store.sqlite.exchange import exchange, next_due
+from treadle.store.sqlite.exchange import answered_before, exchange, next_due
 from treadle.store.sqlite.rescue import Watch, others, take_over
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
-    from treadle.core.job import AttemptRecord, JobRecord, JobState, NewJob, Orphan
+    from treadle.core.job import JobState, NewJob, Orphan
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
 
 
-class SqliteStore:
+class SqliteStore(SqliteAccess):
     """A store in one SQLite file, or in memory when `path` is None."""
 
     def __init__(
@@ -222,7 +220,7 @@ class SqliteStore:
     ) -> Exchanged:
         """Settle these, then claim those; see the contract."""
         if not settlements and (demand is None or not await self._promising(demand)):
-            return await self._idle(worker, now)
+            return await self._idle(worker, request, now)
 
         def body(db: sqlite3.Connection, at: int) -> Exchanged:
             answer = exchange(db, self._sql, worker, request, settlements, demand, at)
@@ -241,10 +239,13 @@ class SqliteStore:
         names = None if demand.steps[0].queue is None else [s.queue or "" for s in demand.steps]
         return await self.ready(names)
 
-    async def _idle(self, worker: str, now: int | None) -> Exchanged:
+    async def _idle(self, worker: str, request: bytes, now: int | None) -> Exchanged:
         """Answer an exchange that has nothing to write without taking the lock."""
 
         def body(db: sqlite3.Connection, at: int) -> Exchanged:
+            again = answered_before(db, self._sql, worker, request)
+            if again is not None:
+                return again
             gone = not workers.is_known(db, self._sql, worker)
             return Exchanged((), (), next_due=next_due(db, self._sql, at), gone=gone)
 
@@ -385,8 +386,8 @@ class SqliteStore:
     async def _take_over(
         self, worker: str, dead: str, marked: workers.Held, limit: int, now: int | None
     ) -> tuple[Sequence[Orphan], bool]:
-        def body(db: sqlite3.Connection, _: int) -> tuple[Sequence[Orphan], bool]:
-            taken = take_over(db, self._sql, worker, dead, marked, limit)
+        def body(db: sqlite3.Connection, at: int) -> tuple[Sequence[Orphan], bool]:
+            taken = take_over(db, self._sql, worker, dead, marked, limit=limit, now=at)
             fault.point("rescue.before_commit")
             return taken
 
@@ -410,92 +411,3 @@ class SqliteStore:
             return gone
 
         return await drive(self._runner.write(body, now))
-
-    # Reads
-
-    async def get(self, ids: Sequence[bytes]) -> Sequence[JobRecord | None]:
-        """Read jobs by id."""
-        return await drive(self._runner.read(lambda db, at: reads.jobs(db, self._sql, ids, at)))
-
-    def get_now(self, ids: Sequence[bytes]) -> Sequence[JobRecord | None]:
-        """Read jobs by id on the caller's own thread."""
-        return drive_now(self._runner.read(lambda db, at: reads.jobs(db, self._sql, ids, at)))
-
-    async def ended(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Tell which jobs have ended or are gone."""
-        return await drive(self._runner.read(lambda db, _: reads.ended(db, self._sql, ids)))
-
-    async def find(
-        self, which: Filter, *, limit: int = 100, before: bytes | None = None
-    ) -> Sequence[JobRecord]:
-        """Read the newest jobs that match."""
-        return await drive(
-            self._runner.read(lambda db, at: reads.find(db, self._sql, which, before, limit, at))
-        )
-
-    async def attempts(self, job: bytes) -> Sequence[AttemptRecord]:
-        """Read a job's attempts."""
-        return await drive(self._runner.read(lambda db, _: reads.attempts(db, self._sql, job)))
-
-    async def logs(self, job: bytes) -> Sequence[tuple[int, int, str, str]]:
-        """Read a job's log lines."""
-        return await drive(self._runner.read(lambda db, _: reads.logs(db, self._sql, job)))
-
-    async def queues(self) -> Sequence[QueueRecord]:
-        """Read every queue with its counts."""
-        return await drive(self._runner.read(lambda db, _: reads.queues(db, self._sql)))
-
-    async def workers(self) -> Sequence[WorkerRecord]:
-        """Read the registered workers."""
-        monotonic = self._system.monotonic()
-        return await drive(
-            self._runner.read(lambda db, _: workers.workers(db, self._sql, self._lives, monotonic))
-        )
-
-    async def dead_groups(self, limit: int = 100) -> Sequence[tuple[str, str, str, int, int]]:
-        """Count dead letters by task, reason and error."""
-        return await drive(self._runner.read(lambda db, _: reads.dead_groups(db, self._sql, limit)))
-
-    # Control
-
-    async def cancel(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
-        """Cancel jobs that have not ended."""
-        done = await drive(
-            self._runner.write(lambda db, at: control.cancel(db, self._sql, ids, at), now)
-        )
-        self._bell.ring(ENDS)
-        return done
-
-    async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
-        """Make ended or waiting jobs ready."""
-        done = await drive(
-            self._runner.write(lambda db, at: control.retry(db, self._sql, ids, at), now)
-        )
-        self._bell.ring(WORK)
-        return done
-
-    async def discard(self, ids: Sequence[bytes]) -> Sequence[bool]:
-        """Delete ended jobs."""
-        return await drive(self._runner.write(lambda db, _: control.discard(db, self._sql, ids)))
-
-    async def purge(self, queue: str, *, limit: int, now: int | None = None) -> int:
-        """Cancel waiting jobs of a queue."""
-        done = await drive(
-            self._runner.write(lambda db, at: control.purge(db, self._sql, queue, limit, at), now)
-        )
-        self._bell.ring(ENDS)
-        return done
-
-    async def pause(self, queue: str, *, now: int | None = None) -> bool:
-        """Stop claims from a queue."""
-        return await drive(
-            self._runner.write(lambda db, at: control.pause(db, self._sql, queue, at), now)
-        )
-
-    async def resume(self, queue: str, *, now: int | None = None) -> bool:
-        """Allow claims again."""
-        done = await drive(
-            self._runner.write(lambda db, _: control.resume(db, self._sql, queue), now)
-        )
-        self._bell.ring(WORK)
-        return done

@@ -15,14 +15,12 @@ _encode = json.Encoder().encode
 def stage(
     db: sqlite3.Connection, sql: Statements, tasks: Sequence[str], limit: int, now: int
 ) -> int:
-    """Move at most `limit` jobs of each kind; return how many became ready."""
-    db.execute(sql["stage_expired"], {"now": now, "keep": _KEEP_EXPIRED, "limit": limit})
-    moved = db.execute(sql["stage_due"], (now, limit)).rowcount
-    if tasks:
-        moved += db.execute(
-            sql["stage_parked"],
-            {"now": now, "tasks": _encode(list(tasks)).decode(), "limit": limit},
-        ).rowcount
+    """Move at most `limit` jobs in all; return how many were moved."""
+    values = {"now": now, "keep": _KEEP_EXPIRED, "tasks": _encode(list(tasks)).decode()}
+    moved = 0
+    for name in ("stage_expired", "stage_due", "stage_parked"):
+        if moved < limit:
+            moved += db.execute(sql[name], values | {"limit": limit - moved}).rowcount
     return moved
 
 

@@ -7,19 +7,34 @@ from collections.abc import Sequence
 
 from msgspec import json
 
+from treadle.core.durations import SECOND
 from treadle.store.contract import LOGS_MAX, Beaten, Note, WorkerInfo, WorkerRecord
 from treadle.store.sqlite.engine.live import Lives
 
 Statements = dict[str, str]
 Held = set[tuple[bytes, int]]
 
-_read_info = json.Decoder(WorkerInfo).decode
-write_info = json.Encoder().encode
+_decode_info = json.Decoder(WorkerInfo).decode
+_encode_info = json.Encoder().encode
+_LEASE_UNKNOWN = 15 * SECOND
+
+
+def read_info(id_: str, raw: bytes) -> WorkerInfo:
+    """Read a worker's record; a damaged one stands for a worker of the usual lease."""
+    try:
+        return _decode_info(raw)
+    except ValueError:
+        return unknown_worker(id_)
+
+
+def unknown_worker(id_: str) -> WorkerInfo:
+    """Stand in for a worker that holds jobs but has no readable record."""
+    return WorkerInfo(id_, "unknown", 0, None, 0, _LEASE_UNKNOWN)
 
 
 def register(db: sqlite3.Connection, sql: Statements, worker: WorkerInfo, now: int) -> None:
     """Write the worker's row."""
-    db.execute(sql["register"], (worker.id, write_info(worker), now))
+    db.execute(sql["register"], (worker.id, _encode_info(worker), now))
 
 
 def is_known(db: sqlite3.Connection, sql: Statements, worker: str) -> bool:
@@ -76,5 +91,5 @@ def workers(
     for id_, info, started_at, running in db.execute(sql["workers"]).fetchall():
         beat = lives.sign(id_).beat
         age = None if beat is None else max(0, monotonic - beat)
-        found.append(WorkerRecord(_read_info(info), started_at, age, running))
+        found.append(WorkerRecord(read_info(id_, info), started_at, age, running))
     return found

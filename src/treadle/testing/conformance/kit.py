@@ -5,6 +5,7 @@ written as a coroutine, so that no plugin for asyncio is needed; a `Hand` is a w
 without a loop or threads, which does one verb at a time. Time stands still until a test
 moves `case.clock`. Nothing here asserts: what a verb promises is said in the tests.
 """
+# ruff: noqa: ANN401 -- the keywords are those of NewJob and WorkerInfo, which check them.
 
 from __future__ import annotations
 
@@ -189,12 +190,15 @@ def scenario(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     return run
 
 
-def new_job(task: str = "shop.mail", args: bytes = b"[[],{}]", **fields: Any) -> NewJob:
-    """Make a job with a new id."""
-    return NewJob(new_id(), task, args, **fields)
+def new_job(**fields: Any) -> NewJob:
+    """Make a job with a new id; only what a test is about has to be said."""
+    return NewJob(new_id(), **({"task": "shop.mail", "args": b"[[],{}]"} | fields))
 
 
-def worker_info(name: str, **fields: Any) -> WorkerInfo:
+def worker_info(
+    name: str,
+    **fields: Any,
+) -> WorkerInfo:
     """Describe a worker; as long as the tests run, its process does."""
     said: dict[str, Any] = {
         "host": platform.node(),

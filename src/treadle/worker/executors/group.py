@@ -8,9 +8,12 @@ for which file does what.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
 
+from treadle.context import CURRENT
+from treadle.core.ids import id_text
 from treadle.core.outcome import Released
 from treadle.worker.attempt import Attempt, CancelReason
 from treadle.worker.executors.base import Executor, Finished
@@ -96,8 +99,17 @@ class Executors:
         return chain(self._loop.running, self._thread.running)
 
     def attempt_of(self, task: asyncio.Task[object]) -> Attempt | None:
-        """Find the attempt that runs as this asyncio task; from any thread."""
-        return next((one for one in tuple(self._loop.running) if one.handle is task), None)
+        """Find the attempt that runs as this asyncio task; from any thread.
+
+        From Python 3.12 on also the attempt whose code has started the asyncio task.
+        """
+        running = tuple(self._loop.running)
+        found = next((one for one in running if one.handle is task), None)
+        if found is None and sys.version_info >= (3, 12):
+            context = task.get_context().get(CURRENT)
+            key = None if context is None else context.idempotency_key
+            found = next((one for one in running if id_text(one.claim.id) == key), None)
+        return found
 
     def close(self) -> None:
         """Let the threads end and stop the timers; does not wait for any code."""

@@ -35,7 +35,7 @@ class Overdue:
         self._stuck_max = stuck_max
         self._on_too_many_stuck = on_too_many_stuck
         self._stuck_after = stuck_after
-        self._alive: dict[bytes, asyncio.TimerHandle] = {}
+        self._alive: dict[bytes, tuple[Attempt, asyncio.TimerHandle]] = {}
         self._stuck: set[bytes] = set()
 
     @property
@@ -49,24 +49,30 @@ class Overdue:
 
     def add(self, attempt: Attempt, stack_of: Callable[[Attempt], str]) -> None:
         """Take an attempt whose code has just been told to end."""
-        self._alive[attempt.claim.id] = self._loop.call_later(
-            self._stuck_after, self._judge, attempt, stack_of
-        )
+        timer = self._loop.call_later(self._stuck_after, self._judge, attempt, stack_of)
+        self._alive[attempt.claim.id] = attempt, timer
 
     def end(self, attempt: Attempt) -> None:
         """Let go of an attempt whose code has ended."""
         job_id = attempt.claim.id
-        timer = self._alive.pop(job_id, None)
-        if timer is not None:
-            timer.cancel()
+        _, timer = self._alive.pop(job_id)
+        timer.cancel()
         if job_id in self._stuck:
             self._stuck.discard(job_id)
             _log.info("job %s (%s) was stuck and has ended", id_text(job_id), attempt.claim.task)
 
     def close(self) -> None:
-        """Judge no more; what is alive stays so."""
-        for timer in self._alive.values():
+        """Judge no more, and take what is still alive off the loop's books.
+
+        A runner such as `asyncio.run` cancels every asyncio task at its end and waits for
+        all of them; one that swallows its cancellation would keep the process for ever.
+        """
+        for attempt, timer in self._alive.values():
             timer.cancel()
+            if attempt.handle is not None:
+                asyncio._unregister_task(attempt.handle)  # noqa: SLF001 -- documented, "Extending"
+                # It is dropped on purpose, which asyncio would report as a mistake.
+                attempt.handle._log_destroy_pending = False  # noqa: SLF001 -- as gather() does
 
     def _judge(self, attempt: Attempt, stack_of: Callable[[Attempt], str]) -> None:
         job_id = attempt.claim.id

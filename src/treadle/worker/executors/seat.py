@@ -77,6 +77,7 @@ class Seat:
                 self.leave()
         except BaseException as error:  # noqa: BLE001 -- what strikes late must not end the thread
             self.leave()
+            waiting.pop(attempt, None)
             if result is WITHDRAWN:
                 result = work.caught(attempt, error)
         return result

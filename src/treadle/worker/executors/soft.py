@@ -27,6 +27,10 @@ class SoftTimeoutAtAwait(SoftTimeout, asyncio.CancelledError):
     """
 
 
+# What people read in a traceback is the name that they can catch.
+SoftTimeoutAtAwait.__module__, SoftTimeoutAtAwait.__qualname__ = "treadle", "SoftTimeout"
+
+
 @types.coroutine
 def driven(
     attempt: Attempt, running: Coroutine[Any, Any, object]

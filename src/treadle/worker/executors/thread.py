@@ -43,9 +43,10 @@ class ThreadExecutor:
 
     def start(self, attempt: Attempt) -> None:
         """Hand an attempt to a thread."""
+        # The limits are set first: the task may ask for its deadline in its first line.
+        self._limits.watch(attempt, time.monotonic_ns())
         self._pool.put(Work(attempt, _call, outcome_of, self._done, self._base.copy()))
         self._running.add(attempt)
-        self._limits.watch(attempt, time.monotonic_ns())
 
     def soften(self, attempt: Attempt) -> bool:
         """Raise the soft limit in the thread."""

@@ -33,6 +33,8 @@ _KINDS: Final = ("cr", "gi", "ag")
 
 _MACHINERY: Final = str(Path(__file__).parents[1]) + os.sep
 """The folder whose frames say nothing to the author of a task."""
+_CALLERS: Final = {_MACHINERY + "execute.py", str(Path(_MACHINERY, "executors", "bridge.py"))}
+"""The files that call the task's code."""
 
 
 def describe(error: BaseException, message: str | None = None) -> ErrorInfo:
@@ -68,10 +70,19 @@ def bounded(text: str, limit: int = MESSAGE_MAX) -> str:
 
 
 def stack_text(frame: FrameType | None) -> str:
-    """Write the stack below a frame, the outermost call first, in bounded text."""
+    """Write the stack below a frame, the outermost call first, in bounded text.
+
+    Inside a task it begins with the task: what lies around that is the same for all.
+    """
     if frame is None:
         return ""
-    summary = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=_FRAMES_MAX)
+    summary = traceback.StackSummary.extract(
+        islice(traceback.walk_stack(frame), _FRAMES_MAX), lookup_lines=False
+    )
+    for place, one in enumerate(summary):
+        if one.filename in _CALLERS:
+            del summary[place:]
+            break
     summary.reverse()
     return last_bytes(_without_machinery(summary).format())
 

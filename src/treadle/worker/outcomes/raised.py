@@ -47,7 +47,7 @@ def outcome_of(attempt: Attempt, error: BaseException) -> Outcome:
         if signal is not None:
             return _after_signal(attempt, signal)
         if attempt.reason is not None:
-            return timed_out(attempt) if attempt.reason == "hard_timeout" else Released()
+            return Released()
         return _after_error(attempt, error, leaves)
     except Exception as broken:  # noqa: BLE001 -- a subclass of the task's may lack what its base has
         return Failed(describe(broken), ran=attempt.ran())

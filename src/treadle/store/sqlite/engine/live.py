@@ -84,6 +84,8 @@ class LiveFiles:
         Raises:
             StoreUnavailable: the folder cannot be written or the disk is full.
         """
+        if self.beat(worker, beat):
+            return
         path = self._path(worker)
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)

@@ -87,7 +87,7 @@ class Runner:
         sound = False
         try:
             connection.execute("begin")
-            answer = body(connection, self._now(now))
+            answer = _read(connection, lambda: body(connection, self._now(now)))
             connection.execute("commit")
             sound = True
         except sqlite3.Error as error:
@@ -219,6 +219,23 @@ class Runner:
         return StoreUnavailable(f"{self.name}: {type(error).__name__}: {error}")
 
 
+def _read(connection: sqlite3.Connection, body: Callable[[], T]) -> T:
+    """Read; where a text is none, read again with its bad bytes replaced.
+
+    The driver's fast reader refuses such a row and with it the whole answer.
+    """
+    try:
+        return body()
+    except sqlite3.OperationalError as error:
+        if "Could not decode to UTF-8" not in str(error):
+            raise
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    try:
+        return body()
+    finally:
+        connection.text_factory = str
+
+
 def _primary(error: sqlite3.Error) -> int:
     """Give SQLite's primary result code: the low byte of the extended one."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
@@ -227,8 +244,7 @@ def _primary(error: sqlite3.Error) -> int:
 async def drive(pauses: Pauses[T]) -> T:
     """Carry a conversation on an event loop: its pauses let other tasks run."""
     try:
-        while True:
-            # Another process holds the lock: no event of this one tells when it is free.
+        while True:  # noqa: ASYNC110 -- another process holds the lock; no event tells of it
             await asyncio.sleep(next(pauses))
     except StopIteration as done:
         return cast("T", done.value)

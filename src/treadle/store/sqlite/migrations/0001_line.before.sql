@@ -104,7 +104,11 @@ select job, claim, attempt, worker, started_at, finished_at, outcome, error, ran
 from {p}attempts
 union all
 select id, number, attempt, worker, started_at, finished_at,
-    case when state = 'running' then 'running' else coalesce(outcome, state) end, error, ran
+    case when state = 'running' then 'running' else coalesce(outcome, state) end,
+    case when state <> 'running' then error end, ran
 from {p}jobs
-where started_at is not null
-    and state in ('running', 'succeeded', 'failed', 'cancelled');
+where started_at is not null and (
+    state = 'running'
+    -- Settled by a worker; a job that a person cancelled has its attempt in the table.
+    or (state in ('succeeded', 'failed', 'cancelled') and ran is not null)
+);

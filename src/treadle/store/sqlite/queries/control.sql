@@ -1,6 +1,13 @@
 -- Called by: cancel, retry, discard, purge, pause, resume. Each is conditional on the state it
 -- finds, so it may race with the line and with itself; the primary key and jobs_ready carry it.
 
+-- name: end_attempt
+insert into {p}attempts (
+    job, claim, attempt, worker, started_at, finished_at, outcome
+)
+select id, number, attempt, worker, started_at, ?, 'cancelled'
+from {p}jobs where id = ? and state = 'running';
+
 -- name: cancel
 update {p}jobs set
     state = 'cancelled', outcome = 'cancelled', reason = 'cancelled',
@@ -14,7 +21,7 @@ insert into {p}attempts (
 )
 select id, number, attempt, worker, started_at, finished_at, coalesce(outcome, state), error, ran
 from {p}jobs
-where id = ? and state in ('failed', 'cancelled') and started_at is not null
+where id = ? and state in ('failed', 'cancelled') and ran is not null and started_at is not null
 on conflict (job, claim) do nothing;
 
 -- name: retry

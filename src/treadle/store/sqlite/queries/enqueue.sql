@@ -12,5 +12,5 @@ on conflict (id) do nothing;
 -- name: insert_queue
 insert into {p}queues (name) values (?) on conflict (name) do nothing;
 
--- name: first_state
-select case when run_at > created_at then 'scheduled' else 'ready' end from {p}jobs where id = ?;
+-- name: made_at
+select created_at from {p}jobs where id = ?;

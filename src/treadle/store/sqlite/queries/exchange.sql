@@ -42,19 +42,7 @@ update {p}jobs set
     parked_at = case when :reason = 'unknown_task' then coalesce(parked_at, :now) end
 where id = :id and number = :number and state = 'running';
 
--- name: claim_queue
-update {p}jobs set
-    state = case when expires_at <= :now then 'expired' else 'running' end,
-    number = number + 1, attempt = attempt + 1, worker = :worker, started_at = :now,
-    outcome = null, reason = null
-where id in (
-    select id from {p}jobs where state = 'ready' and queue = :queue
-    order by queue, priority desc, tag, id limit :limit
-)
-returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
-
--- name: claim_merged
+-- name: claim
 update {p}jobs set
     state = case when expires_at <= ?1 then 'expired' else 'running' end,
     number = number + 1, attempt = attempt + 1, worker = ?2, started_at = ?1,
@@ -64,6 +52,25 @@ where id in (
 )
 returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
     policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
+
+-- name: heads
+select id from ({heads} order by 1 desc, 2, 3 limit ?3);
+
+-- name: claim_one
+update {p}jobs set
+    state = case when expires_at <= ?1 then 'expired' else 'running' end,
+    number = number + 1, attempt = attempt + 1, worker = ?2, started_at = ?1,
+    outcome = null, reason = null
+where id = ?3 and state = 'ready'
+returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
+
+-- name: set_aside
+update {p}jobs set
+    state = 'failed', outcome = 'unreadable', reason = 'unreadable', worker = null,
+    number = min(number, 9223372036854775806) + 1, attempt = min(attempt, 1000000),
+    error = ?, finished_at = ?, keep_until = max(?, created_at + 3600000000)
+where id = ?;
 
 -- name: head
 select priority, tag, id from {p}jobs where state = 'ready' and queue = ?

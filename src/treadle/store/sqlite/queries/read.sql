@@ -39,6 +39,8 @@ select min(run_at) from (
 );
 
 -- name: dead_groups
-select task, coalesce(reason, ''), coalesce(json_extract(error, '$.type'), ''), count(*),
-    max(finished_at)
+select task, coalesce(reason, ''),
+    case when json_valid(cast(error as text))
+        then coalesce(json_extract(cast(error as text), '$.type'), '') else '' end,
+    count(*), max(finished_at)
 from {p}jobs where state = 'failed' group by 1, 2, 3 order by 4 desc, 1, 2, 3 limit ?;

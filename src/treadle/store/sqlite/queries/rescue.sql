@@ -9,7 +9,7 @@ select id, info from {p}workers where id <> ?;
 select distinct worker from {p}jobs where state = 'running' and worker <> ?;
 
 -- name: orphans
-select id, number, coalesce(reason, '') from {p}jobs
+select id, number, reason is 'lost' from {p}jobs
 where state = 'running' and worker = ? order by id limit ?;
 
 -- name: take_over

@@ -4,8 +4,8 @@
 
 -- name: stage_due
 update {p}jobs set state = 'ready', reason = null where id in (
-    select id from {p}jobs where state in ('scheduled', 'retrying') and run_at <= ?
-    order by run_at limit ?
+    select id from {p}jobs where state in ('scheduled', 'retrying') and run_at <= :now
+    order by run_at limit :limit
 );
 
 -- name: stage_expired

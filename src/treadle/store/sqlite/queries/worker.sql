@@ -1,4 +1,6 @@
 -- Called by: register, beat, leave, note, workers. Rides the primary keys and jobs_running.
+-- An orphan whose code had started (reason 'lost') is never given back as unspent: it stays with
+-- its holder until a rescuer has decided about it.
 
 -- name: register
 insert into {p}workers (id, info, started_at) values (?, ?, ?)
@@ -13,12 +15,12 @@ select id, number from {p}jobs where state = 'running' and worker = ?;
 -- name: give_back
 update {p}jobs set
     state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
-where id = ? and number = ? and state = 'running' and worker = ?;
+where id = ? and number = ? and state = 'running' and worker = ? and reason is not 'lost';
 
 -- name: give_all_back
 update {p}jobs set
     state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
-where state = 'running' and worker = ?;
+where state = 'running' and worker = ? and reason is not 'lost';
 
 -- name: forget
 delete from {p}workers where id = ?;

@@ -4,7 +4,7 @@ import pytest
 
 from treadle.core.durations import SECOND
 from treadle.core.job import JobState
-from treadle.core.outcome import Failed, Rejected, Succeeded
+from treadle.core.outcome import Failed, Outcome, Rejected, Succeeded
 from treadle.store.contract import Filter
 from treadle.testing.conformance.kit import ERROR, Case, scenario
 
@@ -33,11 +33,15 @@ async def filled(case: Case) -> list[bytes]:
     for n in range(7):
         ids += await case.add(
             queue="mail" if n % 2 else "default",
-            task="shop.mail" if n % 4 < 2 else "shop.bill",
+            task="shop.mail" if n % 4 in {0, 1} else "shop.bill",
             tags={3: b'["blue","red"]', 4: b'["blue"]', 5: b"[]", 6: b'["red"]'}.get(n),
         )
     worker = await case.worker()
-    ends = [Succeeded(b"1"), Failed(ERROR, retryable=False), Rejected(ERROR, "bad_result")]
+    ends: list[Outcome] = [
+        Succeeded(b"1"),
+        Failed(ERROR, retryable=False),
+        Rejected(ERROR, "bad_result"),
+    ]
     for queue, end in zip(["default", "mail", "default"], ends, strict=True):
         [claim] = await worker.claim(1, queue)
         await worker.finish(claim, end)

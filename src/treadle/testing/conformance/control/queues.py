@@ -65,7 +65,7 @@ class TestNamespaces:
         other = await case.open("elsewhere")
         assert list(await other.get(ids)) == [None, None]
         assert sorted(await other.ended(ids)) == sorted(ids)
-        assert list(await other.find(Filter())) == list(await other.queues()) == []
+        assert [*await other.find(Filter()), *await other.queues()] == []
         assert not await other.ready(None)
         worker = await case.worker("w1", store=other)
         assert await worker.claim(5) == await worker.claim(5, "mail") == []

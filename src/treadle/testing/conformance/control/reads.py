@@ -3,7 +3,7 @@
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
 from treadle.core.job import ErrorInfo, JobState
-from treadle.core.outcome import Failed, Rejected, Succeeded
+from treadle.core.outcome import Failed, Outcome, Rejected, Succeeded
 from treadle.testing.conformance.kit import ANY_LIMIT, ERROR, Case, scenario, settlement
 
 
@@ -111,7 +111,7 @@ class TestDeadGroups:
         worker = await case.worker()
         claims = await worker.claim(ANY_LIMIT)
         key, value = ErrorInfo("KeyError", "k1"), ErrorInfo("ValueError", "v")
-        outcomes = [
+        outcomes: list[Outcome] = [
             Failed(key, retryable=False), Failed(key, retryable=False),
             Failed(value, retryable=False), Rejected(key, "bad_result"),
             Failed(key, retryable=False), Succeeded(b"1"), Failed(key, delay=SECOND),

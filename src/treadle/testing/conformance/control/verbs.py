@@ -95,8 +95,8 @@ class TestControl:
         """It says True, and the job is what the verb makes of it."""
         job = await job_that_is(case, kind)
         assert await verb(case, job) is True
-        end = {cancel: JobState.CANCELLED, retry: JobState.READY, discard: "gone"}[verb]
-        assert await case.states([job]) == [end]
+        ends: dict[Verb, str] = {cancel: "cancelled", retry: "ready", discard: "gone"}
+        assert await case.states([job]) == [ends[verb]]
 
     @pytest.mark.parametrize(("verb", "kind"), REFUSED)
     @scenario
@@ -172,7 +172,7 @@ class TestRetry:
         await case.store.retry([job])
         record = await case.job(job)
         assert record.attempt == record.forgiven
-        assert record.finished_at is record.keep_until is record.worker is record.reason is None
+        assert (record.finished_at, record.keep_until, record.worker, record.reason) == (None,) * 4
         assert record.run_at <= case.now
         [claim] = await (await case.worker("w2")).claim()
         assert (claim.id, claim.attempt - claim.forgiven) == (job, 1)
@@ -221,7 +221,7 @@ class TestDiscard:
         job = await job_that_is(case, "failed")
         assert list(await case.store.attempts(job)) != []
         await case.store.discard([job])
-        assert list(await case.store.attempts(job)) == list(await case.store.logs(job)) == []
+        assert [*await case.store.attempts(job), *await case.store.logs(job)] == []
         assert list(await case.store.ended([job])) == [job]
 
 

@@ -40,7 +40,8 @@ class TestEnqueue:
         assert (record.state, record.attempt, record.claim) == (JobState.READY, 0, 0)
         assert (record.created_at, record.run_at, record.as_of) == (case.now,) * 3
         assert record.expires_at == case.now + 60 * SECOND
-        assert record.worker is record.started_at is record.finished_at is record.result is None
+        unset = (record.worker, record.started_at, record.finished_at, record.result)
+        assert unset == (None,) * 4
 
     @scenario
     async def test_an_empty_batch_is_answered_with_nothing(self, case: Case) -> None:

@@ -131,7 +131,7 @@ class TestFencing:
 
     @scenario
     async def test_a_number_never_goes_down(self, case: Case) -> None:
-        """Through snooze, release, retry, cancel and replay it only rises, and each claim's is new."""
+        """Through snooze, release, retry, cancel and replay it only rises."""
         [job] = await case.add()
         worker = await case.worker()
         seen = [0]

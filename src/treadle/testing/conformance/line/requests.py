@@ -83,9 +83,7 @@ class TestRequests:
         await late.register()
         await late.settle(settlement(first.claims[0], Failed(ERROR, retryable=False)))
         again = await worker.exchange((), take(3), request)
-        assert [(c.id, c.number) for c in again.claims] == [
-            (c.id, c.number) for c in first.claims
-        ]
+        assert [(c.id, c.number) for c in again.claims] == [(c.id, c.number) for c in first.claims]
         assert await worker.finish(again.claims[0], Succeeded(b"1")) is Verdict.LOST
 
     @scenario

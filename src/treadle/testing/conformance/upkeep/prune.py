@@ -48,7 +48,7 @@ class TestPrune:
         await worker.finish(claim, Succeeded(b"1"))
         case.clock.move(DAY_S)
         await case.store.prune(ANY_LIMIT)
-        assert list(await case.store.attempts(job)) == list(await case.store.logs(job)) == []
+        assert [*await case.store.attempts(job), *await case.store.logs(job)] == []
 
     @scenario
     async def test_a_prune_is_bounded(self, case: Case) -> None:

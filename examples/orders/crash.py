@@ -1,0 +1,131 @@
+"""Killing a worker in the middle of its work, and proving what became of its jobs.
+
+The proof is read from the store. The worker is first frozen (SIGSTOP), so that what the store
+says of it cannot change between the look and the SIGKILL; then its running jobs are listed,
+then it dies. What it was doing is found again in the second attempts of those very jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from examples.orders.children import SLOTS, Children
+from examples.orders.screen import Counts, Screen
+from treadle import Job, Treadle
+
+RUNNING_MIN: Final = 10
+"""How many of its jobs must run when a worker is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A worker that was killed, and the jobs that it ran at that moment."""
+
+    name: str
+    worker: str
+    """Its id in the store."""
+    pid: int
+    jobs: Sequence[Job[Any]]
+
+    def show(self, screen: Screen) -> None:
+        """Say what has been done."""
+        screen.say(
+            f"{self.name} (process {self.pid}) was killed with SIGKILL; "
+            f"by the store, {len(self.jobs)} jobs were running in it at that moment."
+        )
+
+
+class Killer:
+    """Waits for the moment and kills."""
+
+    def __init__(self, app: Treadle, children: Children) -> None:
+        self._app = app
+        self._children = children
+        self.killed: Killed | None = None
+
+    def try_now(self, _counts: Counts) -> bool:
+        """Kill a worker if one runs enough jobs; tell whether it was done."""
+        running = Counter(job.worker for job in self._running() if job.worker is not None)
+        ripe = [worker for worker, count in running.items() if _is_enough(count)]
+        if ripe:
+            self.killed = self._kill(ripe[0])
+        return self.killed is not None
+
+    def _kill(self, worker: str) -> Killed | None:
+        """Freeze the worker, list what it runs, kill it; let it go on when that is too little."""
+        names = {child.pid: name for name, child in self._children.workers.items()}
+        pid = next(state.pid for state in self._app.workers() if state.id == worker)
+        os.kill(pid, signal.SIGSTOP)
+        jobs = [job for job in self._running() if job.worker == worker]
+        if not _is_enough(len(jobs)):
+            os.kill(pid, signal.SIGCONT)
+            return None
+        self._children.kill_worker(names[pid])
+        return Killed(names[pid], worker, pid, jobs)
+
+    def _running(self) -> list[Job[Any]]:
+        return list(self._app.jobs(state="running", limit=1_000))
+
+
+def _is_enough(count: int) -> bool:
+    """Tell whether a worker runs so many jobs, and has not only claimed some of them.
+
+    While jobs take milliseconds a worker holds more of them than it has slots for.
+    """
+    return RUNNING_MIN <= count <= SLOTS
+
+
+@dataclass(frozen=True, slots=True)
+class Comeback:
+    """What became of one job of the killed worker."""
+
+    job: str
+    first_worker: str | None
+    first: str
+    second_worker: str | None
+    second: str
+    """How the attempt after the lost one ended; empty when there was none."""
+
+    @classmethod
+    def of(cls, job: Job[Any], worker: str) -> Comeback:
+        """Read a job's attempts from the store."""
+        attempts = {attempt.number: attempt for attempt in job.attempts()}
+        first, second = attempts.get(job.attempt), attempts.get(job.attempt + 1)
+        if first is None or (first.worker, first.outcome) != (worker, "lost"):
+            # Claimed but not yet begun: it went back as if it had never been claimed.
+            return cls(job.id, worker, "not begun", None, str(job.refresh().state))
+        if second is None:
+            return cls(job.id, worker, "lost", None, "")
+        return cls(job.id, worker, "lost", second.worker, second.outcome)
+
+
+def comebacks(killed: Killed) -> list[Comeback]:
+    """Read what became of the killed worker's jobs."""
+    return [Comeback.of(job, killed.worker) for job in killed.jobs]
+
+
+def show_comebacks(found: Sequence[Comeback], names: Mapping[str, str], screen: Screen) -> None:
+    """Print the jobs with their first and second attempts."""
+    rows = [
+        (
+            back.job,
+            f"{names.get(back.first_worker or '', '-')}: {back.first}",
+            f"{names.get(back.second_worker or '', '-')}: {back.second or 'none'}",
+        )
+        for back in found
+    ]
+    screen.table(("job", "attempt 1", "attempt 2"), rows)
+
+
+def problems(found: Sequence[Comeback]) -> list[str]:
+    """Say what is missing from the proof; nothing when it is complete."""
+    said = [f"job {back.job} has no second attempt" for back in found if not back.second]
+    begun = sum(back.first == "lost" for back in found)
+    if begun < RUNNING_MIN:
+        said.append(f"only {begun} of the killed worker's jobs had begun, not {RUNNING_MIN}")
+    return said

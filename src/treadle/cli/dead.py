@@ -1,0 +1,181 @@
+"""The commands about dead letters: ls, groups, replay, discard.
+
+A dead letter is a job in `failed`: it will not run again by itself. Jobs are chosen by id, or by a
+filter with an optional limit; all of them only when that is said.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from treadle.app import Treadle
+from treadle.cli.jobs import act, report
+from treadle.cli.reach import (
+    Command,
+    Reach,
+    given,
+    job_id,
+    prints_json,
+    queue_name,
+    reaches_store,
+)
+from treadle.cli.view.document import group_row, job_row, print_document
+from treadle.cli.view.tables import console, dead_table, groups_table, utc_now
+from treadle.cli.view.text import plural
+from treadle.client.dead import ACT_MAX
+from treadle.core.job import JobState
+from treadle.job import PAGE_MAX, Job
+
+
+@click.group()
+def dead() -> None:
+    """Look at dead letters, replay or discard them."""
+
+
+def _filters(command: Command) -> Command:
+    """Add the options that choose dead letters."""
+    for option in (
+        click.option("--reason", help="Why they died: exhausted, poison, ..."),
+        click.option("--tag"),
+        click.option("--task", help="The task's whole name."),
+        click.option("--queue", type=queue_name),
+    ):
+        command = option(command)
+    return command
+
+
+@dead.command("ls")
+@_filters
+@click.option("--limit", type=click.IntRange(1, PAGE_MAX), default=20, show_default=True)
+@click.option("--before", type=job_id, help="Go on after this job, the last one of a page.")
+@prints_json
+@reaches_store
+def list_dead(
+    reach: Reach, *, limit: int, before: str | None, as_json: bool, **which: str | None
+) -> None:
+    """List dead letters, the newest first."""
+    with reach.opened() as app:
+        page = app.dead.list(limit=limit, cursor=before, **which)
+        if as_json:
+            print_document({"jobs": [job_row(job) for job in page], "before": page.cursor})
+            return
+        if not page:
+            click.echo("No dead letter is like that." if given(which) else "No dead letters.")
+            return
+        console().print(dead_table(page))
+    if page.cursor is not None:
+        click.echo(f"\nFor older ones add: --before {page.cursor}", err=True)
+
+
+@dead.command()
+@click.option("--limit", type=click.IntRange(1, PAGE_MAX), default=50, show_default=True)
+@prints_json
+@reaches_store
+def groups(reach: Reach, *, limit: int, as_json: bool) -> None:
+    """Count dead letters by task, reason and error."""
+    with reach.opened() as app:
+        found = app.dead.groups(limit)
+    if as_json:
+        print_document({"groups": [group_row(group) for group in found]})
+    elif found:
+        console().print(groups_table(found, utc_now()))
+    else:
+        click.echo("No dead letters.")
+
+
+def _choice(command: Command) -> Command:
+    """Add what `replay` and `discard` share: ids, or --all, or a filter with a limit."""
+    command = click.argument("ids", metavar="[ID]...", type=job_id, nargs=-1)(command)
+    command = click.option("--all", "every", is_flag=True, help="All dead letters.")(command)
+    limit = click.IntRange(1, ACT_MAX)
+    command = click.option("--limit", type=limit, help="At most so many.")(command)
+    return _filters(command)
+
+
+@dead.command()
+@_choice
+@prints_json
+@reaches_store
+def replay(reach: Reach, ids: tuple[str, ...], *, as_json: bool, **choice: Any) -> None:  # noqa: ANN401 -- as read by click
+    """Make dead letters ready again, with all their attempts before them."""
+    which = _which(ids, **choice)
+    with reach.opened() as app:
+        if ids:
+            results = [_one(app, each, "replay") for each in ids]
+        else:
+            _report_count(_act(app, "replay", which), "made ready again", as_json=as_json)
+            return
+    report(results, as_json=as_json)
+
+
+@dead.command()
+@_choice
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@prints_json
+@reaches_store
+def discard(reach: Reach, ids: tuple[str, ...], *, yes: bool, as_json: bool, **choice: Any) -> None:  # noqa: ANN401 -- as read by click
+    """Delete dead letters for good."""
+    which = _which(ids, **choice)
+    with reach.opened() as app:
+        if ids:
+            results = [_one(app, each, "discard") for each in ids]
+        else:
+            if not yes:
+                click.confirm("Delete these dead letters for good?", abort=True, err=True)
+            _report_count(_act(app, "discard", which), "deleted", as_json=as_json)
+            return
+    report(results, as_json=as_json)
+
+
+def _which(ids: tuple[str, ...], *, every: bool, **which: Any) -> dict[str, Any]:  # noqa: ANN401 -- as read by click
+    """Check that the choice is one: ids, or all, or a filter.
+
+    Raises:
+        UsageError: it is none, or two at once.
+    """
+    chosen = given(which)
+    if ids and (every or chosen):
+        raise click.UsageError("give ids, or --all with filters; not both")
+    if not (ids or every or chosen.keys() - {"limit"}):
+        raise click.UsageError("say which: ids, --task, --queue, --tag, --reason, or --all")
+    return chosen
+
+
+def _one(app: Treadle, id_: str, verb: str) -> dict[str, Any]:
+    """Replay or discard one dead letter; a job in another state is a problem of its own line."""
+
+    def changed(job: Job[Any]) -> bool:
+        if job.state is not JobState.FAILED:
+            return False
+        return bool(getattr(app.dead, verb)([id_]))
+
+    result = act(app, id_, changed, "no dead letter")
+    if result["done"]:
+        result["state"] = "discarded" if verb == "discard" else str(JobState.READY)
+    return result
+
+
+def _act(app: Treadle, verb: str, which: dict[str, Any]) -> int:
+    """Replay or discard by a filter; with a limit, the newest of them."""
+    limit: int | None = which.pop("limit", None)
+    act_on = getattr(app.dead, verb)
+    if limit is None:
+        return int(act_on(**which))
+    ids: list[str] = []
+    cursor: str | None = None
+    while len(ids) < limit:
+        page = app.dead.list(limit=min(limit - len(ids), PAGE_MAX), cursor=cursor, **which)
+        ids += [job.id for job in page]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return int(act_on(ids)) if ids else 0
+
+
+def _report_count(count: int, done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_document({"count": count})
+    else:
+        click.echo(f"{plural(count, 'dead letter')} {done}.")

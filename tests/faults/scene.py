@@ -1,0 +1,258 @@
+"""A scene: one database file, its ledger, and the processes that work on it.
+
+`Scene` starts workers and producers as real processes, waits (always bounded) until what is
+waited for is true in the file, and calls the jobs to account. A trigger in the file counts
+each write of a terminal state, so "settled once" is not taken from treadle's own word.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tests.faults import workload
+from treadle import JobState, Treadle
+from treadle.core.ids import new_id
+from treadle.core.job import NewJob
+from treadle.store.open import open_store
+from treadle.testing.faults import Spec
+from treadle.testing.faults import reached as has_struck
+from treadle.testing.ledger import Account, Ledger, Stored, judge
+
+PROGRAM: Final = Path(workload.__file__)
+ROOT: Final = PROGRAM.parents[2]
+WAIT_S: Final = 20.0
+"""How long a scene waits for what must come; far over what it takes."""
+QUICK: Final = {
+    "TREADLE_LEASE": "1.5",
+    "TREADLE_BEAT": "0.1",
+    "TREADLE_SUSPECT_AFTER": "0.2",
+}
+"""Settings under which a lease ends within the patience of a test."""
+_LOOK_S: Final = 0.01
+
+_WITNESS: Final = """
+create table witness (job blob not null, state text not null);
+create trigger witness_ends after update of state on treadle_jobs
+when new.state in ('succeeded', 'failed', 'cancelled', 'expired')
+    and old.state not in ('succeeded', 'failed', 'cancelled', 'expired')
+begin insert into witness values (new.id, new.state); end;
+create trigger witness_returns after update of state on treadle_jobs
+when old.state in ('succeeded', 'failed', 'cancelled', 'expired') and new.state <> old.state
+begin insert into witness values (new.id, 'left ' || old.state); end;
+"""
+
+
+class Process:
+    """A worker or a producer of a scene."""
+
+    def __init__(self, command: list[str], environ: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as sink:
+            self.child = subprocess.Popen(
+                command, cwd=ROOT, env=dict(environ), stdin=subprocess.DEVNULL, stdout=sink,
+                stderr=sink,
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        """What it has logged and printed so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, by itself or by a signal."""
+        return self.child.poll() is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether this worker has started: from then on signals stop it gracefully."""
+        return "is ready" in self.said
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.child.send_signal(number)
+
+    def wait(self, timeout: float = WAIT_S) -> int:
+        """Wait for its end and give its exit code, negative for a signal."""
+        return self.child.wait(timeout)
+
+    def kill(self) -> None:
+        """End it for certain, stopped or not."""
+        if not self.ended:
+            self.child.kill()
+        self.child.wait(WAIT_S)
+
+
+class Scene:
+    """A database file with its witness, and what goes on around it."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] = QUICK) -> None:
+        self.folder = folder
+        self.file = folder / "jobs.db"
+        self.url = f"sqlite:///{self.file}"
+        self.ledger = Ledger(folder / "ledger.txt")
+        self.settings = dict(settings)
+        self.processes: list[Process] = []
+
+    def prepare(self) -> "Scene":
+        """Make the file and its witness."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        app = self.app()
+        _ = app.store
+        app.close()
+        with contextlib.closing(sqlite3.connect(self.file)) as db:
+            db.executescript(_WITNESS)
+        return self
+
+    def copy_to(self, folder: Path) -> "Scene":
+        """Copy the whole scene, live files of dead workers included."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("*.log"))
+        return Scene(folder, self.settings)
+
+    def app(self) -> Treadle:
+        """Make an application on this scene's file, for this process."""
+        return workload.build(self.url, self.ledger)
+
+    # Jobs
+
+    def enqueue(self, task: str, *keys: str, rest: tuple[Any, ...] = ()) -> list[str]:
+        """Enqueue a job of a task for each key, acknowledged in the ledger; return the ids."""
+        app = self.app()
+        self.ledger.write("TRY", *keys)
+        jobs = app.named(task).enqueue_many([(key, *rest) for key in keys])
+        self.ledger.write("OK", *keys)
+        app.close()
+        return [job.id for job in jobs]
+
+    def add_old_records(self, batches: int) -> None:
+        """Add jobs that ended long ago, 1,000 a batch, for `prune` to find."""
+
+        async def add() -> None:
+            app = self.app()
+            store = open_store(self.url, "default", app.settings)
+            await store.open()
+            long_ago = time.time_ns() // 1000 - 400 * 86_400_000_000
+            for _ in range(batches):
+                old = [NewJob(new_id(), "old", b"[[],{}]", queue="old") for _ in range(1000)]
+                await store.enqueue(new_id(), old, now=long_ago)
+                await store.cancel([job.id for job in old], now=long_ago)
+            await store.close()
+
+        asyncio.run(add())
+        self.query("delete from witness")
+
+    # Processes
+
+    def start(self, *words: str, fault: str | None = None, **environ: str) -> Process:
+        """Start the workload program with these words, under a fault if one is named."""
+        command = [sys.executable]
+        if fault is not None:
+            command += ["-m", "treadle.testing.faults", fault, "--"]
+        role, *options = words
+        command += [str(PROGRAM), role, self.url, str(self.ledger.path), *options]
+        outside = {k: v for k, v in os.environ.items() if not k.startswith("TREADLE_")}
+        log = self.folder / f"{len(self.processes)}-{role}.log"
+        process = Process(
+            command, {**outside, "PYTHONPATH": str(ROOT), **self.settings, **environ}, log
+        )
+        self.processes.append(process)
+        return process
+
+    def worker(self, *options: str, fault: str | None = None, **environ: str) -> Process:
+        """Start a worker."""
+        return self.start("worker", *options, fault=fault, **environ)
+
+    def stop(self, worker: Process) -> int:
+        """Stop a worker gracefully, once it has started; give its exit code."""
+        self.until(lambda: worker.ready or worker.ended, "the worker is ready")
+        worker.send(signal.SIGTERM)
+        return worker.wait()
+
+    def end(self) -> None:
+        """End every process that is left."""
+        for process in self.processes:
+            process.kill()
+
+    def __enter__(self) -> "Scene":
+        """Begin; the processes end with the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every process that is left."""
+        self.end()
+
+    # What is true in the file
+
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Ask the file directly."""
+        with contextlib.closing(sqlite3.connect(self.file, timeout=WAIT_S)) as db, db:
+            return db.execute(statement, values).fetchall()
+
+    def unfinished(self) -> int:
+        """Count the jobs that have not ended."""
+        [(count,)] = self.query(
+            "select count(*) from treadle_jobs "
+            "where state not in ('succeeded', 'failed', 'cancelled', 'expired')"
+        )
+        return int(count)
+
+    def running(self, task: str) -> int:
+        """Count the running jobs of a task."""
+        [(count,)] = self.query(
+            "select count(*) from treadle_jobs where state = 'running' and task = ?", task
+        )
+        return int(count)
+
+    def until(self, true: Callable[[], object], what: str, timeout: float = WAIT_S) -> None:
+        """Wait until something is true; what was waited for is the error."""
+        deadline = time.monotonic() + timeout
+        while not true():
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {p.log.name}\n{p.said[-3000:]}" for p in self.processes)
+                raise AssertionError(f"not within {timeout:g} s: {what}\n{logs}")
+            time.sleep(_LOOK_S)
+
+    def until_done(self, timeout: float = WAIT_S) -> None:
+        """Wait until every job has ended."""
+        self.until(lambda: self.unfinished() == 0, "every job has ended", timeout)
+
+    def started(self, key: str) -> int:
+        """Count how often the job of a key was started."""
+        return sum(e.word == "START" and e.key == key for e in self.ledger.entries())
+
+    def stored(self) -> Iterator[Stored]:
+        """Give every job of the workload as the file has it."""
+        rows = self.query(
+            "select args, state, (select count(*) from witness where job = id) "
+            "from treadle_jobs where task <> 'old'"
+        )
+        for args, state, ends in rows:
+            yield Stored(key_in(args), JobState(state), ends)
+
+    def account(self) -> Account:
+        """Call every job to account, and check the file itself."""
+        assert self.query("pragma integrity_check") == [("ok",)]
+        return judge(self.ledger.entries(), self.stored())
+
+
+def key_in(args: bytes) -> str:
+    """Read the key out of stored arguments: the first one after the version."""
+    _, [key, *_] = msgspec.json.decode(args)
+    assert isinstance(key, str), f"no key in {args!r}"
+    return key
+
+
+def struck(process: Process, fault: str) -> bool:
+    """Tell whether a process met its fault."""
+    return has_struck(process.said, Spec.parse(fault))

@@ -1,0 +1,169 @@
+"""SIGKILL at every fault point, for its first, second and last occurrence.
+
+The points are found by reading the sources, so a new one is swept without a new test. Each
+case kills a real worker (or producer) exactly there; a second worker finishes. Then every
+job was executed at least once and settled exactly once, and none is lost.
+"""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.faults.scene import Scene, struck
+from treadle.testing.faults import Spec, points, read_counts
+
+NAMES: Final = [point.name for point in points()]
+IN_STORE: Final = [point.name for point in points() if point.in_store]
+TRIES: Final = 3
+"""How often a later occurrence is looked for: how many there are varies a little."""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Make the scene that every case copies: work of each kind, and two dead workers' jobs."""
+    with Scene(tmp_path_factory.mktemp("sweep") / "template") as scene:
+        scene.prepare().add_old_records(2)
+        for n in range(2):
+            scene.enqueue("touch", *(f"orphan{n}.{i}" for i in range(4)))
+            dead = scene.worker(fault=f"execute.before_start:kill@{n + 2}")
+            assert dead.wait() == -signal.SIGKILL
+        scene.enqueue("touch", *(f"touch{i}" for i in range(6)))
+        scene.enqueue("touch_in_thread", *(f"thread{i}" for i in range(6)))
+        scene.enqueue("flaky", "flaky0", "flaky1")
+        scene.enqueue("nap", "nap0", rest=(0.05,))
+        scene.enqueue("nap", "nap1", rest=(0.2,))
+        scene.enqueue("spawn", "spawn0", "spawn1", "spawn2")
+        scene.enqueue("slow", "slow0", rest=(0.3,))
+        yield scene
+
+
+@pytest.fixture(scope="module")
+def counts(template: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Count how often a worker that is left alone reaches each point."""
+    with template.copy_to(tmp_path_factory.mktemp("sweep") / "counted") as scene:
+        file = scene.folder / "counts"
+        finish(scene, fault=f"count:{file}")
+        return read_counts(file)
+
+
+@pytest.fixture(scope="module")
+def producer_counts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Count how often a producer reaches each point."""
+    with Scene(tmp_path_factory.mktemp("sweep") / "producer").prepare() as scene:
+        file = scene.folder / "counts"
+        assert scene.start("producer", fault=f"count:{file}").wait() == 0
+        return read_counts(file)
+
+
+def finish(scene: Scene, fault: str | None = None) -> None:
+    """Let a worker end every job, stop it gracefully, and call the jobs to account."""
+    worker = scene.worker(fault=fault)
+    scene.until_done()
+    assert scene.stop(worker) == 0, worker.said
+    account = scene.account()
+    assert account.sound, account
+
+
+def occurrences(count: int) -> list[int]:
+    """Give the first, second and last of so many."""
+    return sorted({1, min(2, count), count})
+
+
+def case(template: Scene, folder: Path, spec: Spec) -> bool:
+    """Run one case of a worker's sweep; tell whether the fault has struck."""
+    with template.copy_to(folder) as scene:
+        worker = scene.worker(fault=str(spec))
+        scene.until(
+            lambda: worker.ended or scene.unfinished() == 0, f"{spec} strikes or all is done"
+        )
+        if not worker.ended:
+            # What is only reached when a worker stops is reached now.
+            scene.stop(worker)
+        met = struck(worker, str(spec))
+        assert worker.wait() == (-signal.SIGKILL if met else 0), worker.said
+        finish(scene)
+        return met
+
+
+def sweep(template: Scene, folder: Path, name: str, counted: int) -> dict[int, bool]:
+    """Run the cases of one point side by side; tell which of them struck."""
+
+    def one(nth: int) -> bool:
+        for tried in range(TRIES):
+            # The last occurrence is one of a run's own: look a little earlier if it was missed.
+            at = max(1, nth - tried * max(1, nth // 4))
+            if case(template, folder / f"{nth}-{tried}", Spec(name, "kill", at)):
+                return True
+        return False
+
+    with ThreadPoolExecutor(3) as pool:
+        wanted = occurrences(counted)
+        return dict(zip(wanted, pool.map(one, wanted), strict=True))
+
+
+def test_every_point_is_reached(counts: dict[str, int], producer_counts: dict[str, int]) -> None:
+    """No point stands where no workload comes: it would never be swept."""
+    assert set(NAMES) - counts.keys() - producer_counts.keys() == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_worker_killed_at(
+    name: str, template: Scene, counts: dict[str, int], tmp_path: Path
+) -> None:
+    """A worker that dies at this point loses nothing and settles nothing twice."""
+    if name not in counts:
+        pytest.skip(f"a worker does not come to {name}; a producer does")
+    met = sweep(template, tmp_path, name, counts[name])
+    assert all(met.values()), f"{name} was not reached for the nth time: {met}"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("enqueue.")])
+def test_a_producer_killed_at(
+    name: str, producer_counts: dict[str, int], tmp_path: Path
+) -> None:
+    """What a producer was told is stored is there once; a batch is there whole or not at all."""
+    for nth in occurrences(producer_counts[name]):
+        with Scene(tmp_path / str(nth)).prepare() as scene:
+            spec = Spec(name, "kill", nth)
+            producer = scene.start("producer", fault=str(spec))
+            assert producer.wait() == -signal.SIGKILL, producer.said
+            assert struck(producer, str(spec))
+            check_batches(scene)
+            finish(scene)
+
+
+@cache
+def batch_of(key: str) -> str:
+    """Name the batch of a key: `p-3` for `p-3.17`."""
+    return key.split(".")[0] if "." in key else ""
+
+
+def check_batches(scene: Scene) -> None:
+    """Make sure that no batch is there in part."""
+    there: dict[str, int] = {}
+    for job in scene.stored():
+        there[batch_of(job.key)] = there.get(batch_of(job.key), 0) + 1
+    there.pop("", None)
+    assert set(there.values()) <= {40}, there
+
+
+@pytest.mark.parametrize("name", IN_STORE)
+def test_an_answer_that_is_lost_at(
+    name: str, template: Scene, counts: dict[str, int], tmp_path: Path
+) -> None:
+    """When the store fails at this point, the worker asks again and nothing is done twice."""
+    if name not in counts or name == "register.before_commit":
+        pytest.skip(f"a worker that has started does not come to {name}")
+    with template.copy_to(tmp_path / "scene") as scene:
+        spec = Spec(name, "error", 1)
+        worker = scene.worker(fault=str(spec))
+        scene.until_done()
+        assert scene.stop(worker) == 0, worker.said
+        assert struck(worker, str(spec)), worker.said
+        account = scene.account()
+        assert account.sound, account

@@ -1,0 +1,160 @@
+"""What the workers and producers of the crash tests do: tasks that keep a ledger.
+
+Run as a program it is one worker or one producer:
+
+    python tests/faults/workload.py worker STORE LEDGER [--slots N] [--tiny]
+    python tests/faults/workload.py producer STORE LEDGER PREFIX [ROUNDS]
+
+Settings (lease, beat, ...) come from `TREADLE_*`; a key names each job in the ledger.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from treadle import Context, Reject, Retry, Snooze, Treadle, Worker, context
+from treadle.core.ids import new_id
+from treadle.testing.ledger import Ledger
+
+BATCH: Final = 40
+"""Jobs of one `enqueue_many` of a producer."""
+
+
+def build(store: str, ledger: Ledger) -> Treadle:
+    """Make an application whose tasks write to the ledger."""
+    app = Treadle(store)
+    quick = Retry(attempts=3, base=0.1, jitter=False)
+
+    @app.task(name="touch", retry=1)
+    async def touch(key: str) -> str:
+        ledger.write("START", key)
+        await asyncio.sleep(0)
+        ledger.write("END", key)
+        return key
+
+    @app.task(name="touch_in_thread", retry=1)
+    def touch_in_thread(key: str) -> str:
+        ledger.write("START", key)
+        ledger.write("END", key)
+        return key
+
+    @app.task(name="tiny", retry=1)
+    async def tiny(key: str) -> None:
+        ledger.write("START", key)
+        ledger.write("END", key)
+
+    @app.task(name="slow")
+    async def slow(key: str, seconds: float) -> None:
+        ledger.write("START", key)
+        await asyncio.sleep(seconds)
+        ledger.write("END", key)
+
+    @app.task(name="flaky", retry=quick)
+    def flaky(key: str, ctx: Context = context()) -> int:
+        ledger.write("START", key)
+        if ctx.attempt == 1:
+            raise ConnectionError(f"{key} fails the first time")
+        ledger.write("END", key)
+        return ctx.attempt
+
+    @app.task(name="nap")
+    async def nap(key: str, seconds: float) -> None:
+        slept = any(e.word == "START" and e.key == key for e in ledger.entries())
+        ledger.write("START", key)
+        if not slept:
+            raise Snooze(seconds)
+        ledger.write("END", key)
+
+    @app.task(name="reject")
+    async def reject(key: str) -> None:
+        ledger.write("START", key)
+        raise Reject(f"{key} is rejected on purpose")
+
+    @app.task(name="spawn")
+    async def spawn(key: str) -> None:
+        ledger.write("START", key)
+        child = f"{key}/{new_id().hex()}"
+        ledger.write("TRY", child)
+        await touch.aenqueue(child)
+        ledger.write("OK", child)
+        ledger.write("END", key)
+
+    @app.task(name="die_async", retry=1)
+    async def die_async(key: str) -> None:
+        ledger.write("START", key)
+        os._exit(1)
+
+    @app.task(name="die_in_thread", retry=1)
+    def die_in_thread(key: str) -> None:
+        ledger.write("START", key)
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)  # SIGKILL reaches the other threads of a process a moment later.
+
+    @app.task(name="stubborn", timeout=60)
+    async def stubborn(key: str, file: str) -> None:
+        """Run until a file appears."""
+        ledger.write("START", key)
+        for _ in range(6_000):
+            if Path(file).exists():
+                break
+            await asyncio.sleep(0.01)
+        ledger.write("END", key)
+
+    return app
+
+
+def produce(store: str, ledger: Ledger, prefix: str, rounds: int) -> None:
+    """Enqueue in each way there is, noting each try and each answer."""
+    app = build(store, ledger)
+    for n in range(rounds):
+        key = f"{prefix}-{n}"
+        ledger.write("TRY", key)
+        app.enqueue("touch", key)
+        ledger.write("OK", key)
+        keys = [f"{prefix}-{n}.{i}" for i in range(BATCH)]
+        ledger.write("TRY", *keys)
+        app.named("touch_in_thread").enqueue_many([(one,) for one in keys])
+        ledger.write("OK", *keys)
+        asyncio.run(produce_at_once(app, ledger, f"{prefix}-{n}+"))
+    app.close()
+
+
+async def produce_at_once(app: Treadle, ledger: Ledger, prefix: str) -> None:
+    """Enqueue concurrently, so that several jobs share a write."""
+
+    async def one(key: str) -> None:
+        ledger.write("TRY", key)
+        await app.aenqueue("touch", key)
+        ledger.write("OK", key)
+
+    await asyncio.gather(*(one(f"{prefix}{i}") for i in range(5)))
+
+
+def main() -> int:
+    """Be a worker or a producer."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=["worker", "producer"])
+    parser.add_argument("store")
+    parser.add_argument("ledger", type=Path)
+    parser.add_argument("prefix", nargs="?", default="p")
+    parser.add_argument("rounds", nargs="?", type=int, default=3)
+    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--grace", type=float, default=10.0)
+    said = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    ledger = Ledger(said.ledger)
+    if said.role == "producer":
+        produce(said.store, ledger, said.prefix, said.rounds)
+        return 0
+    app = build(said.store, ledger)
+    return Worker(app, concurrency=said.slots, grace=said.grace).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What a job says of itself, as text."""
+
+from typing import Any
+
+import pytest
+
+from treadle.client.explain import explain
+from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState, write_error
+from treadle.core.settings import Settings
+
+NOW = 1_700_000_000_000_000
+SECOND = 1_000_000
+ID = bytes(range(16))
+TEXT = "00010203-0405-0607-0809-0a0b0c0d0e0f"
+
+
+def story(state: JobState, *attempts: AttemptRecord, **fields: object) -> str:
+    """Explain a job of this state."""
+    known: dict[str, Any] = {
+        "id": ID,
+        "task": "shop.mail",
+        "queue": "email",
+        "state": state,
+        "priority": 0,
+        "attempt": 1,
+        "claim": 1,
+        "args": b"[1,[]]",
+        "created_at": NOW - 90 * SECOND,
+        "run_at": NOW - 60 * SECOND,
+        "as_of": NOW,
+    }
+    return explain(JobRecord(**(known | fields)), attempts, Settings())
+
+
+def test_a_retrying_job() -> None:
+    """The whole text of a job that waits for its next attempt."""
+    error = ErrorInfo("ConnectionError", "refused\nby host", "Traceback ...")
+    said = "ConnectionError: refused by host"
+    attempt = AttemptRecord(
+        1, 1, "web-1:42", NOW - 20 * SECOND, NOW - 12 * SECOND, "failed", error, 7_500_000
+    )
+    assert story(
+        JobState.RETRYING,
+        attempt,
+        run_at=NOW + 18 * SECOND,
+        finished_at=NOW - 12 * SECOND,
+        error=write_error(error),
+    ).splitlines() == [
+        f"Job {TEXT}: shop.mail in queue 'email', priority 0",
+        "State: retrying since 2023-11-14 22:13:08Z (12 s ago); 1 of 5 attempts spent",
+        "Why: Attempt 1 failed; the retry policy lets it rest.",
+        f"Error: {said}",
+        "Next: it becomes ready in 18 s, at 2023-11-14 22:13:38Z; then a worker starts attempt 2.",
+        f"To do: nothing; `treadle jobs retry {TEXT}` starts it now.",
+        "Attempts:",
+        f"  1. 2023-11-14 22:13:00Z  failed after 7.5 s on web-1:42: {said}",
+        "As of 2023-11-14 22:13:20Z.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "fields", "says"),
+    [
+        (JobState.READY, {"attempt": 0}, ["No worker has taken it yet", "(1 min ago)", "ls`"]),
+        (JobState.READY, {"forgiven": 1}, ["0 of 5 attempts spent, 1 more forgiven"]),
+        (JobState.SCHEDULED, {"run_at": NOW - 1}, ["becomes ready at once"]),
+        (JobState.SCHEDULED, {"run_at": NOW + 90_000 * SECOND}, ["in 1 d 1 h", "has not come"]),
+        (
+            JobState.SCHEDULED,
+            {"reason": "unknown_task"},
+            ["knows the task 'shop.mail'", "aliases=['shop.mail']"],
+        ),
+        (
+            JobState.RUNNING,
+            {"worker": "w", "started_at": NOW - 250_000},
+            ["Worker w runs attempt 1", "(250 ms ago)", "within about 20 s", "jobs cancel"],
+        ),
+        (JobState.BLOCKED, {}, ["waits for other jobs", "have ended"]),
+        (JobState.SUCCEEDED, {"keep_until": NOW}, ["nothing; its record is kept until 2023"]),
+        (JobState.CANCELLED, {"reason": "not wanted"}, ["It was cancelled: not wanted."]),
+        (JobState.CANCELLED, {"reason": "cancelled"}, ["It was cancelled.", "runs it after all"]),
+        (JobState.EXPIRED, {"expires_at": NOW}, ["had not started by 2023-11-14 22:13:20Z"]),
+        (JobState.FAILED, {"reason": "exhausted"}, ["none is left", "dead replay"]),
+        (JobState.FAILED, {"reason": "not_retried"}, ["does not try again"]),
+        (JobState.FAILED, {"reason": "poison", "crashes": 3}, ["3 of 3 allowed"]),
+        (JobState.FAILED, {"reason": "unknown_task"}, ["No worker knew its task for 1 d."]),
+        (JobState.FAILED, {"reason": "bad_result"}, ["what it returned cannot be stored"]),
+        (JobState.FAILED, {"reason": "no such user"}, ["Its task rejected it: no such user"]),
+        (JobState.FAILED, {"attempts_max": 1}, ["1 of 1 attempt spent"]),
+    ],
+)
+def test_each_state_says_why_and_what_next(
+    state: JobState, fields: dict[str, Any], says: list[str]
+) -> None:
+    """Each state and reason has its own words for why, what next and what to do."""
+    told = story(state, **fields)
+    for part in says:
+        assert part in told
+
+
+def test_a_running_attempt_has_no_end() -> None:
+    """The attempt that runs is listed without an outcome of its own."""
+    attempt = AttemptRecord(2, 5, "w", NOW - SECOND, None, "")
+    assert "  2. 2023-11-14 22:13:19Z  running on w\n" in story(JobState.RUNNING, attempt)
+
+
+def test_a_long_error_is_cut() -> None:
+    """An error takes one line of bounded length."""
+    told = story(JobState.FAILED, error=write_error(ErrorInfo("E", "x" * 5_000)))
+    assert max(map(len, told.splitlines())) < 400
