@@ -33,7 +33,7 @@ setup: $(READY) ## Make the environment in .venv with every pinned tool.
 
 .PHONY: demo
 demo: $(READY_DEMO) ## Watch real jobs run: a shop's orders, mails, a killed worker, a ledger.
-	$(BIN)/treadle demo $(ARGS)
+	$(BIN)/python -m examples.orders.run $(ARGS)
 
 .PHONY: test
 test: $(READY) ## Run the default test suite.

@@ -71,7 +71,8 @@ def _heading(report: Report) -> str:
         f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('memory')}, "
         f"{machine.get('kernel')}, {machine.get('python')}, SQLite {machine.get('sqlite')}, "
         f"{machine.get('file_system')}; commit {report.commit.get('id')}"
-        f"{' with changes' if report.commit.get('changed') else ''}"
+        f"{' with changes' if report.commit.get('changed') else ''}; "
+        f"load average before: {machine.get('load_average_before')}"
     )
 
 

@@ -18,6 +18,7 @@ from bench.ours.peek import drained, finished, peek
 
 _NEVER_S = 36_000
 _SAMPLE_S = 1.0
+_SAMPLES_FOR_GROWTH = 10
 
 
 class MemoryLog:
@@ -38,11 +39,16 @@ class MemoryLog:
             self.times_s.append(now)
             self.rss_mb.append(self._worker.cost().rss_mb)
 
-    def growth_last_half_mb(self) -> float:
-        """Return the fitted growth of memory over the last half of the samples."""
+    def figures(self) -> Figures:
+        """Return the highest sample, and the fitted growth over the last half of many samples."""
         middle = len(self.times_s) // 2
         times, values = self.times_s[middle:], self.rss_mb[middle:]
-        return slope_per_s(times, values) * (times[-1] - times[0]) if times else 0.0
+        found: Figures = {"samples": len(self.rss_mb)}
+        if self.rss_mb:
+            found["rss_max_mb"] = max(self.rss_mb)
+        if len(self.rss_mb) >= _SAMPLES_FOR_GROWTH:
+            found["rss_growth_last_half_mb"] = slope_per_s(times, values) * (times[-1] - times[0])
+        return found
 
 
 def backlog_small(place: Site, plan: Plan) -> Figures:
@@ -64,8 +70,10 @@ def _backlog(place: Site, plan: Plan, *, count: int, delay_s: float, due_percent
         memory = MemoryLog(worker)
 
         def done() -> bool:
-            memory.look()
-            return count_marks(place.marks) >= due
+            run = count_marks(place.marks)
+            if run > 0:
+                memory.look()
+            return run >= due
 
         limit_s = plan.backlog_limit_s
         wait_until(done, timeout_s=limit_s, what=f"drain of {due} mixed jobs", workers=[worker])
@@ -77,9 +85,7 @@ def _backlog(place: Site, plan: Plan, *, count: int, delay_s: float, due_percent
         "fill_seconds": float(str(filled["seconds"])),
         "missing": result.missing,
         "duplicates": result.duplicates,
-        "rss_max_mb": max(memory.rss_mb),
-        "rss_growth_last_half_mb": memory.growth_last_half_mb(),
-        "samples": len(memory.rss_mb),
+        **memory.figures(),
     }
 
 

@@ -25,8 +25,8 @@ from treadle import Context, Reject, Retry, Treadle, context
 app = Treadle()  # The store is the one that TREADLE_STORE names.
 place = Place.of_environment()
 
-FRAUD_CHECK_S: Final = 0.06
-DRAWING_S: Final = 0.04
+FRAUD_CHECK_S: Final = 0.06 * place.pace
+DRAWING_S: Final = 0.04 * place.pace
 PERMANENT: Final = 500
 """From this code on a mail server's answer is final (RFC 5321, section 4.2.1)."""
 

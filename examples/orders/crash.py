@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from examples.orders.children import SLOTS, Children
-from examples.orders.screen import Counts, Screen
+from examples.orders.screen import Counts, Screen, ended
 from treadle import Job, Treadle
 
 RUNNING_MIN: Final = 10
@@ -48,8 +48,10 @@ class Killer:
         self._children = children
         self.killed: Killed | None = None
 
-    def try_now(self, _counts: Counts) -> bool:
-        """Kill a worker if one runs enough jobs; tell whether it was done."""
+    def try_now(self, counts: Counts) -> bool:
+        """Kill a worker if mails flow and it runs enough jobs; tell whether it was done."""
+        if ended(counts, "mail") < RUNNING_MIN:
+            return False
         running = Counter(job.worker for job in self._running() if job.worker is not None)
         ripe = [worker for worker, count in running.items() if _is_enough(count)]
         if ripe:
@@ -85,11 +87,13 @@ class Comeback:
     """What became of one job of the killed worker."""
 
     job: str
+    attempt: int
+    """The attempt that the worker was at, mostly the first."""
     first_worker: str | None
     first: str
     second_worker: str | None
     second: str
-    """How the attempt after the lost one ended; empty when there was none."""
+    """How the attempt after that one ended; empty when there was none."""
 
     @classmethod
     def of(cls, job: Job[Any], worker: str) -> Comeback:
@@ -98,10 +102,10 @@ class Comeback:
         first, second = attempts.get(job.attempt), attempts.get(job.attempt + 1)
         if first is None or (first.worker, first.outcome) != (worker, "lost"):
             # Claimed but not yet begun: it went back as if it had never been claimed.
-            return cls(job.id, worker, "not begun", None, str(job.refresh().state))
+            return cls(job.id, job.attempt, worker, "not begun", None, str(job.refresh().state))
         if second is None:
-            return cls(job.id, worker, "lost", None, "")
-        return cls(job.id, worker, "lost", second.worker, second.outcome)
+            return cls(job.id, job.attempt, worker, "lost", None, "")
+        return cls(job.id, job.attempt, worker, "lost", second.worker, second.outcome)
 
 
 def comebacks(killed: Killed) -> list[Comeback]:
@@ -114,12 +118,14 @@ def show_comebacks(found: Sequence[Comeback], names: Mapping[str, str], screen: 
     rows = [
         (
             back.job,
-            f"{names.get(back.first_worker or '', '-')}: {back.first}",
-            f"{names.get(back.second_worker or '', '-')}: {back.second or 'none'}",
+            f"attempt {back.attempt}, {names.get(back.first_worker or '', '-')}",
+            back.first,
+            f"attempt {back.attempt + 1}, {names.get(back.second_worker or '', '-')}",
+            back.second or "missing",
         )
         for back in found
     ]
-    screen.table(("job", "attempt 1", "attempt 2"), rows)
+    screen.table(("job", "killed in", "", "came back in", ""), rows)
 
 
 def problems(found: Sequence[Comeback]) -> list[str]:

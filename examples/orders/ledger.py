@@ -112,8 +112,18 @@ class Ledger:
         screen.table(
             ("task", "#enqueued", "#succeeded", "#dead", "#lost", "left behind", "#twice"), rows
         )
-        words = ", ".join(f"{count} {outcome}" for outcome, count in self.again.most_common())
-        screen.say(f"  attempts that had another one after them: {words or 'none'}")
+        again = self.again
+        screen.say(
+            f"Attempts that another one came after: {again['failed']} had failed (the mail server "
+            f"was busy), {again['lost']} died with their worker, {again['rejected']} were replayed."
+        )
+        doubles = sum(account.doubles for account in self.accounts)
+        screen.say(
+            f"Done twice: {doubles}. The worker died between the mail server's yes and its own "
+            "note of it. That is what 'at least once' means; both mails carry one Message-ID."
+            if doubles
+            else "Nothing was done twice this time; after a crash it may be ('at least once')."
+        )
 
 
 def read_ledger(place: Place) -> Ledger:

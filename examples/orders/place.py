@@ -25,12 +25,18 @@ class Place:
 
     home: Path
     smtp_port: int = 25
+    pace: float = 1.0
+    """What the pretended work takes, as a share of its usual time."""
 
     @classmethod
     def of_environment(cls) -> Place:
-        """Find the folder and the mail server that the driver has named."""
-        environ = os.environ
-        return cls(Path(environ.get("ORDERS_HOME", ".")), int(environ.get("ORDERS_SMTP", "25")))
+        """Find the folder, the mail server and the pace that the driver has named."""
+        said = os.environ
+        return cls(
+            Path(said.get("ORDERS_HOME", ".")),
+            int(said.get("ORDERS_SMTP", "25")),
+            float(said.get("ORDERS_PACE", "1")),
+        )
 
     def environment(self) -> dict[str, str]:
         """Give the environment in which workers and the shop find this place."""
@@ -38,6 +44,7 @@ class Place:
         own = {
             "ORDERS_HOME": str(self.home),
             "ORDERS_SMTP": str(self.smtp_port),
+            "ORDERS_PACE": str(self.pace),
             "TREADLE_STORE": self.store,
         }
         return kept | own

@@ -12,24 +12,26 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from examples.orders.children import ChildError, Children
-from examples.orders.crash import Killer, comebacks, problems, show_comebacks
-from examples.orders.ledger import Ledger, read_ledger
+from examples.orders.children import SLOTS, ChildError, Children
+from examples.orders.crash import Comeback, Killer, comebacks, problems, show_comebacks
+from examples.orders.ledger import Ledger, read_ledger, reason
 from examples.orders.place import ORDERS_CSV, REFUSED_TXT, Place, program
 from examples.orders.rows import read_rows
-from examples.orders.screen import Screen
+from examples.orders.screen import Screen, several
 from examples.orders.watch import TookTooLongError, Watch
 from treadle import Treadle
 
-QUICK_CUSTOMERS: Final = 60
+QUICK_CUSTOMERS: Final = 80
+QUICK_PACE: Final = 0.5
 TIME_S: Final = 55.0
 """How long the whole run may take."""
 MENDED: Final = "550 5.1.2 domain is not set up"
-"""The reason of the dead letters whose cause the demo mends."""
+"""What the dead letters say whose cause the demo mends."""
 
 
 class Demo:
@@ -44,7 +46,7 @@ class Demo:
         self._app = Treadle(place.store)
         self._watch = Watch(self._app, self._children, screen, TIME_S)
         self._names: dict[str, str] = {}
-        self._example = ""
+        self._comebacks: list[Comeback] = []
         self._problems: list[str] = []
 
     def run(self) -> int:
@@ -69,16 +71,16 @@ class Demo:
     def _start(self) -> None:
         """Start the mail server and two workers."""
         say = self._screen.say
-        say("treadle demo: a shop checks its orders and bills its customers", "bold")
+        self._screen.heading("treadle: a shop checks its orders and bills its customers")
         self._place.reports.mkdir()
         shutil.copy(REFUSED_TXT, self._place.refused)
         port = self._children.start_mail_server()
         for name in ("worker 1", "worker 2"):
             self._start_worker(name)
-        say(f"  folder  {self._place.home}")
-        say(f"  store   {self._place.home / 'jobs.db'}, one SQLite file")
-        say(f"  mail    a server of its own on port {port}; it only writes down what it gets")
-        say("  workers 2 processes with 16 slots each")
+        say(f"folder   {self._place.home}")
+        say("store    jobs.db in it, one SQLite file")
+        say(f"workers  2 processes with {SLOTS} slots each")
+        say(f"mail     a server of our own on port {port}: busy at times, and choosy")
 
     def _start_worker(self, name: str) -> None:
         """Start a worker and wait until the store knows it."""
@@ -93,56 +95,61 @@ class Demo:
 
     def _check_orders(self) -> None:
         """Enqueue a job for each row and see them all end."""
-        self._screen.heading(f"1. Check {len(self._rows):,} orders, one job for each row of a file")
+        self._screen.heading(f"1. Check {len(self._rows):,} orders: one job for each row of a file")
         self._children.run_shop("check", *self._words)
         self._watch.until_done({"orders": len(self._rows)}, 30)
         dead = self._app.queues.counts("orders").get("failed", 0)
         self._screen.say(
-            f"  {dead} rows are bad. No second attempt would make them better, so their task "
-            "raised Reject, and they are dead letters: kept, with the reason."
+            f"{dead} rows are bad. They would be as bad the next time, so the task has raised "
+            "Reject, and their jobs are dead letters: kept, with the reason, and not tried again."
         )
 
     def _bill(self) -> None:
         """Enqueue reports and mails, kill a worker meanwhile, show what became of its jobs."""
-        self._screen.heading("2. A report and a mail for each customer; a worker dies meanwhile")
+        self._screen.heading("2. A report and a mail for each customer, and a worker that dies")
         self._children.run_shop("bill")
         counts = self._watch.counts()
         totals = {name: sum(counts.get(name, {}).values()) for name in ("reports", "mail")}
         killer = Killer(self._app, self._children)
         self._watch.until_so("a worker that runs 10 jobs", totals, killer.try_now, 15)
         killed = killer.killed
-        assert killed is not None
+        assert killed is not None, "until_so returns only when the killer has killed"
         killed.show(self._screen)
         self._start_worker("worker 3")
-        self._screen.say("  worker 3 takes its place.")
+        self._screen.say(
+            "worker 3 takes its place. A job that may have killed a worker is run alone first, so "
+            "it goes slowly for a moment."
+        )
         self._watch.until_done(totals, 30)
-        found = comebacks(killed)
-        self._screen.say("\n  What became of the jobs that were running, read from the store:")
-        show_comebacks(found, self._names, self._screen)
-        self._example = found[0].job
-        self._problems += problems(found)
+        self._comebacks = comebacks(killed)
+        self._screen.say("What the store says of the jobs that were running in it:")
+        show_comebacks(self._comebacks, self._names, self._screen)
+        self._problems += problems(self._comebacks)
 
     def _mend_and_replay(self) -> None:
         """Show the dead letters, mend the cause of some, replay those, leave the others."""
         self._screen.heading("3. Dead letters: look, mend the cause, replay")
-        self._show_dead()
-        refused = self._place.refused.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in refused if not MENDED.endswith(line.partition(" ")[2])]
-        self._place.refused.write_text("\n".join(kept) + "\n", encoding="utf-8")
-        mails = sum(self._app.queues.counts("mail").values())
-        replayed = self._app.dead.replay(task="send_bill", reason=MENDED)
+        dead = self._app.dead.list(limit=1_000)
+        kinds = Counter((job.task, reason(job)) for job in dead)
+        rows = [(task, why, f"{count:,}") for (task, why), count in sorted(kinds.items())]
+        self._screen.table(("task", "what its task said", "#dead letters"), rows)
+        domain = MENDED.partition(" ")[2]
+        refused = self._place.refused.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in refused if line.partition(" ")[2].strip() != domain]
+        self._place.refused.write_text("".join(kept), encoding="utf-8")
+        total = sum(self._app.queues.counts("mail").values())
+        replayed = self._app.dead.replay([job.id for job in dead if reason(job) == MENDED])
         self._screen.say(
-            f"\n  The mail server now knows the missing domain, so {replayed} mails are replayed:"
+            f"The missing domain is set up now, so {several(replayed, 'mail')} can be replayed:"
         )
-        self._watch.until_done({"mail": mails}, 20)
-        left = [group for group in self._app.dead.groups() if group.reason == MENDED]
-        self._problems += [f"{group.count} replayed mails are dead again" for group in left]
-        self._screen.say("  The others stay dead letters on purpose: nothing was mended for them.")
-
-    def _show_dead(self) -> None:
-        groups = sorted(self._app.dead.groups(), key=lambda group: (group.task, -group.count))
-        rows = [(f"  {group.task}", group.reason, f"{group.count:,}") for group in groups]
-        self._screen.table(("  task", "reason", "#dead letters"), rows)
+        self._watch.until_done({"mail": total}, 20)
+        left = self._app.dead.list(limit=1_000)
+        again = sum(reason(job) == MENDED for job in left)
+        if again or not replayed:
+            self._problems.append(f"{replayed} mails were replayed and {again} are dead again")
+        self._screen.say(
+            f"The other {len(left)} stay dead letters on purpose: nothing was mended for them."
+        )
 
     def _compare(self) -> Ledger:
         """Compare the store with the files."""
@@ -154,20 +161,26 @@ class Demo:
 
     def _sum_up(self, ledger: Ledger, seconds: float) -> None:
         """Say what has been seen, and what to try next."""
-        say, command = self._screen.say, self._screen.command
+        screen, command = self._screen, self._screen.command
         if self._problems:
-            self._screen.heading("The demo has found something wrong:")
+            screen.heading("The demo has found something wrong")
             for problem in self._problems:
-                say(f"  {problem}", "bold red")
+                screen.say(problem, "bold red")
         else:
-            self._screen.heading(
-                f"All {ledger.jobs:,} jobs are accounted for, after {seconds:.0f} s"
+            screen.heading(f"All {ledger.jobs:,} jobs are accounted for, after {seconds:.0f} s")
+            screen.say(
+                f"A worker died while it ran {len(self._comebacks)} jobs; other workers noticed "
+                "and ran them again. A busy mail server was asked again later. What could not "
+                "work was put aside with its reason, and replayed once its cause was mended. "
+                "Nothing was lost."
             )
         treadle, store = program(), f"--store {self._place.store}"
-        self._screen.heading("Try next (the folder stays until you remove it)")
-        command(f"{treadle} jobs show {self._example} {store}", "a job that outlived its worker")
-        command(f"{treadle} dead groups {store}", "what is dead, and why")
-        command(f"{treadle} jobs ls --state succeeded --limit 5 {store}", "the newest jobs")
+        screen.heading("Try next (the folder stays until you remove it)")
+        example = self._comebacks[0].job
+        command(f"{treadle} jobs show {example} {store}", "a job that outlived its worker")
+        command(f"{treadle} dead ls {store}", "what is dead, and why")
+        command(f"{treadle} queues ls {store}", "what became of all")
+        command("less examples/orders/app.py", "how the tasks are written")
         command(f"rm -r {self._place.home}", "when you are done")
 
 
@@ -181,8 +194,9 @@ def main(argv: Sequence[str]) -> int:
     home.mkdir(parents=True, exist_ok=True)
     if any(home.iterdir()):
         parser.error(f"{home} is not empty; name a new folder")
+    place = Place(home.resolve(), pace=QUICK_PACE if said.quick else 1.0)
     try:
-        return Demo(Place(home.resolve()), Screen(), QUICK_CUSTOMERS if said.quick else None).run()
+        return Demo(place, Screen(), QUICK_CUSTOMERS if said.quick else None).run()
     except (TookTooLongError, ChildError) as error:
         print(f"The demo gives up: {error}. Its files, logs among them, are in {home}.")
         return 2

@@ -69,7 +69,7 @@ class Screen:
             return
         with Progress(
             TextColumn("  {task.description:<8}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
             console=self._console,
             refresh_per_second=10,
@@ -100,7 +100,7 @@ class Bars:
         """Show where the queues stand now."""
         for queue, total in self._totals.items():
             states = counts.get(queue, {})
-            done = sum(states.get(state, 0) for state in ENDED)
+            done = ended(counts, queue)
             self._texts[queue] = describe(states, done, total)
             if self._progress is not None:
                 self._progress.update(self._ids[queue], completed=done, text=self._texts[queue])
@@ -119,6 +119,21 @@ class Bars:
 def describe(states: Mapping[str, int], done: int, total: int) -> str:
     """Put a queue's counts into words."""
     words = [f"{done:>5,} of {total:,} ended"]
-    named = {"running": "running", "retrying": "to be tried again", "failed": "dead letters"}
-    words += [f"{states[state]} {name}" for state, name in named.items() if states.get(state)]
+    if running := states.get("running"):
+        words.append(f"{running} running")
+    if retrying := states.get("retrying"):
+        words.append(f"{retrying} to be tried again")
+    if dead := states.get("failed"):
+        words.append(several(dead, "dead letter"))
     return ", ".join(words)
+
+
+def several(count: int, noun: str) -> str:
+    """Count something in words: 1 mail, 2 mails."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def ended(counts: Counts, queue: str) -> int:
+    """Count the jobs of a queue that have ended."""
+    states = counts.get(queue, {})
+    return sum(states.get(state, 0) for state in ENDED)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from examples.orders.children import Children
-from examples.orders.screen import ENDED, Counts, Screen
+from examples.orders.screen import Counts, Screen, ended
 from treadle import Treadle
 
 LOOK_S: Final = 0.1
@@ -78,9 +78,3 @@ class Watch:
 
     def _plain_counts(self) -> str:
         return ", ".join(f"{name} {dict(states)}" for name, states in self.counts().items())
-
-
-def ended(counts: Counts, queue: str) -> int:
-    """Count the jobs of a queue that have ended."""
-    states = counts.get(queue, {})
-    return sum(states.get(state, 0) for state in ENDED)

@@ -17,12 +17,12 @@ from typing import Any, Final, Literal, TypedDict
 from msgspec.structs import replace
 
 from treadle.context import Context, is_marker
-from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.durations import Duration, to_us
 from treadle.core.errors import BadTaskSignature
 from treadle.core.job import PRIORITY_MAX, PRIORITY_MIN
 from treadle.core.lanes import check_queue
 from treadle.core.payload.annotations import resolve_hints
+from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
 
 OnCutOff = Literal["continue", "cancel"]

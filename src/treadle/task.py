@@ -27,10 +27,10 @@ from typing import (
 
 from treadle.client.plan import CallOptions, Plan
 from treadle.client.snapshot import Home
-from treadle.core.payload.codec import CallSpec
 from treadle.core.errors import UnknownTask
 from treadle.core.ids import new_id
 from treadle.core.job import JobState, NewJob
+from treadle.core.payload.codec import CallSpec
 from treadle.definition import Definition
 from treadle.job import Job
 from treadle.signature import Signature
@@ -173,9 +173,6 @@ class Task(Generic[P, R]):
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
         """Encode the calls, a batch at a time, so that a long iterable is never held whole."""
-        given: object = calls
-        if isinstance(given, (str, bytes)):
-            raise TypeError(_no_call(0, given[:1]))
         encode, name, tail = self._spec.encode, self.name, self._tail
         limit = self._home.settings.payload_max
         each = iter(calls)

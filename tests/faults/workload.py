@@ -76,7 +76,7 @@ def build(store: str, ledger: Ledger) -> Treadle:
         ledger.write("START", key)
         raise Reject(f"{key} is rejected on purpose")
 
-    @app.task(name="spawn")
+    @app.task(name="spawn", retry=quick)
     async def spawn(key: str) -> None:
         ledger.write("START", key)
         child = f"{key}/{new_id().hex()}"

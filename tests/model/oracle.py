@@ -31,7 +31,7 @@ class Row:
     forgiven: int = 0
     crashes: int = 0
     number: int = 0
-    """The highest claim number seen; a store may raise it by more than one."""
+    """The lowest that the claim number may be; a store may raise it by more than one."""
     worker: str | None = None
     reason: str | None = None
     result: bytes | None = None
@@ -126,6 +126,7 @@ class Oracle:
         for row in rows:
             row.state, row.worker = JobState.READY, None
             row.attempt -= 1
+            row.number += 1
             count += 1
         return count
 
@@ -144,6 +145,7 @@ class Oracle:
         row = self.rows.get(job)
         if row is None or row.state in TERMINAL:
             return False
+        row.number += row.state is JobState.RUNNING
         row.end(JobState.CANCELLED, now)
         row.reason = None
         return True

@@ -5,12 +5,12 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from treadle.app import Treadle
-from treadle.core.payload.codec import ResultCodec
 from treadle.core.decide import decide
 from treadle.core.ids import id_text, new_id
 from treadle.core.job import Claim, ErrorInfo
 from treadle.core.lanes import Lanes
 from treadle.core.outcome import Failed, Outcome, Succeeded, Verdict
+from treadle.core.payload.codec import ResultCodec
 from treadle.core.retry import DEFAULT_POLICY
 from treadle.store.contract import Note, WorkerInfo
 

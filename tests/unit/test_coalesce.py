@@ -105,6 +105,7 @@ def test_a_lone_enqueue_writes_on_its_own_thread(writer: Writer, recorder: Recor
     """An enqueue that finds no other in flight is one call of the store."""
     assert writer.write(_job("a")) is JobState.READY
     assert recorder.batches == [["a"]]
+    assert not writer._busy  # noqa: SLF001 -- the lead was handed on at once
 
 
 def test_concurrent_enqueues_share_one_write(writer: Writer, recorder: Recorder) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from treadle.app import Treadle
+from treadle.core.clock import MovedClock
 from treadle.core.errors import (
     BadArguments,
     BadTaskSignature,
@@ -122,7 +123,10 @@ def test_a_policy_of_defaults_still_wins(app: Treadle) -> None:
 
 def test_delay_and_expiry_count_from_the_enqueue(app: Treadle) -> None:
     """A delay and an expiry given as durations are counted from the store's now."""
-    job = app.task(add).using(delay=timedelta(minutes=1), expires=3600).enqueue(1)
+    task = app.task(expires=60)(add)
+    plain = task.enqueue(1)
+    assert plain.expires_at == plain.created_at + timedelta(minutes=1)
+    job = task.using(delay=timedelta(minutes=1), expires=3600).enqueue(1)
     assert job.run_at - job.created_at == timedelta(minutes=1)
     assert job.expires_at is not None
     assert job.expires_at - job.created_at == timedelta(hours=1)
@@ -271,6 +275,13 @@ def test_what_is_no_call_is_named(app: Treadle, call: object) -> None:
     assert app.jobs() == []
 
 
+def test_the_index_of_a_wrong_call_counts_all_batches(app: Treadle) -> None:
+    """A wrong call far behind is named by its place among all calls."""
+    calls: list[Any] = [(n,) for n in range(1_200)]
+    with pytest.raises(TypeError, match=r"calls\[1200\]"):
+        app.task(add).enqueue_many([*calls, None])  # type: ignore[list-item]
+
+
 def test_a_str_of_calls_is_refused(app: Treadle) -> None:
     """A str is iterable, but none of its characters is a call."""
     with pytest.raises(TypeError, match=r"calls\[0\]"):
@@ -320,6 +331,23 @@ def test_a_job_joins_the_callers_transaction(app: Treadle, tmp_path: Path) -> No
     for coroutine in (bound.aenqueue(5), bound.aenqueue_many([(5,)])):
         with pytest.raises(TypeError, match="cannot use connection="):
             asyncio.run(coroutine)
+    connection.close()
+
+
+def test_a_store_that_shares_no_connection_says_so(app: Treadle) -> None:
+    """A store that cannot write on the caller's connection refuses it, naming the store."""
+
+    class Other:
+        """A store with no such verb."""
+
+    store: Any = Other()
+    connection = sqlite3.connect(":memory:")
+    bound = app.task(add).using(connection=connection)
+    with (
+        app._swap_store(store, MovedClock()),  # noqa: SLF001 -- puts the other store in place
+        pytest.raises(TypeError, match=r"this store \(Other\) has none"),
+    ):
+        bound.enqueue(1)
     connection.close()
 
 

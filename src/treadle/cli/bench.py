@@ -79,14 +79,21 @@ def _opened(url: str) -> Iterator[Treadle]:
     closed_store(app)
     try:
         yield app
-        for _ in range(_PAGES_MAX):
-            page = app.jobs(limit=BATCH_MAX)
-            if page:
-                app.link.run(app.store.discard([job.record().id for job in page]))
-            if page.cursor is None:
-                break
     finally:
-        app.close()
+        try:
+            _tidy(app)
+        finally:
+            app.close()
+
+
+def _tidy(app: Treadle) -> None:
+    """Delete the jobs of this namespace, a page at a time."""
+    for _ in range(_PAGES_MAX):
+        page = app.jobs(limit=BATCH_MAX)
+        if page:
+            app.link.run(app.store.discard([job.record().id for job in page]))
+        if page.cursor is None:
+            return
 
 
 def _measure(app: Treadle, jobs: int, concurrency: int) -> Figures:
@@ -142,8 +149,10 @@ async def _latencies(app: Treadle, arrive: Task[[int], None], arrivals: Arrivals
             arrivals[each] = loop.create_future()
             began = time.perf_counter()
             await asyncio.to_thread(arrive.enqueue, each)
-            async with asyncio.timeout(_ARRIVAL_S):
-                taken.append(await arrivals.pop(each) - began)
+            done, _ = await asyncio.wait((arrivals[each],), timeout=_ARRIVAL_S)
+            if not done:
+                raise click.ClickException(f"a job was not started within {_ARRIVAL_S:g} s")
+            taken.append(arrivals[each].result() - began)
     return taken
 
 

@@ -48,7 +48,8 @@ def list_jobs(
         if not page:
             click.echo("No job is like that." if given(which) or before else "No job is stored.")
             return
-        console().print(jobs_table(page))
+        out = console()
+        out.print(jobs_table(page, out.width))
     if page.cursor is not None:
         click.echo(f"\nFor older ones add: --before {page.cursor}", err=True)
 

@@ -156,7 +156,8 @@ class _ToldWorker(Worker):
     def summary(self, seconds: float) -> str:
         """Say how much was done, and what went otherwise."""
         line, lost = self._crew.line, self._crew.settler.lost
-        said = f"Stopped ({self.reason}): {plural(line.starts, 'attempt')} in {span(seconds)}"
+        reason = self.reason.partition(";")[0]
+        said = f"Stopped ({reason}): {plural(line.starts, 'attempt')} in {span(seconds)}"
         if self.cut:
             said += f"; {plural(self.cut, 'job')} cut off and handed back"
         if lost:
@@ -182,10 +183,11 @@ def banner(worker_: Worker, id_: str, name: str) -> str:
         listed(tasks, _TASKS_SHOWN) if tasks else "none: is the module that defines them imported?"
     )
     namespace = "" if settings.namespace == "default" else f", namespace {settings.namespace}"
+    alone = ", which no other process sees" if worker_.app.stays_here else ""
     rows = (
         ("worker", id_),
         ("app", name),
-        ("store", shown_url(settings.store) + namespace),
+        ("store", shown_url(settings.store) + namespace + alone),
         ("queues", queues),
         ("slots", f"{worker_.slots}"),
         ("tasks", f"{len(tasks)}: {known}" if tasks else known),
@@ -193,4 +195,4 @@ def banner(worker_: Worker, id_: str, name: str) -> str:
     lines = [f"treadle {_version.__version__}", *(f"  {key:<7} {text}" for key, text in rows)]
     if not worker_.burst:
         lines.append("Ctrl-C stops gracefully; a second one stops at once.")
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])

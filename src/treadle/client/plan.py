@@ -144,7 +144,7 @@ def _timing(options: CallOptions) -> dict[str, Any]:
     if "delay" in options:
         found |= {"delay": to_us(options["delay"], "delay"), "at": None}
     if "at" in options:
-        found |= {"delay": 0, "at": instant_us(options["at"], "at")}
+        found["at"] = instant_us(options["at"], "at")  # It wins over a delay given before.
     if "expires" in options:
         expires = options["expires"]
         found |= {"expires_at": None, "expires_in": None}

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overlo
 from msgspec import json
 
 from treadle.client.views import optional_datetime, read_progress
-from treadle.core.payload.codec import CallSpec
 from treadle.core.durations import as_datetime
 from treadle.core.errors import BadArguments, JobNotFound, PayloadError
 from treadle.core.ids import id_text
 from treadle.core.job import JobRecord, JobState
+from treadle.core.payload.codec import CallSpec
 
 if TYPE_CHECKING:
     from typing import Self

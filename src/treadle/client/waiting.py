@@ -69,10 +69,11 @@ class Waiting:
 
     async def close(self) -> None:
         """End the watch; whoever still waits is told so."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.cancel()
-            await asyncio.wait((watch,), timeout=_REST_MAX_S)
+        # The ended watch is kept: a store lets go of what a task's waits hold when it is closed,
+        # and it cannot know of a task that is gone.
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait((self._watch,), timeout=_REST_MAX_S)
         self._fail(StoreUnavailable("the application was closed while this job was waited for"))
 
     def _leave(self, job: bytes, future: asyncio.Future[None]) -> None:

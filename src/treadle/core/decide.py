@@ -128,9 +128,15 @@ def _after_loss(claim: Claim, outcome: WorkerLost, policy: JobPolicy, rules: Rul
     if crashes >= rules.max_crashes or policy.on_lost == "fail":
         reason = "poison" if crashes >= rules.max_crashes else "worker_lost"
         ended = _ends(claim, JobState.FAILED, "lost", rules, reason=reason, error=error)
-        return replace(ended, crashes=crashes)
+        return replace(ended, crashes=crashes, lost_by=outcome.worker)
     waits = _waits(claim, JobState.READY, "lost")
-    return replace(waits, error=write_error(error), crashes=crashes, forgiven=claim.forgiven + 1)
+    return replace(
+        waits,
+        error=write_error(error),
+        crashes=crashes,
+        forgiven=claim.forgiven + 1,
+        lost_by=outcome.worker,
+    )
 
 
 def _after_unknown(claim: Claim, rules: Rules) -> Settlement:

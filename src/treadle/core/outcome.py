@@ -92,6 +92,8 @@ class Settlement(Struct, frozen=True, gc=False):
     forgiven: int = 0
     crashes: int = 0
     ran: int = 0
+    lost_by: str | None = None
+    """The worker that died in this attempt, when the one that settles is its rescuer."""
 
 
 class Verdict(Enum):

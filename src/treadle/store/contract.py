@@ -75,6 +75,8 @@ class Exchanged(Struct, frozen=True):
     """Microseconds from now until the next waiting job of any queue is due."""
     gone: bool = False
     """This worker was rescued or never registered: no claims for it."""
+    waited: int = 0
+    """Microseconds that the exchange waited for the store's write lock."""
 
 
 class Beaten(Struct, frozen=True):

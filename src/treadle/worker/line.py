@@ -66,7 +66,7 @@ class Line:
         self.executors: Executors
         self.settler: Settler
         self._wake = wake
-        self._alone = False
+        self._alone: bytes | None = None
         self._ran_us = 0
         self._ended = 0
         self.starts = 0
@@ -75,7 +75,7 @@ class Line:
 
     def demand(self) -> Demand | None:
         """Tell what may be claimed now; None when nothing may."""
-        if self.closed or self._alone or self.kit.surroundings.cut_off or self._suspect_waits():
+        if self.closed or self._alone is not None or self.kit.surroundings.cut_off or self._suspect_waits():
             return None
         room = self.held.room(len(self.running))
         return self.kit.lanes.demand(room) if room else None
@@ -99,10 +99,12 @@ class Line:
     def dispatch(self) -> None:
         """Start claims while there are free slots; a suspect runs alone."""
         buffer, running, slots = self.held.buffer, self.running, self.held.slots
-        while buffer and len(running) < slots and not self._alone:
+        while buffer and len(running) < slots and self._alone is None:
             if self.closed or self.kit.surroundings.cut_off:
                 return
-            if buffer[0].crashes and running:
+            # Alone also means with nothing unsettled: a job that has ended but is not written
+            # would be lost with this worker, and count a crash that is not its own.
+            if buffer[0].crashes and (running or not self.settler.idle):
                 return
             self._start(buffer.popleft())
 
@@ -122,7 +124,8 @@ class Line:
         fault.point("execute.before_start")
         self.running[place] = attempt
         self.starts += 1
-        self._alone = claim.crashes > 0
+        if claim.crashes:
+            self._alone = claim.id
         self.kit.journal.started(claim, self.worker)
         try:
             self.executors.start(attempt)
@@ -150,8 +153,6 @@ class Line:
         """Take an outcome: decide, hand on the settlement, start the next claim."""
         if self.running.pop(attempt.place, None) is None:
             return
-        if attempt.claim.crashes:
-            self._alone = False
         fault.point("execute.after_return")
         settlement = self.settle(attempt.claim, outcome, attempt.policy)
         self._ran_us += settlement.ran
@@ -170,6 +171,8 @@ class Line:
     def answered(self, settlement: Settlement, verdict: Verdict) -> None:
         """Let go of a claim that the store has answered for."""
         self.held.let_go(settlement.id, settlement.number)
+        if settlement.id == self._alone:
+            self._alone = None
         self.kit.journal.answered(settlement, verdict, self.worker)
 
     # Claims that do not end by themselves

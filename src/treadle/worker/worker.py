@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -81,6 +82,8 @@ class Worker:
         """How many jobs were handed back because the grace was over."""
         self.reason = ""
         """Why the worker stopped, once it does."""
+        self.lock_waits: deque[int] = deque(maxlen=10_000)
+        """Microseconds that the last exchanges waited for the store's write lock."""
         self._crew: Crew
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -135,6 +138,18 @@ class Worker:
             await self._main
         finally:
             await self._crew.stop()
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Tell how long the exchanges waited for the store's lock."""
+        waits = sorted(self.lock_waits) or [0]
+        _log.info(
+            "waited for the lock of the store: p50 %.2f ms, p99 %.2f ms, max %.2f ms (%d exchanges)",
+            waits[len(waits) // 2] / 1e3,
+            waits[len(waits) * 99 // 100] / 1e3,
+            waits[-1] / 1e3,
+            len(self.lock_waits),
+        )
 
     def _info(self) -> WorkerInfo:
         return worker_info(self.slots, self.lanes, self.app.settings.lease)
@@ -181,6 +196,7 @@ class Worker:
             await self._crew.store_away(error, self._stopping)
             return None
         self._crew.store_is_back()
+        self.lock_waits.append(answer.waited)
         if answer.gone and not self._stopping.is_set():
             await self._crew.begin_anew(self._info())
         line.accept(answer)

@@ -19,9 +19,9 @@ from treadle.client.views import (
     QueueInfo,
     WorkerState,
 )
-from treadle.core.payload.codec import CallSpec
 from treadle.core.errors import PayloadError
 from treadle.core.job import ErrorInfo
+from treadle.core.payload.codec import CallSpec
 from treadle.job import Job
 
 _PLAIN: Final = CallSpec.anything("a job")

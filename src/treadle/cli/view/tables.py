@@ -25,6 +25,8 @@ from treadle.job import Job
 
 _UNBOUNDED: Final = 1_000
 """Columns that a table may take when nobody looks at it on a terminal."""
+WIDE: Final = 100
+"""Columns from which a table of jobs shows everything."""
 _ERROR_MAX: Final = 120
 
 STYLES: Final = {
@@ -49,10 +51,10 @@ def console() -> Console:
     return Console(highlight=False, width=_UNBOUNDED, file=_NoTrailingSpace())
 
 
-class _NoTrailingSpace(io.TextIOBase):
+class _NoTrailingSpace(io.StringIO):
     """Standard output without the blanks that a table puts behind its last column."""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str, /) -> int:
         """Pass whole lines on; a table is written at once, so no line comes in parts."""
         click.echo("\n".join(line.rstrip() for line in text.split("\n")), nl=False)
         return len(text)
@@ -75,29 +77,31 @@ def grid(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> Tab
     return table
 
 
-def jobs_table(jobs: Sequence[Job[Any]]) -> Table:
-    """Show jobs, one a row."""
-    columns: tuple[Column, ...] = (
+def jobs_table(jobs: Sequence[Job[Any]], width: int) -> Table:
+    """Show jobs, one a row; without their queues where `width` leaves no room for them."""
+    columns: list[Column] = [
         ("ID", "left", "whole"),
         ("STATE", "left", "whole"),
         ("TASK", "left", "fold"),
         ("QUEUE", "left", "fold"),
         ("ATTEMPT", "right", "whole"),
-        ("WHEN", "left", "fold"),
-    )
-    return grid(
-        columns,
+        ("WHEN", "left", "whole"),
+    ]
+    hidden = () if width >= WIDE else (3,)
+    rows = (
         (
-            (
-                job.id,
-                state_text(job.state),
-                safe(job.task),
-                safe(job.queue),
-                f"{job.attempt}/{job.attempts_max}",
-                when(job),
-            )
-            for job in jobs
-        ),
+            job.id,
+            state_text(job.state),
+            safe(job.task),
+            safe(job.queue),
+            f"{job.attempt}/{job.attempts_max}",
+            when(job),
+        )
+        for job in jobs
+    )
+    shown = [place for place in range(len(columns)) if place not in hidden]
+    return grid(
+        [columns[place] for place in shown], ([row[place] for place in shown] for row in rows)
     )
 
 
@@ -108,7 +112,7 @@ def dead_table(jobs: Sequence[Job[Any]]) -> Table:
         ("TASK", "left", "fold"),
         ("REASON", "left", "fold"),
         ("ERROR", "left", "fold"),
-        ("DIED", "left", "fold"),
+        ("DIED", "left", "whole"),
     )
     return grid(
         columns,
@@ -190,7 +194,7 @@ _LATE_S: Final = 5.0
 def _worker_cells(worker: WorkerState, now: datetime) -> list[str | Text]:
     age = worker.beat_age
     late = age is None or age > _LATE_S
-    beat = "unknown" if age is None else f"{span(age)} ago"
+    beat = "unknown" if age is None else f"{span(age, brief=True)} ago"
     return [
         safe(worker.id),
         f"{worker.running}/{worker.slots}",
@@ -207,9 +211,9 @@ def when(job: Job[Any]) -> str:
         case JobState.SCHEDULED | JobState.RETRYING:
             return relative(job.run_at, now)
         case JobState.READY:
-            return f"waits {span((now - job.run_at).total_seconds())}"
+            return f"waits {span((now - job.run_at).total_seconds(), brief=True)}"
         case JobState.RUNNING if job.started_at is not None:
-            return f"for {span((now - job.started_at).total_seconds())}"
+            return f"for {span((now - job.started_at).total_seconds(), brief=True)}"
         case _:
             return relative(job.finished_at or job.created_at, now)
 

@@ -45,8 +45,8 @@ def cut(text: str, most: int) -> str:
     return f"{text[:most]}... ({len(text) - most:,} more characters)"
 
 
-def span(seconds: float) -> str:
-    """Write a duration the way a person says it, in at most two units.
+def span(seconds: float, *, brief: bool = False) -> str:
+    """Write a duration the way a person says it, in at most two units, or in one if `brief`.
 
     >>> span(0.0123), span(59.94), span(61), span(90_000)
     ('12 ms', '59.9 s', '1 min 1 s', '1 d 1 h')
@@ -59,7 +59,8 @@ def span(seconds: float) -> str:
     for size, name, part, small in _UNITS:
         if seconds >= size:
             whole, rest = divmod(int(seconds), size)
-            return f"{whole} {name} {rest // part} {small}" if rest // part else f"{whole} {name}"
+            more = "" if brief else f" {rest // part} {small}"
+            return f"{whole} {name}{more if rest // part else ''}"
     return f"{seconds:.0f} s"
 
 
@@ -68,7 +69,9 @@ def relative(instant: datetime, now: datetime) -> str:
     seconds = round((instant - now).total_seconds())
     if not seconds:
         return "now"
-    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    if seconds > 0:
+        return f"in {span(seconds, brief=True)}"
+    return f"{span(-seconds, brief=True)} ago"
 
 
 def stamp(instant: datetime | None) -> str:

@@ -157,7 +157,7 @@ def _named(settlement: Settlement, now: int) -> dict[str, Any]:
         "crashes": settlement.crashes,
         "ran": settlement.ran,
         "now": now,
-        "lost_by": None,
+        "lost_by": settlement.lost_by,
     }
 
 

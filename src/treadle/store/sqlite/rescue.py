@@ -37,6 +37,8 @@ class Watch:
         self._lives = lives
         self._suspect_after = suspect_after
         self._suspects: dict[str, Suspect] = {}
+        self.taken: list[Orphan] = []
+        """Taken over and not yet handed to the rescuer."""
 
     def dead(self, others: dict[str, int], monotonic: int) -> list[str]:
         """Tell which workers are dead; `others` maps each to its lease (microseconds)."""

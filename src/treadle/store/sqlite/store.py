@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
@@ -222,10 +224,13 @@ class SqliteStore(SqliteAccess):
         if not settlements and (demand is None or not await self._promising(demand)):
             return await self._idle(worker, request, now)
 
+        asked = self._system.monotonic()
+
         def body(db: sqlite3.Connection, at: int) -> Exchanged:
+            waited = self._system.monotonic() - asked
             answer = exchange(db, self._sql, worker, request, settlements, demand, at)
             fault.point("exchange.before_commit")
-            return answer
+            return replace(answer, waited=waited)
 
         answer = await drive(self._runner.write(body, now))
         fault.point("exchange.after_commit")
@@ -371,29 +376,30 @@ class SqliteStore(SqliteAccess):
                 )
             )
         )
-        orphans: list[Orphan] = []
         for dead in watch.dead(crew, monotonic) if known else ():
-            marked = self._lives.marked(dead)
-            room = limit - len(orphans)
+            room = limit - len(watch.taken)
             if room <= 0:
                 break
-            taken, complete = await self._take_over(worker, dead, marked, room, now)
-            orphans += taken
-            if complete:
+            if await self._take_over(worker, dead, watch, room, now):
                 self._lives.end(dead)
+        orphans, watch.taken = watch.taken, []
         return orphans
 
     async def _take_over(
-        self, worker: str, dead: str, marked: workers.Held, limit: int, now: int | None
-    ) -> tuple[Sequence[Orphan], bool]:
+        self, worker: str, dead: str, watch: Watch, limit: int, now: int | None
+    ) -> bool:
+        marked = self._lives.marked(dead)
+
         def body(db: sqlite3.Connection, at: int) -> tuple[Sequence[Orphan], bool]:
             taken = take_over(db, self._sql, worker, dead, marked, limit=limit, now=at)
             fault.point("rescue.before_commit")
             return taken
 
-        taken = await drive(self._runner.write(body, now))
+        orphans, complete = await drive(self._runner.write(body, now))
+        # Kept until a call returns them: the next dead worker's jobs may meet a locked file.
+        watch.taken += orphans
         fault.point("rescue.after_commit")
-        return taken
+        return complete
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""

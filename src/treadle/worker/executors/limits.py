@@ -2,8 +2,8 @@
 
 Starting a job costs one comparison: the timer stands at the earliest limit that was known
 when it was set, and only then are the running attempts (at most one a slot) looked through.
-Limits count from the start of the code, on the monotonic clock. What a limit does to the code
-is the executor's part.
+Limits count from the first line of a coroutine and from the hand-over to a thread, on the
+monotonic clock. What a limit does to the code is the executor's part.
 """
 
 from __future__ import annotations

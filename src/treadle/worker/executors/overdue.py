@@ -72,7 +72,7 @@ class Overdue:
             if attempt.handle is not None:
                 asyncio._unregister_task(attempt.handle)  # noqa: SLF001 -- documented, "Extending"
                 # It is dropped on purpose, which asyncio would report as a mistake.
-                attempt.handle._log_destroy_pending = False  # noqa: SLF001 -- as gather() does
+                attempt.handle._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 -- as gather() does
 
     def _judge(self, attempt: Attempt, stack_of: Callable[[Attempt], str]) -> None:
         job_id = attempt.claim.id

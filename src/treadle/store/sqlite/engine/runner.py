@@ -12,21 +12,16 @@ import asyncio
 import os
 import random
 import sqlite3
-import struct
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from treadle.core.errors import SchemaMismatch, StoreUnavailable
+from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from treadle.store.sqlite.engine.clock import StoreClock
     from treadle.store.sqlite.engine.pool import Pool
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover -- not on this platform
-    fcntl = None  # type: ignore[assignment]
 
 T = TypeVar("T")
 Pauses = Generator[float, None, T]
@@ -37,6 +32,8 @@ _PAUSE_MAX = 0.02
 _SELF_LOCK_AFTER = 1.0
 # The write lock of the WAL index is byte 120 of the -shm file (sqlite.org/walformat.html).
 _WRITE_LOCK_BYTE = 120
+_LOCKS = Path("/proc/locks")
+_LOCK_FIELDS = 8
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -86,9 +83,10 @@ class Runner:
         connection = yield from self._connection()
         sound = False
         try:
-            connection.execute("begin")
-            answer = _read(connection, lambda: body(connection, self._now(now)))
-            connection.execute("commit")
+            # A reader, too, finds the file busy while another process recovers it after a crash.
+            answer = yield from self._until_free(
+                lambda: _in_transaction(connection, lambda: body(connection, self._now(now)))
+            )
             sound = True
         except sqlite3.Error as error:
             raise self._explained(error) from error
@@ -132,18 +130,24 @@ class Runner:
         raise self._locked()
 
     def _connection(self) -> Pauses[sqlite3.Connection]:
-        try:
-            connection = self.pool.take()
-            for pause in self._pauses() if connection is None else ():
-                yield pause
-                connection = self.pool.take()
-                if connection is not None:
-                    break
-        except sqlite3.Error as error:
-            raise self._explained(error) from error
+        connection = self._take()
+        for pause in self._pauses() if connection is None else ():
+            yield pause
+            connection = self._take()
+            if connection is not None:
+                break
         if connection is None:
             raise self._locked()
         return connection
+
+    def _take(self) -> sqlite3.Connection | None:
+        """Take a connection; None while there is none, or the file is too busy to open one."""
+        try:
+            return self.pool.take()
+        except sqlite3.Error as error:
+            if _primary(error) in _BUSY:
+                return None
+            raise self._explained(error) from error
 
     def _pauses(self) -> Generator[float, None, None]:
         """Give growing pauses with jitter until the store's patience is over."""
@@ -163,24 +167,18 @@ class Runner:
     def _locked_by_this_process(self) -> bool:
         """Tell whether a connection of this process that is not ours holds the write lock.
 
-        Asks the kernel with an open-file-description lock, which, unlike an ordinary one,
-        conflicts with the process's own locks (fcntl(2), F_OFD_GETLK).
+        Reads the kernel's list of locks (proc_locks(5)). To ask the file itself it would have
+        to be opened, and closing it again would drop every lock that SQLite holds on it for
+        this process (sqlite.org/howtocorrupt.html, section 2.2).
         """
-        if self.writing > 1 or self.pool.path is None or not hasattr(fcntl, "F_OFD_GETLK"):
+        if self.writing > 1 or self.pool.path is None:
             return False
         try:
-            fd = os.open(f"{self.pool.path}-shm", os.O_RDWR)
+            inode = Path(f"{self.pool.path}-shm").stat().st_ino
+            listed = _LOCKS.read_text(encoding="ascii")
         except OSError:
             return False
-        try:
-            asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _WRITE_LOCK_BYTE, 1, 0)
-            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
-        kind, _, _, _, pid = struct.unpack("hhqqi4x", answer)
-        return bool(kind != fcntl.F_UNLCK and pid == os.getpid())
+        return any(_is_own_write_lock(line.split(), inode) for line in listed.splitlines())
 
     def _return(self, connection: sqlite3.Connection, *, sound: bool) -> None:
         if sound:
@@ -212,11 +210,24 @@ class Runner:
         }.get(_primary(error))
         if advice is not None:
             return StoreUnavailable(f"{self.name}: {advice} ({error})")
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
+            # Sent again it would be refused again: whoever sent a batch sends its rows apart.
+            return StoreError(f"{self.name} refused what was to be written: {error}")
         if "no such table" in str(error) or "no such column" in str(error):
             return SchemaMismatch(f"{self.name}: {error}; run `treadle migrate`")
         if _primary(error) in _BUSY:
             return self._locked()
         return StoreUnavailable(f"{self.name}: {type(error).__name__}: {error}")
+
+
+def _in_transaction(connection: sqlite3.Connection, body: Callable[[], T]) -> T:
+    """Read one consistent state; the connection is free of it whatever happens."""
+    connection.execute("begin")
+    try:
+        return _read(connection, body)
+    finally:
+        if connection.in_transaction:
+            connection.execute("commit")
 
 
 def _read(connection: sqlite3.Connection, body: Callable[[], T]) -> T:
@@ -234,6 +245,21 @@ def _read(connection: sqlite3.Connection, body: Callable[[], T]) -> T:
         return body()
     finally:
         connection.text_factory = str
+
+
+def _is_own_write_lock(fields: list[str], inode: int) -> bool:
+    """Tell whether a line of the kernel's list is this process's lock on the WAL's write byte.
+
+    A line reads `7: POSIX  ADVISORY  WRITE 1234 08:02:393225 120 120`.
+    """
+    if len(fields) != _LOCK_FIELDS or fields[1:4] != ["POSIX", "ADVISORY", "WRITE"]:
+        return False
+    pid, file, first, last = fields[4:]
+    return (
+        (int(pid), file.rpartition(":")[2]) == (os.getpid(), str(inode))
+        and int(first) <= _WRITE_LOCK_BYTE
+        and (last == "EOF" or int(last) >= _WRITE_LOCK_BYTE)
+    )
 
 
 def _primary(error: sqlite3.Error) -> int:

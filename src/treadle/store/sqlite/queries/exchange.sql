@@ -18,6 +18,7 @@ where id = ? and number = ? and state = 'running';
 update {p}jobs set
     state = :state, outcome = :outcome, attempt = :attempt, result = null, error = :error,
     reason = :reason, forgiven = :forgiven, crashes = :crashes, finished_at = :now,
+    worker = coalesce(:lost_by, worker),
     keep_until = max(:now + :keep, created_at + 3600000000), ran = :ran
 where id = :id and number = :number and state = 'running';
 

@@ -15,7 +15,7 @@ FAR_S = 400 * DAY_S
 async def ended_jobs(case: Case, count: int, rules: Rules | None = None) -> list[bytes]:
     """Let `count` jobs succeed."""
     ids = await case.add(count)
-    worker = await case.worker()
+    worker = await case.worker(f"w{case.now}")
     claims = await worker.claim(count)
     await worker.settle(*(settlement(claim, Succeeded(b"1"), rules) for claim in claims))
     return ids
@@ -27,9 +27,11 @@ class TestPrune:
     @scenario
     async def test_a_record_goes_when_its_time_is_over_and_not_before(self, case: Case) -> None:
         """A succeeded job is there to the last microsecond of its day, then no more."""
+        first = await ended_jobs(case, 1)
+        case.clock.move(1 / SECOND)
         ids = await ended_jobs(case, 2)
         case.clock.move((DAY - 1) / SECOND)
-        await case.store.prune(ANY_LIMIT)
+        assert await case.store.prune(ANY_LIMIT) == len(first)
         assert set(await case.states(ids)) == {JobState.SUCCEEDED}
         case.clock.move(1 / SECOND)
         assert await case.store.prune(ANY_LIMIT) == len(ids)

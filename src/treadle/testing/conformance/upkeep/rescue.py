@@ -252,6 +252,20 @@ class TestNoRescue:
         assert await worker.finish(claim, Succeeded(b"1")) is Verdict.APPLIED
 
     @scenario
+    async def test_a_beat_between_the_looks_begins_the_watching_anew(self, case: Case) -> None:
+        """Also when the lease has ended again by the second look: that one is a first look."""
+        worker, [claim] = await dead_worker(case, 1, "slow")
+        rescuer = await case.worker("rescuer")
+        assert await rescuer.rescue() == []
+        await worker.beat(claim)
+        case.clock.move(LEASE_S + 1)
+        await rescuer.beat()
+        assert await rescuer.rescue() == []
+        case.clock.move(SUSPECT_S + 0.1)
+        await rescuer.beat()
+        assert len(await rescuer.rescue()) == 1
+
+    @scenario
     async def test_a_rescuer_never_takes_its_own_claims(self, case: Case) -> None:
         """Also when its own lease has ended: it asks, so it lives."""
         await case.add()

@@ -1,0 +1,95 @@
+"""Leases: a store that is locked away, a worker that is held up, and what comes too late."""
+
+import contextlib
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.faults.scene import Scene
+
+LOCKED_S: Final = 3.5
+"""Over twice the lease of a scene."""
+
+
+@contextlib.contextmanager
+def locked(scene: Scene, statement: str) -> Iterator[None]:
+    """Hold the file's write lock, as another program would."""
+    with contextlib.closing(sqlite3.connect(scene.file, isolation_level=None)) as db:
+        db.execute(statement)
+        yield
+        db.execute("rollback")
+
+
+@pytest.mark.parametrize("statement", ["begin immediate", "begin exclusive"])
+@pytest.mark.parametrize("patience", ["10", "0.5"])
+def test_a_store_locked_for_longer_than_the_lease_doubles_nothing(
+    tmp_path: Path, statement: str, patience: str
+) -> None:
+    """Two workers run on while the file is locked; no job runs twice, and all are settled."""
+    with Scene(tmp_path).prepare() as scene:
+        scene.enqueue("slow", *(f"slow{n}" for n in range(6)), rest=(1.0,))
+        workers = [
+            scene.worker("--slots", "3", TREADLE_STORE_TIMEOUT=patience) for _ in range(2)
+        ]
+        scene.until(lambda: scene.running("slow") == 6, "six jobs run")
+        with locked(scene, statement):
+            time.sleep(LOCKED_S)  # What passes is the lease of real processes.
+            assert scene.running("slow") == 6
+        scene.until_done()
+        for worker in workers:
+            assert scene.stop(worker) == 0, worker.said
+            assert "came too late" not in worker.said
+        account = scene.account()
+        assert account.sound, account
+        assert account.overrun == []
+
+
+def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(tmp_path: Path) -> None:
+    """Its job is another's by then: what it settles is LOST, and it goes on as a new worker."""
+    go = tmp_path / "go"
+    with Scene(tmp_path / "scene").prepare() as scene:
+        scene.enqueue("stubborn", "held", rest=(str(go),))
+        first = scene.worker()
+        scene.until(lambda: scene.started("held") == 1, "the first worker runs the job")
+        first.send(signal.SIGSTOP)
+        second = scene.worker()
+        scene.until(lambda: scene.started("held") == 2, "the second worker has taken over")
+        go.touch()
+        scene.until_done()
+        first.send(signal.SIGCONT)
+        scene.until(lambda: "came too late" in first.said, "its settlement is LOST")
+        scene.until(lambda: "it goes on as" in first.said, "the first worker begins anew")
+        assert scene.stop(second) == 0, second.said
+        scene.enqueue("touch", "after")
+        scene.until_done()
+        assert scene.stop(first) == 0, first.said
+        account = scene.account()
+        assert account.sound, account
+        [(state, attempt, number, worker)] = scene.query(
+            "select state, attempt, number, worker from treadle_jobs where task = 'stubborn'"
+        )
+        assert (state, attempt) == ("succeeded", 2)
+        assert number > attempt
+        assert f":{second.child.pid}:" in worker
+
+
+def test_a_short_stop_costs_a_worker_nothing(tmp_path: Path) -> None:
+    """Held up for less than its lease, a worker keeps its jobs and is not rescued."""
+    with Scene(tmp_path, {"TREADLE_LEASE": "3", "TREADLE_BEAT": "0.1"}).prepare() as scene:
+        scene.enqueue("slow", "slow0", rest=(0.5,))
+        first = scene.worker()
+        scene.until(lambda: scene.running("slow") == 1, "the job runs")
+        first.send(signal.SIGSTOP)
+        second = scene.worker()
+        scene.until(lambda: second.ready, "the second worker looks at the first")
+        time.sleep(1.0)  # What passes is a part of the lease of a real process.
+        first.send(signal.SIGCONT)
+        scene.until_done()
+        assert scene.stop(first) == scene.stop(second) == 0
+        assert scene.account().overrun == []
+        assert "goes on as" not in first.said
