@@ -7,7 +7,6 @@ in the run's folder. When the driver ends, whatever the reason, none of them is 
 from __future__ import annotations
 
 import select
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,8 +17,8 @@ from examples.orders.place import PROJECT, Place
 
 APP: Final = "examples.orders.app:app"
 SLOTS: Final = 16
-START_S: Final = 15.0
-END_S: Final = 10.0
+START_S: Final = 10.0
+END_S: Final = 5.0
 
 
 class ChildError(RuntimeError):
@@ -34,7 +33,7 @@ class Children:
         """Where the run keeps its files; once the mail server runs, with its port."""
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         """The workers that are alive, by the name that the demo gives them."""
-        self._mail: subprocess.Popen[bytes] | None = None
+        self._all: list[subprocess.Popen[bytes]] = []
 
     def start_mail_server(self) -> int:
         """Start the mail server; return its port.
@@ -42,7 +41,7 @@ class Children:
         Raises:
             ChildError: it has not named its port in time.
         """
-        server = self._mail = self._start("mail", "examples.orders.smtp", piped=True)
+        server = self._start("mail", "examples.orders.smtp", piped=True)
         assert server.stdout is not None
         if not select.select([server.stdout], [], [], START_S)[0]:
             raise ChildError(f"the mail server named no port within {START_S:g} s")
@@ -61,9 +60,8 @@ class Children:
         shop = self._start("shop", "examples.orders.shop", *words)
         try:
             code = shop.wait(START_S)
-        except subprocess.TimeoutExpired:
-            end(shop)
-            code = -signal.SIGKILL
+        except subprocess.TimeoutExpired as error:
+            raise ChildError(f"the shop's {words[0]} took more than {START_S:g} s") from error
         if code:
             log = self.place.log("shop")
             raise ChildError(f"the shop's {words[0]} ended with exit code {code}; see {log}")
@@ -92,10 +90,17 @@ class Children:
                 raise ChildError(f"{name} ended with exit code {worker.returncode}; see {log}")
 
     def stop_workers(self) -> dict[str, int]:
-        """Stop the workers gracefully, as a deploy does; return their exit codes."""
+        """Stop the workers gracefully, as a deploy does; return their exit codes.
+
+        Raises:
+            ChildError: one has not stopped in time.
+        """
         for worker in self.workers.values():
             worker.terminate()
-        codes = {name: end(worker) for name, worker in self.workers.items()}
+        try:
+            codes = {name: worker.wait(END_S) for name, worker in self.workers.items()}
+        except subprocess.TimeoutExpired as error:
+            raise ChildError(f"a worker has not stopped within {END_S:g} s") from error
         self.workers.clear()
         return codes
 
@@ -109,21 +114,20 @@ class Children:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End every process that is left."""
-        self.stop_workers()
-        if self._mail is not None:
-            assert self._mail.stdin is not None
-            assert self._mail.stdout is not None
-            self._mail.stdin.close()
-            end(self._mail)
-            self._mail.stdout.close()
+        """End every process that is left, at once: what was to end gracefully has ended."""
+        for process in self._all:
+            process.kill()
+            process.wait(END_S)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
     def _start(
         self, name: str, module: str, *words: str, piped: bool = False
     ) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE if piped else None
         with self.place.log(name).open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 -- the demo's own programs
+            process = subprocess.Popen(  # noqa: S603 -- the demo's own programs
                 [sys.executable, "-m", module, *words],
                 cwd=PROJECT,
                 env=self.place.environment(),
@@ -131,12 +135,5 @@ class Children:
                 stdout=pipe or log,
                 stderr=log,
             )
-
-
-def end(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process that was asked to end; kill it when it does not. Its exit code."""
-    try:
-        return process.wait(END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait(END_S)
+        self._all.append(process)
+        return process

@@ -12,14 +12,16 @@ import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
-from examples.orders.children import SLOTS, Children
+from examples.orders.children import Children
 from examples.orders.screen import Counts, Screen, ended
 from treadle import Job, Treadle
 
 RUNNING_MIN: Final = 10
 """How many of its jobs must run when a worker is killed."""
+AT_WORK: Final = timedelta(seconds=0.15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +45,21 @@ class Killed:
 class Killer:
     """Waits for the moment and kills."""
 
-    def __init__(self, app: Treadle, children: Children) -> None:
+    def __init__(self, app: Treadle, children: Children, *, after: int) -> None:
+        """Take how many mails must have been dealt with before."""
         self._app = app
         self._children = children
+        self._after = after
         self.killed: Killed | None = None
 
     def try_now(self, counts: Counts) -> bool:
-        """Kill a worker if mails flow and it runs enough jobs; tell whether it was done."""
-        if ended(counts, "mail") < RUNNING_MIN:
+        """Kill a worker if it runs enough jobs; tell whether it was done."""
+        if ended(counts, "mail") < self._after:
             return False
-        running = Counter(job.worker for job in self._running() if job.worker is not None)
-        ripe = [worker for worker, count in running.items() if _is_enough(count)]
-        if ripe:
-            self.killed = self._kill(ripe[0])
+        running = Counter(job.worker for job in self._running() if _is_at_work(job))
+        worker, count = running.most_common(1)[0] if running else (None, 0)
+        if worker is not None and count >= RUNNING_MIN:
+            self.killed = self._kill(worker)
         return self.killed is not None
 
     def _kill(self, worker: str) -> Killed | None:
@@ -64,7 +68,7 @@ class Killer:
         pid = next(state.pid for state in self._app.workers() if state.id == worker)
         os.kill(pid, signal.SIGSTOP)
         jobs = [job for job in self._running() if job.worker == worker]
-        if not _is_enough(len(jobs)):
+        if sum(map(_is_at_work, jobs)) < RUNNING_MIN:
             os.kill(pid, signal.SIGCONT)
             return None
         self._children.kill_worker(names[pid])
@@ -74,12 +78,12 @@ class Killer:
         return list(self._app.jobs(state="running", limit=1_000))
 
 
-def _is_enough(count: int) -> bool:
-    """Tell whether a worker runs so many jobs, and has not only claimed some of them.
+def _is_at_work(job: Job[Any]) -> bool:
+    """Tell whether a job is not only claimed but has begun.
 
-    While jobs take milliseconds a worker holds more of them than it has slots for.
+    While jobs take milliseconds a worker claims more of them than it has slots for, for a moment.
     """
-    return RUNNING_MIN <= count <= SLOTS
+    return job.started_at is not None and job.as_of - job.started_at >= AT_WORK
 
 
 @dataclass(frozen=True, slots=True)

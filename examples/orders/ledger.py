@@ -119,8 +119,8 @@ class Ledger:
         )
         doubles = sum(account.doubles for account in self.accounts)
         screen.say(
-            f"Done twice: {doubles}. The worker died between the mail server's yes and its own "
-            "note of it. That is what 'at least once' means; both mails carry one Message-ID."
+            f"Done twice: {doubles}. The mail server had taken these mails, but the worker died "
+            "before it could note that. This is 'at least once'; both carry one Message-ID."
             if doubles
             else "Nothing was done twice this time; after a crash it may be ('at least once')."
         )

@@ -31,7 +31,7 @@ class Mailbox:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._half = TAKES_S / 2 * place.pace
+        self._takes_s = TAKES_S * place.pace
         self._seen: set[str] = set()
 
     async def handle_RCPT(  # noqa: N802 -- the names and the order are aiosmtpd's
@@ -51,7 +51,7 @@ class Mailbox:
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
         """Write a mail down; a sender that dies after that never hears the yes."""
-        await asyncio.sleep(self._half)
+        await asyncio.sleep(0.25 * self._takes_s)
         assert isinstance(envelope.content, bytes), "the server was not told to decode mails"
         mail = message_from_bytes(envelope.content, policy=default)
         line = {
@@ -61,7 +61,7 @@ class Mailbox:
         }
         with self._place.mails.open("ab", buffering=0) as file:
             file.write(json.encode(line) + b"\n")
-        await asyncio.sleep(self._half)
+        await asyncio.sleep(0.75 * self._takes_s)
         return "250 OK"
 
     def _refusal(self, address: str) -> str | None:

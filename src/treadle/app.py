@@ -70,8 +70,10 @@ class Treadle(Registry, Hooks, UnderTest):
             said["namespace"] = namespace
         self.settings = load_settings(said)
         self._links = Links(self.settings, self._make_store)
-        # A wrong URL is an error where it is written, not at the first enqueue.
-        self._make_store()
+        if self.settings.store != "memory://":
+            # A wrong URL is an error where it is written, not at the first enqueue. A file's
+            # store opens nothing until it is used; one in memory would hold a connection.
+            self._make_store()
         self.queues = Queues(self._links)
         self.dead = DeadLetters(self)
         frame = inspect.currentframe()

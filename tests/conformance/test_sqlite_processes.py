@@ -1,6 +1,7 @@
 """What only real processes show of the SQLite store: waking each other, and sudden death."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,5 +128,6 @@ async def test_a_stopped_process_is_not_dead(case: Case, file: Path) -> None:
     with other_process(file) as other:
         await asyncio.to_thread(other.tell, "register")
         await asyncio.to_thread(other.tell, "claim")
+        other.process.send_signal(signal.SIGSTOP)
         for _ in range(5):
             assert await rescuer.rescue() == []

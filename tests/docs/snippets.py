@@ -6,7 +6,7 @@ The word after the three backticks says what a block is, the words behind it wha
 - `python run`: a script of its own, which must end without an error;
 - `output`: what the script before it prints;
 - `console`: lines that begin with `$ ` are commands, the lines after each what it prints;
-- `console background`: the same for one command that goes on until the page ends, then gets SIGTERM;
+- `console background`: the same for one command that goes on until the page ends, then SIGTERM;
 - `text`: only to be read.
 
 A page runs from top to bottom in a folder of its own. `pages` reads the blocks, `play` runs them,
@@ -32,7 +32,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "console background": "background",
     "text": "text",
 }
-_TITLE: Final = re.compile(r'[a-z]+ title="([\w./-]+)"')
+_TITLE: Final = re.compile(r'[a-z]+ title="([\w./@-]+)"')
 _FENCE: Final = re.compile(r"^( *)(`{3,})([^`\n]*)\n(.*?)^\1\2`* *$", re.MULTILINE | re.DOTALL)
 
 

@@ -32,8 +32,8 @@ def test_arguments_are_json_where_they_can_be(tmp_path: Path) -> None:
 
 def test_keywords_and_options(tmp_path: Path) -> None:
     """Keywords, queue, priority and delay reach the job."""
-    words = "--kw count=2 --kw to=a=b --queue mail --priority 7 --delay 2h".split()
-    job = _stored(tmp_path, _enqueue(tmp_path, "mail.send", *words))
+    words = "--kw count=2 --kw to=a=b --queue mail --priority 7 --delay 2h"
+    job = _stored(tmp_path, _enqueue(tmp_path, "mail.send", *words.split()))
     assert job["kwargs"] == {"count": 2, "to": "a=b"}
     assert (job["queue"], job["priority"], job["state"]) == ("mail", 7, "scheduled")
 

@@ -239,3 +239,12 @@ def test_the_default_store_is_used_without_an_application(tmp_path: Path) -> Non
     result = run(tmp_path, "jobs", "ls")
     assert result.returncode == 2
     assert "treadle.db does not exist" in result.stderr
+
+
+def test_a_folder_whose_code_has_no_application_is_explained(tmp_path: Path) -> None:
+    """The message offers both ways out: name the application, or the store."""
+    write_project(tmp_path, "value = 1\n", "main.py")
+    result = run(tmp_path, "jobs", "ls")
+    assert result.returncode == 2
+    assert "write --app module:app" in result.stderr
+    assert "Or name the store: --store URL" in result.stderr

@@ -102,6 +102,8 @@ class Scene:
         self.file = folder / "jobs.db"
         self.url = f"sqlite:///{self.file}"
         self.ledger = Ledger(folder / "ledger.txt")
+        self.logs = folder
+        """Where the processes' output goes."""
         self.settings = dict(settings)
         self.processes: list[Process] = []
 
@@ -162,7 +164,7 @@ class Scene:
         role, *options = words
         command += [str(PROGRAM), role, self.url, str(self.ledger.path), *options]
         outside = {k: v for k, v in os.environ.items() if not k.startswith("TREADLE_")}
-        log = self.folder / f"{len(self.processes)}-{role}.log"
+        log = self.logs / f"{len(self.processes)}-{role}.log"
         process = Process(
             command, {**outside, "PYTHONPATH": str(ROOT), **self.settings, **environ}, log
         )

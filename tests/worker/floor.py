@@ -5,6 +5,7 @@ what an outcome means.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Final, Self, Unpack, cast
@@ -14,7 +15,7 @@ from treadle.core.outcome import Failed, Outcome
 from treadle.core.retry import JobPolicy
 from treadle.definition import Definition, TaskOptions, define
 from treadle.job import Job
-from treadle.worker.attempt import Attempt, Middleware, Surroundings
+from treadle.worker.attempt import Attempt, CallNext, Middleware, Surroundings
 from treadle.worker.executors.group import Executors
 
 WAIT_S: Final = 10.0
@@ -175,3 +176,44 @@ def failure_of(
     outcome = outcome_of(definition, *args, middleware=middleware)
     assert isinstance(outcome, Failed), outcome
     return outcome
+
+
+class Gate:
+    """A place where tasks stop until the test lets them on; for threads and for the loop."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Let every task on."""
+        self._open.set()
+
+    def shut(self) -> None:
+        """Stop the tasks that come from now on."""
+        self.inside = 0
+        self._open.clear()
+
+    def enter(self) -> None:
+        """Wait in a thread."""
+        with self._lock:
+            self.inside += 1
+        assert self._open.wait(WAIT_S)
+
+    def spin(self) -> None:
+        """Wait in a thread, in Python code that an error can strike."""
+        with self._lock:
+            self.inside += 1
+        while not self._open.wait(0.001):
+            pass
+
+    async def aenter(self) -> None:
+        """Wait on the loop."""
+        self.inside += 1
+        await until(self._open.is_set)
+
+
+async def passes_on(_: object, call_next: CallNext) -> object:
+    """Do nothing but go on."""
+    return await call_next()

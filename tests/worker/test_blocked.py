@@ -87,7 +87,9 @@ def test_the_next_block_is_reported_again(log: pytest.LogCaptureFixture) -> None
         for lines in (2, 4):
             with Watching(blocked, log) as watching:
                 assert watching.release.wait(WAIT_S)
-                await reported(log, lines)
+                begin, end = (await reported(log, lines))[-2:]
+                assert "has blocked the event loop" in begin
+                assert "the event loop runs again" in end
 
     asyncio.run(scenario())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from tests.worker.floor import (
     task,
 )
 from treadle.core.outcome import Cancelled, Failed, Outcome, Rejected, Snoozed, Succeeded
-from treadle.core.signals import Cancel, Reject, RetryLater, Snooze
+from treadle.core.signals import Cancel, Reject, RetryLater, Snooze, SoftTimeout
+from treadle.worker.attempt import Attempt
+from treadle.worker.execute import execute_in_thread
 
 SECOND = 1_000_000
 
@@ -100,6 +103,42 @@ def test_a_result_that_cannot_be_stored_is_not_repeated(
     assert isinstance(outcome, Rejected)
     assert outcome.reason == "bad_result"
     assert outcome.error.type == error
+
+
+def test_a_limit_that_strikes_after_the_task_has_returned_is_ignored() -> None:
+    """A task that has returned has succeeded, also when its limit strikes an instant later."""
+    definition = task(add)
+
+    async def an_attempt() -> Attempt:
+        with Floor() as made:
+            claim = claim_of(definition, definition.spec.encode((1,), {}))
+            return Attempt(claim, definition, definition.policy, made.surroundings)
+
+    struck: list[bool] = []
+
+    def leave() -> None:
+        struck.append(True)
+        if len(struck) == 1:
+            raise SoftTimeout
+
+    outcome = copy_context().run(execute_in_thread, asyncio.run(an_attempt()), leave)
+    assert isinstance(outcome, Succeeded)
+    assert outcome.result == b"3"
+    assert len(struck) == 2
+
+
+class Broken(Snooze):
+    """A signal without what its base class promises."""
+
+    def __init__(self) -> None:
+        BaseException.__init__(self)
+
+
+def test_a_broken_signal_is_a_failed_attempt() -> None:
+    """A signal that lacks its delay fails the attempt instead of losing the job."""
+    failed = failure_of(raising(Broken(), is_async=True))
+    assert failed.error.type == "AttributeError"
+    assert "delay_us" in failed.error.message
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -10,20 +10,24 @@ from typing import Any
 
 import pytest
 
-from tests.worker.floor import WAIT_S, Floor, claim_of, failure_of, outcome_of, task, until
+from tests.worker.floor import (
+    WAIT_S,
+    Floor,
+    claim_of,
+    failure_of,
+    outcome_of,
+    passes_on,
+    task,
+    until,
+)
 from treadle.context import Context
 from treadle.core.outcome import Failed, Outcome, Succeeded
 from treadle.core.retry import Retry
 from treadle.core.signals import SoftTimeout
-from treadle.worker.attempt import CallNext, Middleware
+from treadle.worker.attempt import Middleware
 
 SOFT = 0.02
 HARD = 0.03
-
-
-async def passes_on(_: object, call_next: CallNext) -> object:
-    """Do nothing but go on."""
-    return await call_next()
 
 
 def passes() -> None:
@@ -134,15 +138,30 @@ def test_the_soft_limit_is_an_error_to_choose() -> None:
 
 
 def test_the_soft_limit_is_raised_once() -> None:
-    """A task that caught its soft limit may go on to its hard limit undisturbed."""
+    """A task that caught its soft limit goes on undisturbed, whoever else meets a limit."""
+    others_ended = threading.Event()
 
-    async def goes_on() -> str:
+    async def goes_on_async() -> None:
         with suppress(SoftTimeout):
             await rest()
-        await asyncio.sleep(SOFT * 3)
-        return "done"
+        await until(others_ended.is_set)
 
-    assert isinstance(outcome_of(task(goes_on, soft_timeout=SOFT)), Succeeded)
+    def goes_on() -> None:
+        with suppress(SoftTimeout):
+            spin()
+        while not others_ended.wait(0.001):
+            pass
+
+    async def scenario() -> None:
+        with Floor() as made:
+            attempts = [made.start(task(fn, soft_timeout=SOFT)) for fn in (goes_on, goes_on_async)]
+            for fn in (rest, spin):
+                await made.run(task(fn, timeout=SOFT * 2))
+            others_ended.set()
+            for attempt in attempts:
+                assert isinstance(await made.outcome(attempt), Succeeded)
+
+    asyncio.run(scenario())
 
 
 def test_a_signal_raised_by_the_task_itself_is_no_time_limit() -> None:
@@ -167,6 +186,7 @@ def test_a_hard_limit_settles_the_attempt(
     assert failed.error.message == "the task ran longer than its time limit of 0.03 s"
     assert f"in {waits.__name__}" in failed.error.traceback
     assert "treadle/worker" not in failed.error.traceback
+    assert "_bootstrap" not in failed.error.traceback
     assert failed.retryable
     # The clock of a thread starts at the hand-over, a little before its code.
     assert failed.ran >= HARD * 1_000_000 / 2
@@ -219,12 +239,12 @@ class Stubborn:
 
     def in_thread(self) -> str:
         """Wait in a C call, where no error can strike."""
-        self.released.wait(WAIT_S)
+        self.released.wait(3 * WAIT_S)
         return "late"
 
     async def on_loop(self) -> str:
         """Wait on the loop and swallow each cancellation."""
-        end = time.monotonic() + WAIT_S
+        end = time.monotonic() + 3 * WAIT_S
         while not self.released.is_set() and time.monotonic() < end:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.001)
@@ -347,3 +367,68 @@ def test_a_shorter_limit_is_met_behind_a_longer_one() -> None:
             return ended
 
     assert HARD <= asyncio.run(scenario()) < 1.0
+
+
+def test_each_limit_is_met_after_the_one_before() -> None:
+    """Attempts with different limits that start together are each ended in time."""
+
+    async def scenario() -> None:
+        with Floor() as made:
+            limits = (HARD, HARD * 2, HARD * 3)
+            attempts = [made.start(task(rest, timeout=limit)) for limit in limits]
+            for attempt in attempts:
+                assert isinstance(await made.outcome(attempt), Failed)
+
+    asyncio.run(scenario())
+
+
+def test_a_task_is_told_to_end_once() -> None:
+    """A sync task that goes on after it was told to end is not struck again by its limits."""
+    struck: list[str] = []
+    began = threading.Event()
+    released = threading.Event()
+
+    def goes_on() -> None:
+        while not released.is_set():
+            try:
+                began.set()
+                released.wait(0.001)
+            except BaseException as error:  # noqa: BLE001 -- a task that will not be ended
+                struck.append(type(error).__name__)
+
+    async def scenario() -> None:
+        with Floor() as made:
+            attempt = made.start(task(goes_on, soft_timeout=SOFT * 2, timeout=SOFT * 3))
+            await until(began.is_set)
+            made.executors.cancel(attempt, "revoked")
+            outcome = await made.outcome(attempt)
+            assert isinstance(outcome, Failed)
+            await until(lambda: made.executors.stuck_count)
+            released.set()
+            await until(lambda: not made.executors.stuck_count)
+
+    asyncio.run(scenario())
+    assert struck == ["Interrupted"]
+
+
+def test_a_lost_thread_is_replaced_by_one() -> None:
+    """After a thread was given up, sync tasks one after another share one new thread."""
+    threads: set[int] = set()
+
+    def visits() -> None:
+        threads.add(threading.get_ident())
+
+    async def scenario() -> None:
+        stubborn = Stubborn()
+        with Floor() as made:
+            made.start(task(stubborn.in_thread, timeout=HARD))
+            await until(lambda: made.executors.stuck_count)
+            for _ in range(5):
+                await made.run(task(visits))
+            stubborn.released.set()
+            await until(lambda: not made.executors.stuck_count)
+            for _ in range(5):
+                await made.run(task(visits))
+
+    asyncio.run(scenario())
+    assert len(threads) == 1

@@ -22,6 +22,7 @@ from treadle.core.signals import RetryLater
 from treadle.definition import TaskOptions
 
 SECOND = 1_000_000
+LONG = "x" * 100_000
 
 
 def test_which_errors_are_tried_again() -> None:
@@ -66,19 +67,27 @@ def test_errors_are_bounded() -> None:
     def many() -> BaseException:
         error: BaseException = ValueError("\ud800" + "é" * 100_000)
         for n in range(2_000):
-            error.__context__, error = None, _after(error, n)
+            error = _after(error, n)
         return error
 
     def _after(error: BaseException, n: int) -> BaseException:
         later = ValueError(f"{n} " + "é" * 100_000)
-        later.__context__ = error
+        later.__cause__ = error
         return later
 
-    for made in (many, lambda: ValueError("\ud800" + "é" * 100_000)):
+    def some() -> BaseException:
+        error: BaseException = ValueError("first")
+        for n in range(15):
+            error = _after(error, n)
+        return error
+
+    for made in (many, some, lambda: ValueError("\ud800" + "é" * 100_000), lambda: OSError(LONG)):
         error = failure_of(raising(made, is_async=False)).error
         assert len(error.message) <= 2_000
         assert len(error.traceback.encode()) <= 16 * 1024
         assert "raise made()" in error.traceback
+        assert ("direct cause" in error.traceback) == (made is some)
+        assert ("bytes left out" in error.traceback) == (made is some)
         assert write_error(error)
 
 
@@ -87,6 +96,7 @@ def test_a_group_with_many_errors_is_bounded() -> None:
     group = ExceptionGroup("many", [ValueError(n) for n in range(10_000)])
     error = failure_of(raising(group, is_async=False)).error
     assert "many (10000 sub-exceptions)" in error.message
+    assert "+--" not in error.traceback
     assert len(error.traceback.encode()) <= 16 * 1024
 
 

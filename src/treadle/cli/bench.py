@@ -54,9 +54,8 @@ class Figures(Struct):
 
 
 @click.command()
-@click.option(
-    "--store", envvar="TREADLE_STORE", metavar="URL", help="Default: a temporary SQLite file."
-)
+# No environment variable: what names the store of an application must not start a load on it.
+@click.option("--store", metavar="URL", help="Default: a temporary SQLite file.")
 @click.option("--jobs", type=click.IntRange(100, 1_000_000), default=20_000, show_default=True)
 @click.option("--concurrency", type=click.IntRange(1, 2_000), default=100, show_default=True)
 @prints_json

@@ -147,9 +147,7 @@ def _one(app: Treadle, id_: str, verb: str) -> dict[str, Any]:
     """Replay or discard one dead letter; a job in another state is a problem of its own line."""
 
     def changed(job: Job[Any]) -> bool:
-        if job.state is not JobState.FAILED:
-            return False
-        return bool(getattr(app.dead, verb)([id_]))
+        return bool(getattr(app.dead, verb)([job.id]))
 
     result = act(app, id_, changed, "no dead letter")
     if result["done"]:

@@ -69,7 +69,7 @@ def _named(name: str) -> Located:
     for part in attribute.split("."):
         value = getattr(value, part, None)
     if not isinstance(value, Treadle):
-        what = "nothing" if value is None else f"a {type(value).__name__}"
+        what = "nothing" if value is None else f"of type {type(value).__name__}"
         there = ", ".join(f"{module_name}:{each}" for each in _instances(module)) or "none"
         raise LocateError(
             f"{name} is {what}, not a Treadle application; in {module_name} there is: {there}"

@@ -19,7 +19,7 @@ import click
 from click.core import ParameterSource
 
 from treadle.app import Treadle
-from treadle.cli.locate import has_candidate, locate
+from treadle.cli.locate import LocateError, has_candidate, locate
 from treadle.cli.view.text import shown_url
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import id_bytes
@@ -53,7 +53,12 @@ class Reach:
         """
         if self.store is not None:
             return Treadle(self.store)
-        return locate(self.app).app if self.has_code else Treadle()
+        if not self.has_code:
+            return Treadle()
+        try:
+            return locate(self.app).app
+        except LocateError as error:
+            raise LocateError(f"{error.message}\nOr name the store: --store URL") from error
 
     @contextmanager
     def opened(self, *, create: bool = False) -> Iterator[Treadle]:

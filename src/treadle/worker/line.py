@@ -75,7 +75,9 @@ class Line:
 
     def demand(self) -> Demand | None:
         """Tell what may be claimed now; None when nothing may."""
-        if self.closed or self._alone is not None or self.kit.surroundings.cut_off or self._suspect_waits():
+        if self.closed or self._alone is not None or self._suspect_waits():
+            return None
+        if self.kit.surroundings.cut_off:
             return None
         room = self.held.room(len(self.running))
         return self.kit.lanes.demand(room) if room else None

@@ -205,6 +205,8 @@ class SqliteStore(SqliteAccess):
 
     def _stored(self, jobs: Sequence[NewJob], states: Sequence[JobState]) -> Sequence[JobState]:
         fault.point("enqueue.after_commit")
+        # A job that went into a file which somebody deleted or replaced is not stored.
+        self._pool.check_file()
         self._known_queues.update(job.queue for job in jobs)
         self._bell.ring(WORK)
         return states
