@@ -36,9 +36,15 @@ print(app.settings.concurrency, app.settings.grace)
 32 30.0
 ```
 
+```python title="show.py"
+from treadle import Treadle
+
+app = Treadle()
+print(app.settings.store, app.settings.grace)
+```
+
 ```console
-$ TREADLE_STORE=sqlite:///other.db TREADLE_GRACE=5 python -c \
-"import treadle; app = treadle.Treadle(); print(app.settings.store, app.settings.grace)"
+$ TREADLE_STORE=sqlite:///other.db TREADLE_GRACE=5 python show.py
 sqlite:///other.db 5.0
 ```
 
@@ -58,8 +64,8 @@ except SettingsError as error:
 ```
 
 ```output
-concurrency must be between 1 and 2,000, not 0
 there is no setting 'graze'; there are store, namespace, ...
+concurrency must be between 1 and 2000, not 0
 ```
 
 | Setting | Variable | Default | Meaning |

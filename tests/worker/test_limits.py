@@ -291,7 +291,8 @@ def test_code_that_ends_when_told_to_is_not_stuck(caplog: pytest.LogCaptureFixtu
             for waits in (spin, rest):
                 attempt = made.start(task(waits, timeout=HARD))
                 await made.outcome(attempt)
-                await until(lambda: not made.executors.is_stuck(attempt.claim.id))  # noqa: B023 -- awaited at once
+                job_id = attempt.claim.id
+                await until(lambda job_id=job_id: not made.executors.is_stuck(job_id))
             assert made.executors.stuck_count == 0
 
     asyncio.run(scenario())
@@ -307,7 +308,7 @@ def test_too_much_stuck_code_is_a_reason_to_leave() -> None:
             definition = task(stubborn.in_thread, name="stays", timeout=HARD)
             for count in (1, 2):
                 made.start(definition)
-                await until(lambda: made.executors.stuck_count == count)  # noqa: B023 -- awaited at once
+                await until(lambda count=count: made.executors.stuck_count == count)
             assert made.too_many_stuck == 0
             made.start(definition)
             await until(lambda: made.too_many_stuck)

@@ -121,7 +121,8 @@ def test_a_long_traceback_keeps_its_end() -> None:
     """Of a traceback that is too long the last frames are kept, and the text says so."""
     source = "\n".join(f"def f{n}(): return f{n + 1}()  # {'x' * 900}" for n in range(60))
     space: dict[str, Any] = {}
-    exec(f"{source}\ndef f60(): raise ValueError('the end')", space)  # noqa: S102 -- makes sixty functions
+    source += "\ndef f60(): raise ValueError('the end')"
+    exec(source, space)  # noqa: S102 -- makes sixty functions
     text = failure_of(task(space["f0"])).error.traceback
     assert text.endswith("ValueError: the end\n")
     assert "in f60" in text

@@ -84,7 +84,7 @@ class BlockedLoop:
 
     def _report(self, seconds: float) -> None:
         task = asyncio.current_task(self._loop)
-        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 -- the documented way to see other threads
+        frames = sys._current_frames()  # noqa: SLF001 -- the documented way to see other threads
         attempt = None if task is None else self._attempt_of(task)
         if attempt is not None:
             claim = attempt.claim
@@ -99,5 +99,5 @@ class BlockedLoop:
             "asyncio.to_thread(). It stands at:\n%s",
             self._blames,
             seconds,
-            stack_text(frame),
+            stack_text(frames.get(self._thread)),
         )

@@ -41,7 +41,7 @@ async def execute(attempt: Attempt, in_thread: InThread) -> Outcome:
             running = driven(attempt, running)
         value = await running
         return _succeeded(attempt, value)
-    except BaseException as error:  # noqa: BLE001 -- the one place where a task's errors become values
+    except BaseException as error:  # noqa: BLE001 -- here errors become values
         return bad_result(attempt, error) if value is not _NOTHING else outcome_of(attempt, error)
 
 

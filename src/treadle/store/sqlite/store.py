@@ -144,7 +144,11 @@ class SqliteStore(SqliteAccess):
             msg = f"{path} does not exist; check the URL, or start a worker to make it"
             raise StoreUnavailable(msg)
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # O_EXCL: a file that is there already is not opened, because closing it again would
+            # drop the locks that this process's connections hold on it (close(2), fcntl(2)).
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return
         except OSError as error:
             msg = f"{path} cannot be made: {error.strerror}; check the folder and its rights"
             raise StoreUnavailable(msg) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from treadle.core.ids import id_text
 from treadle.worker.attempt import Attempt
@@ -70,9 +70,7 @@ class Overdue:
         for attempt, timer in self._alive.values():
             timer.cancel()
             if attempt.handle is not None:
-                asyncio._unregister_task(attempt.handle)  # noqa: SLF001 -- documented, "Extending"
-                # It is dropped on purpose, which asyncio would report as a mistake.
-                attempt.handle._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 -- as gather() does
+                _forget(attempt.handle)
 
     def _judge(self, attempt: Attempt, stack_of: Callable[[Attempt], str]) -> None:
         job_id = attempt.claim.id
@@ -89,3 +87,9 @@ class Overdue:
         )
         if len(self._stuck) > self._stuck_max:
             self._on_too_many_stuck()
+
+
+def _forget(task: Any) -> None:
+    """Take a task out of asyncio's list, and let it drop without a report of a mistake."""
+    asyncio._unregister_task(task)  # noqa: SLF001 -- documented under "Extending asyncio"
+    task._log_destroy_pending = False  # noqa: SLF001 -- as gather() does

@@ -49,7 +49,7 @@ def outcome_of(attempt: Attempt, error: BaseException) -> Outcome:
         if attempt.reason is not None:
             return Released()
         return _after_error(attempt, error, leaves)
-    except Exception as broken:  # noqa: BLE001 -- a subclass of the task's may lack what its base has
+    except Exception as broken:  # noqa: BLE001 -- a signal's subclass may lack its parts
         return Failed(describe(broken), ran=attempt.ran())
 
 
