@@ -112,6 +112,14 @@ class Floor:
         """Wait for the outcome of an attempt."""
         return await asyncio.wait_for(self._waiting[attempt], WAIT_S)
 
+    async def stuck(self, count: int) -> None:
+        """Wait until so much code is stuck."""
+        await until(lambda: self.executors.stuck_count == count)
+
+    async def left(self, attempt: Attempt) -> None:
+        """Wait until the code of a settled attempt has ended."""
+        await until(lambda: not self.executors.is_stuck(attempt.claim.id))
+
     def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
         self.outcomes.setdefault(attempt, []).append(outcome)
         if not self._waiting[attempt].done():

@@ -291,8 +291,7 @@ def test_code_that_ends_when_told_to_is_not_stuck(caplog: pytest.LogCaptureFixtu
             for waits in (spin, rest):
                 attempt = made.start(task(waits, timeout=HARD))
                 await made.outcome(attempt)
-                job_id = attempt.claim.id
-                await until(lambda job_id=job_id: not made.executors.is_stuck(job_id))
+                await made.left(attempt)
             assert made.executors.stuck_count == 0
 
     asyncio.run(scenario())
@@ -308,7 +307,7 @@ def test_too_much_stuck_code_is_a_reason_to_leave() -> None:
             definition = task(stubborn.in_thread, name="stays", timeout=HARD)
             for count in (1, 2):
                 made.start(definition)
-                await until(lambda count=count: made.executors.stuck_count == count)
+                await made.stuck(count)
             assert made.too_many_stuck == 0
             made.start(definition)
             await until(lambda: made.too_many_stuck)

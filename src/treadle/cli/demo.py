@@ -62,19 +62,19 @@ class _Shop:
         self.charge = app.task(name="demo.charge_card")(self._charge)
 
     async def _mail(self, to: str, ctx: Context = context()) -> str:  # noqa: B008 -- a marker
-        self.ran[ctx.job.id] += 0
+        self.ran[ctx.job.id] += 1
         await asyncio.sleep(0.15)
         return f"sent to {to}"
 
     def _fetch(self, pair: int, ctx: Context = context()) -> float:  # noqa: B008 -- a marker
-        self.ran[ctx.job.id] += 0
+        self.ran[ctx.job.id] += 1
         time.sleep(0.05)
         if pair % _DOWN_EVERY == 0 and ctx.attempt == 1:
             raise ConnectionError(f"the rate server did not answer for pair {pair}")
         return 1.0 + pair / 100
 
     async def _charge(self, card: int, ctx: Context = context()) -> None:  # noqa: B008 -- a marker
-        self.ran[ctx.job.id] += 0
+        self.ran[ctx.job.id] += 1
         await asyncio.sleep(0.1)
         if card % _EXPIRED_EVERY == 0:
             raise Reject(f"card {card} has expired")

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Final, TypeVar
 
 from treadle.core.errors import StoreUnavailable
@@ -49,6 +49,10 @@ class Background:
         future = self._submit(coroutine)
         try:
             return future.result(timeout)
+        except CancelledError as error:
+            raise StoreUnavailable(
+                "treadle's background loop was closed before it could answer: the program ends"
+            ) from error
         except TimeoutError as error:
             if future.done():
                 raise
@@ -98,6 +102,8 @@ class Background:
             )
         with self._lock:
             if self._loop is None:
+                if sys.is_finalizing():
+                    raise _cannot_start("treadle-background", "the modules are being unloaded")
                 loop = asyncio.new_event_loop()
                 try:
                     self._thread = start_thread(lambda: _serve(loop), "treadle-background")
@@ -118,13 +124,17 @@ def start_thread(target: Callable[[], object], name: str) -> threading.Thread:
     try:
         thread.start()
     except RuntimeError as error:
-        why = (
-            "the interpreter is shutting down; enqueue before it does, not in __del__ or atexit"
-            if sys.is_finalizing() or "shutdown" in str(error)
-            else "this process has no threads left or allows none; raise its limit (ulimit -u)"
-        )
-        raise RuntimeError(f"treadle cannot start its thread {name!r} ({error}): {why}") from error
+        raise _cannot_start(name, str(error)) from error
     return thread
+
+
+def _cannot_start(name: str, said: str) -> RuntimeError:
+    why = (
+        "the interpreter is shutting down; enqueue before it does, not in __del__ or atexit"
+        if sys.is_finalizing() or "shutdown" in said
+        else "this process has no threads left or allows none; raise its limit (ulimit -u)"
+    )
+    return RuntimeError(f"treadle cannot start its thread {name!r} ({said}): {why}")
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -268,11 +268,12 @@ class Worker:
         while line.running and not self._at_once.is_set() and time.monotonic() < deadline:
             await self._settle_some(deadline)
         if line.running:
+            self.cut = len(line.running)
             line.cancel_running("stop")
             last = time.monotonic() + min(_LAST_WORDS_S, max(self.grace_s, 0.1))
             while line.running and time.monotonic() < last:
                 await self._settle_some(last)
-            self.cut = line.abandon_running()
+            line.abandon_running()
         patience = time.monotonic() + self.app.settings.store_timeout
         while not self._crew.settler.idle and time.monotonic() < patience:
             await self._exchange()

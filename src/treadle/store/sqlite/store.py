@@ -74,7 +74,7 @@ class SqliteStore(SqliteAccess):
             self._bell, self._lives = MemoryBell(), LiveMemory()
         else:
             self._bell = FileBell(self._path, self._pool)
-            self._lives = LiveFiles(Path(f"{self._path}-live"))
+            self._lives = LiveFiles(Path(f"{self._path}-live"), self._prefix)
         self._known_queues: set[str] = set()
         self._watches: dict[str, Watch] = {}
         self._unheld: dict[str, workers.Held] = {}
@@ -247,8 +247,8 @@ class SqliteStore(SqliteAccess):
         return answer
 
     async def _promising(self, demand: Demand) -> bool:
-        names = None if demand.steps[0].queue is None else [s.queue or "" for s in demand.steps]
-        return await self.ready(names)
+        names = [step.queue for step in demand.steps if step.queue is not None]
+        return await self.ready(names if len(names) == len(demand.steps) else None)
 
     async def _idle(self, worker: str, request: bytes, now: int | None) -> Exchanged:
         """Answer an exchange that has nothing to write without taking the lock."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from treadle.core.ids import id_text
 from treadle.worker.attempt import Attempt
@@ -89,7 +89,7 @@ class Overdue:
             self._on_too_many_stuck()
 
 
-def _forget(task: Any) -> None:
+def _forget(task: asyncio.Task[None]) -> None:
     """Take a task out of asyncio's list, and let it drop without a report of a mistake."""
     asyncio._unregister_task(task)  # noqa: SLF001 -- documented under "Extending asyncio"
-    task._log_destroy_pending = False  # noqa: SLF001 -- as gather() does
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 -- as gather()

@@ -74,8 +74,10 @@ class Lives(Protocol):
 class LiveFiles:
     """Live files in a folder beside the database."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, prefix: str) -> None:
+        """Take the folder, and the prefix that tells the namespaces of one file apart."""
         self.folder = folder
+        self._prefix = prefix
         self._maps: dict[str, tuple[mmap.mmap, int]] = {}
 
     def begin(self, worker: str, beat: int) -> None:
@@ -159,7 +161,7 @@ class LiveFiles:
 
     def _path(self, worker: str) -> Path:
         # A worker's id holds the host name; its digest is always a legal file name.
-        return self.folder / hashlib.sha256(worker.encode()).hexdigest()[:32]
+        return self.folder / hashlib.sha256(f"{self._prefix}{worker}".encode()).hexdigest()[:32]
 
 
 class LiveMemory:
