@@ -21,8 +21,9 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        # The text of a module names its file or, for a folder without `__init__`, its folder.
-        if str(tmp_path) in repr(sys.modules[name]):
+        # A folder without `__init__` is a module without a file.
+        places = (getattr(sys.modules[name], part, "") for part in ("__file__", "__path__"))
+        if any(str(tmp_path) in str(place) for place in places):
             del sys.modules[name]
 
 

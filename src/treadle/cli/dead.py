@@ -6,7 +6,7 @@ filter with an optional limit; all of them only when that is said.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import click
 
@@ -24,9 +24,8 @@ from treadle.cli.reach import (
 from treadle.cli.view.document import group_row, job_row, print_document
 from treadle.cli.view.tables import console, dead_table, groups_table, utc_now
 from treadle.cli.view.text import plural
-from treadle.client.dead import ACT_MAX
-from treadle.core.job import JobState
-from treadle.job import PAGE_MAX, Job
+from treadle.client.dead import ACT_MAX, DeadFilter
+from treadle.job import PAGE_MAX
 
 
 @click.group()
@@ -94,20 +93,29 @@ def _choice(command: Command) -> Command:
     return _filters(command)
 
 
+class _Choice(TypedDict):
+    """What the options of `_choice` give."""
+
+    every: bool
+    limit: int | None
+    queue: str | None
+    task: str | None
+    tag: str | None
+    reason: str | None
+
+
+_Verb = Literal["replay", "discard"]
+
+
 @dead.command()
 @_choice
 @prints_json
 @reaches_store
-def replay(reach: Reach, ids: tuple[str, ...], *, as_json: bool, **choice: Any) -> None:  # noqa: ANN401 -- as read by click
+def replay(reach: Reach, ids: tuple[str, ...], *, as_json: bool, **choice: Unpack[_Choice]) -> None:
     """Make dead letters ready again, with all their attempts before them."""
-    which = _which(ids, **choice)
+    _check_choice(ids, choice)
     with reach.opened() as app:
-        if ids:
-            results = [_one(app, each, "replay") for each in ids]
-        else:
-            _report_count(_act(app, "replay", which), "made ready again", as_json=as_json)
-            return
-    report(results, as_json=as_json)
+        _carry_out(app, "replay", ids, choice, as_json=as_json)
 
 
 @dead.command()
@@ -115,49 +123,59 @@ def replay(reach: Reach, ids: tuple[str, ...], *, as_json: bool, **choice: Any) 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @prints_json
 @reaches_store
-def discard(reach: Reach, ids: tuple[str, ...], *, yes: bool, as_json: bool, **choice: Any) -> None:  # noqa: ANN401 -- as read by click
+def discard(
+    reach: Reach, ids: tuple[str, ...], *, yes: bool, as_json: bool, **choice: Unpack[_Choice]
+) -> None:
     """Delete dead letters for good."""
-    which = _which(ids, **choice)
+    _check_choice(ids, choice)
     with reach.opened() as app:
-        if ids:
-            results = [_one(app, each, "discard") for each in ids]
-        else:
-            if not yes:
-                click.confirm("Delete these dead letters for good?", abort=True, err=True)
-            _report_count(_act(app, "discard", which), "deleted", as_json=as_json)
-            return
-    report(results, as_json=as_json)
+        if not (ids or yes):
+            click.confirm("Delete these dead letters for good?", abort=True, err=True)
+        _carry_out(app, "discard", ids, choice, as_json=as_json)
 
 
-def _which(ids: tuple[str, ...], *, every: bool, **which: Any) -> dict[str, Any]:  # noqa: ANN401 -- as read by click
+def _check_choice(ids: tuple[str, ...], choice: _Choice) -> None:
     """Check that the choice is one: ids, or all, or a filter.
 
     Raises:
         UsageError: it is none, or two at once.
     """
-    chosen = given(which)
-    if ids and (every or chosen):
+    if ids and (choice["every"] or choice["limit"] or _filter_of(choice)):
         raise click.UsageError("give ids, or --all with filters; not both")
-    if not (ids or every or chosen.keys() - {"limit"}):
+    if not (ids or choice["every"] or _filter_of(choice)):
         raise click.UsageError("say which: ids, --task, --queue, --tag, --reason, or --all")
-    return chosen
 
 
-def _one(app: Treadle, id_: str, verb: str) -> dict[str, Any]:
+def _filter_of(choice: _Choice) -> DeadFilter:
+    filters = {name: choice.get(name) for name in DeadFilter.__annotations__}
+    return cast("DeadFilter", given(filters))
+
+
+def _carry_out(
+    app: Treadle, verb: _Verb, ids: tuple[str, ...], choice: _Choice, *, as_json: bool
+) -> None:
+    """Replay or discard, and report: each job by itself when ids were given, else the count."""
+    if ids:
+        report([_one(app, verb, each) for each in ids], as_json=as_json)
+        return
+    count = _act(app, verb, _filter_of(choice), choice["limit"])
+    if as_json:
+        print_document({"count": count})
+    else:
+        done = "made ready again" if verb == "replay" else "deleted"
+        click.echo(f"{plural(count, 'dead letter')} {done}.")
+
+
+def _one(app: Treadle, verb: _Verb, id_: str) -> dict[str, Any]:
     """Replay or discard one dead letter; a job in another state is a problem of its own line."""
-
-    def changed(job: Job[Any]) -> bool:
-        return bool(getattr(app.dead, verb)([job.id]))
-
-    result = act(app, id_, changed, "no dead letter")
+    result = act(app, id_, lambda job: getattr(app.dead, verb)([job.id]) > 0, "no dead letter")
     if result["done"]:
-        result["state"] = "discarded" if verb == "discard" else str(JobState.READY)
+        result["state"] = "ready" if verb == "replay" else "discarded"
     return result
 
 
-def _act(app: Treadle, verb: str, which: dict[str, Any]) -> int:
+def _act(app: Treadle, verb: _Verb, which: DeadFilter, limit: int | None) -> int:
     """Replay or discard by a filter; with a limit, the newest of them."""
-    limit: int | None = which.pop("limit", None)
     act_on = getattr(app.dead, verb)
     if limit is None:
         return int(act_on(**which))
@@ -170,10 +188,3 @@ def _act(app: Treadle, verb: str, which: dict[str, Any]) -> int:
         if cursor is None:
             break
     return int(act_on(ids)) if ids else 0
-
-
-def _report_count(count: int, done: str, *, as_json: bool) -> None:
-    if as_json:
-        print_document({"count": count})
-    else:
-        click.echo(f"{plural(count, 'dead letter')} {done}.")

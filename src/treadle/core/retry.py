@@ -139,8 +139,7 @@ _decoder = json.Decoder(JobPolicy)
 
 def write_policy(policy: JobPolicy) -> bytes | None:
     """Encode a policy for the store; all defaults are stored as nothing."""
-    raw = _encoder.encode(policy)
-    return None if raw == b"{}" else raw
+    return None if policy == DEFAULT_POLICY else _encoder.encode(policy)
 
 
 def read_policy(raw: bytes | None) -> JobPolicy | None:

@@ -154,11 +154,14 @@ class _FileWaiter:
             self._connection = None
 
     def close(self) -> None:
-        """Close the inotify descriptor and the connection."""
+        """Close the inotify descriptor and the connection; safe to call twice."""
         self.close_connection()
         if self._inotify is not None:
             os.close(self._inotify)
             self._inotify = None
+
+    # A waiter belongs to a task and goes with it, whether or not the store is closed.
+    __del__ = close
 
 
 class MemoryBell:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import weakref
 from collections import deque
 from pathlib import Path
@@ -42,8 +43,8 @@ class Pool:
         self._idle: deque[sqlite3.Connection] = deque()
         self._lent: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
         self._identity: tuple[int, int] | None = None
-        if path is None:
-            self._idle.append(self._connect(":memory:", uri=False))
+        self._made = threading.Lock()
+        """Taken for good once a memory store's only connection is made."""
         _pools.add(self)
 
     def take(self) -> sqlite3.Connection | None:
@@ -56,9 +57,11 @@ class Pool:
             return self._idle.pop()
         except IndexError:
             pass
-        if self.path is None:
-            return None
-        return self._connect(f"file:{quote(str(self.path))}?mode=rw", uri=True)
+        if self.path is not None:
+            return self._connect(f"file://{quote(str(self.path))}?mode=rw", uri=True)
+        if self._made.acquire(blocking=False):
+            return self._connect(":memory:", uri=False)
+        return None
 
     def give(self, connection: sqlite3.Connection) -> None:
         """Take a connection back, or close it when there are enough."""
@@ -78,6 +81,7 @@ class Pool:
         """Close the idle connections; a later `take` opens new ones."""
         while self._idle:
             self._idle.pop().close()
+        self._made = threading.Lock()
         self._identity = None
 
     def check_file(self) -> None:
@@ -131,6 +135,7 @@ class Pool:
         _inherited.extend(self._lent)
         self._idle = deque()
         self._lent = weakref.WeakSet()
+        self._made = threading.Lock()
         self._identity = None
 
 
