@@ -14,12 +14,12 @@ from treadle import Treadle
 
 
 @contextmanager
-def _worker(folder: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+def _worker(folder: Path, *args: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """Start a worker; end it whatever happens."""
     process = subprocess.Popen(
         command("worker", *args),
         cwd=folder,
-        env=environment(),
+        env=environment(**variables),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -172,6 +172,34 @@ def test_an_application_without_tasks_is_pointed_out(tmp_path: Path) -> None:
     write_project(tmp_path, "from treadle import Treadle\napp = Treadle('sqlite:///jobs.db')\n")
     done = run(tmp_path, "worker", "--burst")
     assert "none: is the module that defines them imported?" in done.stderr
+
+
+WAITING_APP = """
+import pathlib, time
+from treadle import Treadle
+app = Treadle("sqlite:///jobs.db")
+
+@app.task
+def wait() -> None:
+    for _ in range(1_000):
+        if pathlib.Path("go").exists():
+            return
+        time.sleep(0.01)
+"""
+
+
+def test_a_settlement_that_comes_too_late_is_said(tmp_path: Path) -> None:
+    """A job that was cancelled while it ran, and ended before its worker knew, is counted."""
+    write_project(tmp_path, WAITING_APP)
+    job = _enqueue(tmp_path, "app.wait")
+    with _worker(tmp_path, "--log-format", "text", TREADLE_BEAT="5") as process:
+        _read_until(process, "started app.wait")
+        assert run(tmp_path, "jobs", "cancel", job).returncode == 0
+        (tmp_path / "go").touch()
+        _read_until(process, "came too late")
+        process.send_signal(signal.SIGTERM)
+        assert "1 settlement LOST" in _read_until(process, "Stopped")
+    assert _state(tmp_path, job) == "cancelled"
 
 
 LOOP_APP = """

@@ -10,7 +10,7 @@ from typing import Self
 import pytest
 
 from tests.worker.floor import WAIT_S, Floor, task, until
-from treadle.worker.blocked import BlockedLoop
+from treadle.worker.executors.blocked import BlockedLoop
 
 WARN_AFTER = 0.05
 
@@ -46,7 +46,7 @@ class Watching:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """Capture what the detector logs."""
-    with caplog.at_level(logging.INFO, "treadle.worker.blocked"):
+    with caplog.at_level(logging.INFO, "treadle.worker.executors.blocked"):
         yield caplog
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
 from treadle.worker.attempt import Surroundings
-from treadle.worker.blocked import BlockedLoop
+from treadle.worker.executors.blocked import BlockedLoop
 from treadle.worker.executors.group import Executors
 from treadle.worker.journal import Journal
 from treadle.worker.lease import Lease

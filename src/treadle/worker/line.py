@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from treadle.worker.journal import Journal
     from treadle.worker.settler import Settler
 
+_SUSPECT_PATIENCE_S = 30.0
+_SUSPECT_REST = 30 * SECOND
 _STUCK_REST = 5 * SECOND
 """How long a job rests whose last attempt's thread still lives on this worker."""
 
@@ -67,19 +70,24 @@ class Line:
         self.settler: Settler
         self._wake = wake
         self._alone: bytes | None = None
+        self._taken_at = 0.0
         self._ran_us = 0
         self._ended = 0
         self.starts = 0
 
     # Claim
 
+    def room(self) -> int:
+        """Tell how many jobs may be claimed now."""
+        if self.closed or self.kit.surroundings.cut_off:
+            return 0
+        if self._alone is not None or self._suspect_waits():
+            return 0
+        return self.held.room(len(self.running))
+
     def demand(self) -> Demand | None:
-        """Tell what may be claimed now; None when nothing may."""
-        if self.closed or self._alone is not None or self._suspect_waits():
-            return None
-        if self.kit.surroundings.cut_off:
-            return None
-        room = self.held.room(len(self.running))
+        """Say what to claim now; None when there is no room. Each demand is to be sent."""
+        room = self.room()
         return self.kit.lanes.demand(room) if room else None
 
     def _suspect_waits(self) -> bool:
@@ -91,6 +99,7 @@ class Line:
         if answer.claims:
             fault.point("claim.accepted")
             self.held.take(answer.claims)
+            self._taken_at = monotonic()
         if self._ended:
             self.held.learn(self._ran_us // self._ended)
             self._ran_us = self._ended = 0
@@ -193,12 +202,22 @@ class Line:
         self._wake()
 
     def hand_back(self) -> int:
-        """Release what is claimed but not started; return how many."""
+        """Release what is claimed but not started; return how many.
+
+        A suspect that waits to be alone is kept for a while, then rests elsewhere: a worker
+        whose jobs are long must not stand still for it.
+        """
         buffer = self.held.buffer
+        waiting = buffer.popleft() if self._suspect_waits() and not self.closed else None
         released = len(buffer)
         while buffer:
             self.settle(buffer.popleft(), Released(), DEFAULT_POLICY)
         self.held.forget_pace()
+        if waiting is not None and monotonic() - self._taken_at < _SUSPECT_PATIENCE_S:
+            buffer.append(waiting)
+        elif waiting is not None:
+            self.settle(waiting, Released(_SUSPECT_REST), DEFAULT_POLICY)
+            released += 1
         return released
 
     def revoke(self, claims: Iterable[tuple[bytes, int]]) -> None:

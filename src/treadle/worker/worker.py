@@ -144,7 +144,7 @@ class Worker:
         """Tell how long the exchanges waited for the store's lock."""
         waits = sorted(self.lock_waits) or [0]
         _log.info(
-            "waited for the lock of the store: p50 %.2f ms, p99 %.2f ms, max %.2f ms (%d exchanges)",
+            "waits for the lock of the store: p50 %.2f, p99 %.2f, max %.2f ms (%d exchanges)",
             waits[len(waits) // 2] / 1e3,
             waits[len(waits) * 99 // 100] / 1e3,
             waits[-1] / 1e3,
@@ -209,7 +209,7 @@ class Worker:
         line = self._crew.line
         if self._crew.settler.pending and not line.held.buffer:
             return True
-        if line.demand() is not None:
+        if line.room():
             if answer.more or answer.claims:
                 # Ready work and room for it: let the started jobs take a step, then go on.
                 await asyncio.sleep(0)

@@ -157,7 +157,7 @@ def queues_table(queues: Sequence[QueueInfo], now: datetime) -> Table:
     """Show queues with the number of their jobs in each state that occurs."""
     states = [state for state in JobState if any(queue.counts.get(state) for queue in queues)]
     columns: list[Column] = [("QUEUE", "left", "fold"), ("", "left", "whole")]
-    columns += [(state.upper(), "right", "whole") for state in states]
+    columns.extend((state.upper(), "right", "whole") for state in states)
     columns.append(("OLDEST READY", "left", "whole"))
     return grid(columns, (_queue_cells(queue, states, now) for queue in queues))
 
