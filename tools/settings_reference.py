@@ -99,7 +99,9 @@ def _docstrings() -> dict[str, str]:
 
 def _shown(default: object) -> str:
     """Write a default as a person would: 86400 rather than 86400.0."""
-    return f"{default:,.10g}".replace(",", "_") if isinstance(default, float | int) else f"{default}"
+    if isinstance(default, float | int):
+        return f"{default:,.10g}".replace(",", "_")
+    return str(default)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def test_each_block_says_what_becomes_of_it(page: Path) -> None:
 
 def test_a_script_that_fails_fails_the_page(tmp_path: Path) -> None:
     """An error in a block is not overlooked, and the message names the block's line."""
-    with pytest.raises(AssertionError, match="line 2 .*ended with 1"):
+    with pytest.raises(AssertionError, match=r"line 2 .*ended with 1"):
         play(_page("python run", "raise SystemExit(1)"), tmp_path)
 
 

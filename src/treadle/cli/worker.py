@@ -155,9 +155,9 @@ class _ToldWorker(Worker):
 
     def summary(self, seconds: float) -> str:
         """Say how much was done, and what went otherwise."""
-        line, lost = self._crew.line, self._crew.settler.lost
+        lost = self.lost
         reason = self.reason.partition(";")[0]
-        said = f"Stopped ({reason}): {plural(line.starts, 'attempt')} in {span(seconds)}"
+        said = f"Stopped ({reason}): {plural(self.starts, 'attempt')} in {span(seconds)}"
         if self.cut:
             said += f"; {plural(self.cut, 'job')} cut off and handed back"
         if lost:

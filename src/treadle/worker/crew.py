@@ -205,7 +205,8 @@ class Crew:
         if worker != self.id:
             return
         self._surroundings.cut_off = False
-        self.line.revoke(beaten.revoked)
+        if beaten.revoked:
+            self.line.revoke(beaten.revoked)
         if beaten.returned:
             _log.warning("%d claims whose answer was lost went back unspent", beaten.returned)
         self.line.dispatch()

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from treadle.core import fault
 from treadle.core.decide import Rules, decide
@@ -79,9 +80,8 @@ class Line:
 
     def room(self) -> int:
         """Tell how many jobs may be claimed now."""
-        if self.closed or self.kit.surroundings.cut_off:
-            return 0
-        if self._alone is not None or self._suspect_waits():
+        shut = self.closed or self.kit.surroundings.cut_off
+        if shut or self._alone is not None or self._suspect_waits():
             return 0
         return self.held.room(len(self.running))
 
@@ -127,6 +127,8 @@ class Line:
         if self.executors.is_stuck(claim.id):
             self.settle(claim, Released(_STUCK_REST), DEFAULT_POLICY)
             return
+        if claim.attempts_max is None:
+            claim = replace(claim, attempts_max=definition.retry.attempts)
         place = self.held.place(claim.id)
         policy = self._policy(claim, definition)
         attempt = Attempt(claim, definition, policy, self.kit.surroundings, place)
@@ -223,8 +225,6 @@ class Line:
     def revoke(self, claims: Iterable[tuple[bytes, int]]) -> None:
         """End the attempts of claims that are no longer this worker's."""
         revoked = set(claims)
-        if not revoked:
-            return
         for attempt in list(self.running.values()):
             if (attempt.claim.id, attempt.claim.number) in revoked:
                 self.executors.cancel(attempt, "revoked")

@@ -27,6 +27,7 @@ STAGE_S = 1.0
 RESCUE_S = 1.0
 PRUNE_S = 10.0
 _REST_MAX_S = 30.0
+_TIMER_S = 0.001
 
 
 class Services:
@@ -46,7 +47,8 @@ class Services:
         self._adopt = adopt
         self._running: list[asyncio.Task[None]] = []
         self._due = asyncio.Event()
-        self._due_timer: asyncio.TimerHandle | None = None
+        self._due_timer: asyncio.Handle | None = None
+        self._due_at = 0.0
 
     def start(self) -> None:
         """Start the loops on the running event loop."""
@@ -72,11 +74,13 @@ class Services:
     def due_in(self, delay_us: int) -> None:
         """Stage again in this many microseconds, unless an earlier time is set."""
         loop = asyncio.get_running_loop()
-        at = loop.time() + delay_us / 1e6
+        # A timer may fire up to its resolution early; staging then would find nothing.
+        at = loop.time() + delay_us / 1e6 + _TIMER_S
         if self._due_timer is not None:
-            if self._due_timer.when() <= at and not self._due_timer.cancelled():
+            if self._due_at <= at:
                 return
             self._due_timer.cancel()
+        self._due_at = at
         self._due_timer = loop.call_at(at, self._stage_now)
 
     def _stage_now(self) -> None:

@@ -92,6 +92,21 @@ class Worker:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._main: asyncio.Task[None] | None = None
 
+    @property
+    def id(self) -> str:
+        """The id of the present incarnation; empty before the start."""
+        return self._crew.id if self._main is not None else ""
+
+    @property
+    def starts(self) -> int:
+        """How many attempts have been started."""
+        return self._crew.line.starts if self._main is not None else 0
+
+    @property
+    def lost(self) -> int:
+        """How many settlements came too late and were refused."""
+        return self._crew.settler.lost if self._main is not None else 0
+
     # Life
 
     def run(self) -> int:

@@ -152,7 +152,6 @@ class Runner:
     def _pauses(self) -> Generator[float, None, None]:
         """Give growing pauses with jitter until the store's patience is over."""
         begun = time.monotonic()
-        pause = _PAUSE_FIRST
         while (waited := time.monotonic() - begun) < self.timeout:
             if waited > _SELF_LOCK_AFTER and self._locked_by_this_process():
                 msg = (
@@ -161,8 +160,10 @@ class Runner:
                     "task.using(connection=your_connection), or commit first"
                 )
                 raise StoreUnavailable(msg)
+            # In step with the wait so far: who waits among busy writers looks often enough to
+            # meet the gap between two transactions, who waits for a backup looks rarely.
+            pause = min(max(_PAUSE_FIRST, waited / 8), _PAUSE_MAX)
             yield pause * (0.5 + random.random())  # noqa: S311 -- spreads waiters, no secret
-            pause = min(pause * 1.5, _PAUSE_MAX)
 
     def _locked_by_this_process(self) -> bool:
         """Tell whether a connection of this process that is not ours holds the write lock.
