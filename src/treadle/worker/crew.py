@@ -191,7 +191,7 @@ class Crew:
 
     def held_claims(self) -> Sequence[tuple[bytes, int]]:
         """Give the claims held now; copying a dict is atomic."""
-        return list(self.line.held.numbers.copy().items())
+        return list(self.line.held.claims.copy())
 
     def on_beaten(self, worker: str, beaten: Beaten) -> None:
         """Take the store's answer to a beat."""

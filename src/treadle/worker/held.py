@@ -29,37 +29,44 @@ class Held:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.numbers: dict[bytes, int] = {}
-        """Claim number by job id: what a beat tells the store. Read by the lease's thread."""
+        self.claims: dict[tuple[bytes, int], int | None] = {}
+        """What a beat tells the store: job id and claim number, with the place if it started.
+
+        Read by the lease's thread."""
         self.buffer: deque[Claim] = deque()
         """Claimed, not started."""
-        self._places: dict[bytes, int] = {}
         self._free = list(range(PLACES - 1, -1, -1))
         self._ran_us: float | None = None
 
     def take(self, claims: Sequence[Claim]) -> None:
         """Take new claims into the buffer."""
-        numbers = self.numbers
         for claim in claims:
-            numbers[claim.id] = claim.number
+            self.claims[claim.id, claim.number] = None
         self.buffer.extend(claims)
 
     def adopt(self, claim: Claim) -> None:
         """Hold a claim that will not run here, only be settled."""
-        self.numbers[claim.id] = claim.number
+        self.claims[claim.id, claim.number] = None
 
-    def place(self, id_: bytes) -> int:
+    def place(self, claim: Claim) -> int:
         """Give a place to a claim that starts."""
-        place = self._places[id_] = self._free.pop()
+        place = self.claims[claim.id, claim.number] = self._free.pop()
         return place
 
     def let_go(self, id_: bytes, number: int) -> None:
-        """Forget a claim that the store has answered for."""
-        if self.numbers.get(id_) == number:
-            del self.numbers[id_]
-            place = self._places.pop(id_, None)
-            if place is not None:
-                self._free.append(place)
+        """Forget a claim that the store has answered for, or has given to another."""
+        place = self.claims.pop((id_, number), None)
+        if place is not None:
+            self._free.append(place)
+
+    def drop_buffered(self, revoked: set[tuple[bytes, int]]) -> None:
+        """Forget claims that have not started and are no longer this worker's."""
+        for _ in range(len(self.buffer)):
+            claim = self.buffer.popleft()
+            if (claim.id, claim.number) in revoked:
+                self.let_go(claim.id, claim.number)
+            else:
+                self.buffer.append(claim)
 
     def learn(self, ran_us: int) -> None:
         """Learn from the mean time that the last jobs ran (microseconds)."""

@@ -129,7 +129,7 @@ class Line:
             return
         if claim.attempts_max is None:
             claim = replace(claim, attempts_max=definition.retry.attempts)
-        place = self.held.place(claim.id)
+        place = self.held.place(claim)
         policy = self._policy(claim, definition)
         attempt = Attempt(claim, definition, policy, self.kit.surroundings, place)
         # The mark comes first: a job whose code may have begun must never look unstarted.
@@ -223,16 +223,15 @@ class Line:
         return released
 
     def revoke(self, claims: Iterable[tuple[bytes, int]]) -> None:
-        """End the attempts of claims that are no longer this worker's."""
+        """End the attempts of claims that are no longer this worker's.
+
+        What has started keeps its place until its settlement has been refused.
+        """
         revoked = set(claims)
         for attempt in list(self.running.values()):
             if (attempt.claim.id, attempt.claim.number) in revoked:
                 self.executors.cancel(attempt, "revoked")
-        kept = [c for c in self.held.buffer if (c.id, c.number) not in revoked]
-        self.held.buffer.clear()
-        self.held.buffer.extend(kept)
-        for id_, number in revoked:
-            self.held.let_go(id_, number)
+        self.held.drop_buffered(revoked)
 
     def cancel_running(
         self, reason: CancelReason, which: Callable[[Attempt], bool] = lambda _: True
