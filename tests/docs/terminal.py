@@ -112,7 +112,12 @@ class Terminal:
 
 
 def surroundings() -> dict[str, str]:
-    """Make the environment of a command: this interpreter's programs first, no settings."""
+    """Make the environment of a command: this interpreter's programs first, no settings.
+
+    Warnings are errors, but for the one that Python itself leaves off unless it is asked for:
+    a script that ends need not close its application. No byte code is kept, because a page may
+    write a file anew within the second that tells versions of it apart.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -121,7 +126,7 @@ def surroundings() -> dict[str, str]:
     programs = str(Path(sys.executable).parent)
     return kept | {
         "PATH": f"{programs}{os.pathsep}{kept.get('PATH', os.defpath)}",
-        "PYTHONWARNINGS": "error",
+        "PYTHONWARNINGS": "error,ignore::ResourceWarning",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "NO_COLOR": "1",

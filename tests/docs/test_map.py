@@ -42,7 +42,10 @@ def test_links_lead_somewhere() -> None:
     """Every relative link in the docs and the README names a file that exists."""
     broken = []
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#:]+?)(?:#[\w-]*)?\)", page.read_text("utf-8")):
-            if not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)} -> {target}")
+        targets = re.findall(r"\]\(([^)#:]+?)(?:#[\w-]*)?\)", page.read_text("utf-8"))
+        broken += [
+            f"{page.relative_to(ROOT)} -> {target}"
+            for target in targets
+            if not (page.parent / target).exists()
+        ]
     assert not broken

@@ -47,7 +47,9 @@ def test_the_glossary_rules_words_out() -> None:
     assert used("The Brokers back a job class.", WORDS) == ["job class", "Brokers"]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in _OTHERS_WORDS], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in _OTHERS_WORDS], ids=lambda page: page.stem
+)
 def test_a_page_keeps_to_the_words(page: Path) -> None:
     """No page but those about other systems uses a word that the glossary rules out."""
     assert not used(page.read_text(encoding="utf-8"), WORDS)

@@ -29,10 +29,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from treadle.core.job import ErrorInfo
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from treadle.core.job import ErrorInfo
 
 
 class EndedJob(Protocol):
@@ -168,7 +169,7 @@ class _EndedOtherwise(JobError):  # noqa: N818 -- names a family, is never raise
 
     def __init__(self, job: EndedJob, error: ErrorInfo | None = None) -> None:
         self.job = job
-        self.error = error
+        self.error: ErrorInfo | None = error
         said = f": {error.type}: {error.message}" if error else ""
         super().__init__(f"job {job.id} ({job.task}) {self.verb}{said}")
 
@@ -177,6 +178,10 @@ class JobFailed(_EndedOtherwise):
     """The job is a dead letter; `.job` is its snapshot, `.error` what it died of."""
 
     verb = "failed"
+    error: ErrorInfo
+
+    def __init__(self, job: EndedJob, error: ErrorInfo | None = None) -> None:
+        super().__init__(job, error or ErrorInfo("UnknownError", "no error was recorded"))
 
 
 class JobCancelled(_EndedOtherwise):

@@ -11,11 +11,13 @@ import asyncio
 import inspect
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
+from treadle.events import Event
 from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
 from treadle.worker.executors.group import Executors
@@ -124,12 +126,17 @@ class Crew:
             asyncio.create_task(self._look_around(), name="treadle-look"),
         ]
         _log.info(
-            "worker %s is ready: %d slots, queues %s, %d tasks",
+            "worker %s is ready: slots %d, queues %s, tasks %d",
             self.id,
             self.slots,
             ",".join(self.lanes.names or ("all",)),
             len(self.app.registry),
         )
+        self._emit("worker.started")
+
+    def _emit(self, name: str) -> None:
+        if self.app.events:
+            self.app.events.emit(Event(name, time.time_ns() // 1000, worker=self.id))
 
     async def stop(self) -> None:
         """Stop every part and leave; what is still held goes back unspent."""
@@ -147,6 +154,7 @@ class Crew:
             _log.warning("the worker could not leave; its jobs are rescued: %s", error)
         else:
             _log.info("worker %s has left, %d jobs went back", self.id, returned)
+        self._emit("worker.stopped")
         for hook in self.app.shutdown_hooks:
             await _called(hook())
 
