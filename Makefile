@@ -12,7 +12,7 @@ PYTHON ?= python3
 # Extra words for the command that the target runs, for example: make test ARGS="-k cron"
 ARGS ?=
 # Test processes; 0 runs the suite in one process, `auto` takes one for each core.
-JOBS ?= 0
+JOBS ?= 2
 # The environment. `make test-all` makes one beside it for each Python version.
 VENV ?= .venv
 

@@ -33,9 +33,7 @@ def test_a_store_locked_for_longer_than_the_lease_doubles_nothing(
     """Two workers run on while the file is locked; no job runs twice, and all are settled."""
     with Scene(tmp_path).prepare() as scene:
         scene.enqueue("slow", *(f"slow{n}" for n in range(6)), rest=(1.0,))
-        workers = [
-            scene.worker("--slots", "3", TREADLE_STORE_TIMEOUT=patience) for _ in range(2)
-        ]
+        workers = [scene.worker("--slots", "3", TREADLE_STORE_TIMEOUT=patience) for _ in range(2)]
         scene.until(lambda: scene.running("slow") == 6, "six jobs run")
         with locked(scene, statement):
             time.sleep(LOCKED_S)  # What passes is the lease of real processes.

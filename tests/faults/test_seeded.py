@@ -60,9 +60,11 @@ class Run:
         """Wait for so many lines in the ledger, or until nothing is left that would add one."""
         wanted = len(self.scene.ledger.entries()) + lines
         self.scene.until(
-            lambda: len(self.scene.ledger.entries()) >= wanted
-            or (self.scene.processes[-1].ended and self.scene.unfinished() == 0)
-            or self.scene.unfinished() == 0,
+            lambda: (
+                len(self.scene.ledger.entries()) >= wanted
+                or (self.scene.processes[-1].ended and self.scene.unfinished() == 0)
+                or self.scene.unfinished() == 0
+            ),
             f"{lines} more lines in the ledger",
         )
 
@@ -77,7 +79,7 @@ def run(folder: Path, seed: int) -> None:
         except BaseException as error:
             error.add_note(
                 f"seed {seed}; replay: make test "
-                f"ARGS='-m \"\" \"tests/faults/test_seeded.py::test_crash_run[{seed}]\"'"
+                f'ARGS=\'-m "" "tests/faults/test_seeded.py::test_crash_run[{seed}]"\''
             )
             raise
 

@@ -123,9 +123,7 @@ def test_a_worker_killed_at(
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("enqueue.")])
-def test_a_producer_killed_at(
-    name: str, producer_counts: dict[str, int], tmp_path: Path
-) -> None:
+def test_a_producer_killed_at(name: str, producer_counts: dict[str, int], tmp_path: Path) -> None:
     """What a producer was told is stored is there once; a batch is there whole or not at all."""
     for nth in occurrences(producer_counts[name]):
         with Scene(tmp_path / str(nth)).prepare() as scene:

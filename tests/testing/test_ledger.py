@@ -95,9 +95,7 @@ def test_an_enqueue_that_was_never_acknowledged_may_be_there_or_not() -> None:
         (WHOLE, [job("a", ends=0)], "1 resettled: a"),
     ],
 )
-def test_a_broken_promise_is_named(
-    entries: list[Entry], stored: list[Stored], broken: str
-) -> None:
+def test_a_broken_promise_is_named(entries: list[Entry], stored: list[Stored], broken: str) -> None:
     """Each kind of fault is found, and told with the keys it concerns."""
     account = judge(entries, stored)
     assert not account.sound

@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from treadle.core.durations import to_us
@@ -153,18 +153,7 @@ class Worker:
             await self._main
         finally:
             await self._crew.stop()
-            self._sum_up()
-
-    def _sum_up(self) -> None:
-        """Tell how long the exchanges waited for the store's lock."""
-        waits = sorted(self.lock_waits) or [0]
-        _log.info(
-            "waits for the lock of the store: p50 %.2f, p99 %.2f, max %.2f ms (%d exchanges)",
-            waits[len(waits) // 2] / 1e3,
-            waits[len(waits) * 99 // 100] / 1e3,
-            waits[-1] / 1e3,
-            len(self.lock_waits),
-        )
+            _sum_up(self.lock_waits)
 
     def _info(self) -> WorkerInfo:
         return worker_info(self.slots, self.lanes, self.app.settings.lease)
@@ -203,6 +192,9 @@ class Worker:
         line, settler = self._crew.line, self._crew.settler
         demand = line.demand()
         self._awake.clear()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
         try:
             if not self._crew.notes.empty:
                 await self._crew.notes.flush()
@@ -254,11 +246,7 @@ class Worker:
             self._awake.set()
         elif self._flush_timer is None:
             loop = asyncio.get_running_loop()
-            self._flush_timer = loop.call_later(_FLUSH_S, self._flush)
-
-    def _flush(self) -> None:
-        self._flush_timer = None
-        self._awake.set()
+            self._flush_timer = loop.call_later(_FLUSH_S, self._awake.set)
 
     async def _listen(self) -> None:
         """Wait for hints of work, but only while there is room for it."""
@@ -303,6 +291,18 @@ class Worker:
         except TimeoutError:
             return
         self._awake.clear()
+
+
+def _sum_up(lock_waits: Iterable[int]) -> None:
+    """Tell how long the last exchanges waited for the store's lock."""
+    waits = sorted(lock_waits) or [0]
+    _log.info(
+        "waits for the lock of the store: p50 %.2f, p99 %.2f, max %.2f ms (%d exchanges)",
+        waits[len(waits) // 2] / 1e3,
+        waits[len(waits) * 99 // 100] / 1e3,
+        waits[-1] / 1e3,
+        len(waits),
+    )
 
 
 def as_lanes(queues: Queues) -> Lanes:
