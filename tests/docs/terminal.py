@@ -126,7 +126,7 @@ def surroundings() -> dict[str, str]:
     programs = str(Path(sys.executable).parent)
     return kept | {
         "PATH": f"{programs}{os.pathsep}{kept.get('PATH', os.defpath)}",
-        "PYTHONWARNINGS": "error,ignore::ResourceWarning",
+        "PYTHONWARNINGS": "error",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "NO_COLOR": "1",

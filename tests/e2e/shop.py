@@ -26,6 +26,13 @@ class Receipt:
 def make(store: str) -> Treadle:
     """Make the application on a store."""
     app = Treadle(store)
+    add_quick_tasks(app)
+    add_long_tasks(app)
+    return app
+
+
+def add_quick_tasks(app: Treadle) -> None:
+    """Add tasks that return at once, or fail."""
 
     @app.task(name="order")
     async def order(number: int, prices: list[float], at: datetime) -> Receipt:
@@ -35,41 +42,14 @@ def make(store: str) -> Treadle:
     def where() -> int:
         return os.getpid()
 
-    @app.task(name="pause")
-    async def pause(seconds: float) -> int:
-        await asyncio.sleep(seconds)
-        return os.getpid()
-
-    @app.task(name="endless")
-    async def endless(file: str) -> None:
-        Path(file).touch()
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            Path(f"{file}.cancelled").touch()
-            raise
-
-    @app.task(name="endless_in_thread")
-    def endless_in_thread(file: str) -> None:
-        Path(file).touch()
-        try:
-            for _ in range(6_000):
-                time.sleep(0.01)
-        finally:
-            Path(f"{file}.cancelled").touch()
-
-    @app.task(name="too_long", timeout=0.3, retry=Retry(attempts=2, base=0.1, jitter=False))
-    async def too_long() -> None:
-        await asyncio.sleep(60)
-
     @app.task(name="flaky", retry=Retry(attempts=3, base=0.1, jitter=False))
-    def flaky(failures: int, ctx: Context = context()) -> int:
+    def flaky(failures: int, ctx: Context = context()) -> int:  # noqa: B008 -- a marker
         if ctx.attempt <= failures:
             raise ConnectionError(f"attempt {ctx.attempt} fails")
         return ctx.attempt
 
     @app.task(name="note")
-    async def note(file: str, text: str) -> None:
+    def note(file: str, text: str) -> None:
         with Path(file).open("a", encoding="utf-8") as log:
             log.write(f"{text}\n")
 
@@ -77,7 +57,41 @@ def make(store: str) -> Treadle:
     async def clock() -> float:
         return time.time()
 
-    return app
+
+def add_long_tasks(app: Treadle) -> None:
+    """Add tasks that go on until they are ended."""
+
+    @app.task(name="pause")
+    async def pause(seconds: float) -> int:
+        await asyncio.sleep(seconds)
+        return os.getpid()
+
+    @app.task(name="endless")
+    async def endless(file: str) -> None:
+        touch(file)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            touch(f"{file}.cancelled")
+            raise
+
+    @app.task(name="endless_in_thread")
+    def endless_in_thread(file: str) -> None:
+        touch(file)
+        try:
+            for _ in range(6_000):
+                time.sleep(0.01)
+        finally:
+            touch(f"{file}.cancelled")
+
+    @app.task(name="too_long", timeout=0.3, retry=Retry(attempts=2, base=0.1, jitter=False))
+    async def too_long() -> None:
+        await asyncio.sleep(60)
+
+
+def touch(file: str) -> None:
+    """Make a file appear."""
+    Path(file).touch()
 
 
 if "E2E_STORE" in os.environ:

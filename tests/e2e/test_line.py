@@ -12,10 +12,9 @@ from typing import Final
 import pytest
 
 from tests.e2e.shop import Receipt, make
-from tests.faults.scene import Process
+from tests.faults.scene import SOURCES, Process
 from treadle import Job, JobCancelled, JobFailed, JobState, Treadle
 
-ROOT: Final = Path(__file__).parents[2]
 WAIT_S: Final = 20.0
 CANCEL_S: Final = 1.5
 """A cancel is carried by the next beat, one a second."""
@@ -40,7 +39,7 @@ def worker(tmp_path: Path, app: Treadle) -> Iterator[StartWorker]:
 
     def start(*options: str) -> Process:
         command = [sys.executable, "-m", "treadle", "worker", "tests.e2e.shop:app", *options]
-        environ = os.environ | {"E2E_STORE": app.settings.store, "PYTHONPATH": str(ROOT)}
+        environ = os.environ | {"E2E_STORE": app.settings.store, "PYTHONPATH": SOURCES}
         process = Process(command, environ, tmp_path / f"worker{len(processes)}.log")
         processes.append(process)
         until(lambda: process.ready or process.ended, f"the worker is ready: {process.said}")
@@ -102,7 +101,7 @@ def test_a_hard_time_limit_ends_each_attempt(app: Treadle, worker: StartWorker) 
     """A task that does not end in time is ended, retried by its policy and then dead."""
     job = app.named("too_long").enqueue()
     worker()
-    with pytest.raises(JobFailed, match="0.3 s"):
+    with pytest.raises(JobFailed, match=r"0\.3 s"):
         job.result(timeout=WAIT_S)
     assert [attempt.outcome for attempt in job.attempts()] == ["timed_out", "timed_out"]
 

@@ -14,9 +14,10 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -25,12 +26,13 @@ from treadle import JobState, Treadle
 from treadle.core.ids import new_id
 from treadle.core.job import NewJob
 from treadle.store.open import open_store
-from treadle.testing.faults import Spec
-from treadle.testing.faults import reached as has_struck
+from treadle.testing.faults import Spec, reached
 from treadle.testing.ledger import Account, Ledger, Stored, judge
 
 PROGRAM: Final = Path(workload.__file__)
 ROOT: Final = PROGRAM.parents[2]
+SOURCES: Final = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+"""Where the processes import treadle and the tests from: this very tree."""
 WAIT_S: Final = 20.0
 """How long a scene waits for what must come; far over what it takes."""
 QUICK: Final = {
@@ -107,7 +109,7 @@ class Scene:
         self.settings = dict(settings)
         self.processes: list[Process] = []
 
-    def prepare(self) -> "Scene":
+    def prepare(self) -> Self:
         """Make the file and its witness."""
         self.folder.mkdir(parents=True, exist_ok=True)
         app = self.app()
@@ -152,7 +154,9 @@ class Scene:
             await store.close()
 
         asyncio.run(add())
-        self.query("delete from witness")
+        self.query(
+            "delete from witness where job in (select id from treadle_jobs where task = 'old')"
+        )
 
     # Processes
 
@@ -166,7 +170,7 @@ class Scene:
         outside = {k: v for k, v in os.environ.items() if not k.startswith("TREADLE_")}
         log = self.logs / f"{len(self.processes)}-{role}.log"
         process = Process(
-            command, {**outside, "PYTHONPATH": str(ROOT), **self.settings, **environ}, log
+            command, {**outside, "PYTHONPATH": SOURCES, **self.settings, **environ}, log
         )
         self.processes.append(process)
         return process
@@ -186,7 +190,7 @@ class Scene:
         for process in self.processes:
             process.kill()
 
-    def __enter__(self) -> "Scene":
+    def __enter__(self) -> Self:
         """Begin; the processes end with the block."""
         return self
 
@@ -255,6 +259,12 @@ def key_in(args: bytes) -> str:
     return key
 
 
-def struck(process: Process, fault: str) -> bool:
+def struck(process: Process, spec: Spec) -> bool:
     """Tell whether a process met its fault."""
-    return has_struck(process.said, Spec.parse(fault))
+    return reached(process.said, spec)
+
+
+def check_batches(scene: Scene) -> None:
+    """Make sure that each batch of a producer is there whole or not at all."""
+    batches = Counter(job.key.split(".", maxsplit=1)[0] for job in scene.stored() if "." in job.key)
+    assert set(batches.values()) <= {workload.BATCH}, batches

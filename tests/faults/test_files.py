@@ -7,12 +7,11 @@ fault is over the work goes on.
 import asyncio
 import os
 import shutil
-import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,6 +56,12 @@ def write(descriptor: int, size: int) -> bool:
         return False
 
 
+def fill_jobs(app: Treadle, accepted: list[str]) -> None:
+    """Enqueue more than the disk can hold, noting which were acknowledged."""
+    for n in range(10_000):
+        accepted.append(app.enqueue("old", f"filling{n}", "x" * 4_000).id)  # noqa: PERF401 -- ends in an error
+
+
 def test_a_full_disk_refuses_jobs_and_loses_none(small_disk: Path, tmp_path: Path) -> None:
     """The producer is told that the disk is full; with space again, all goes on by itself."""
     with Scene(small_disk / "scene").prepare() as scene:
@@ -65,10 +70,9 @@ def test_a_full_disk_refuses_jobs_and_loses_none(small_disk: Path, tmp_path: Pat
         app = scene.app()
         app.enqueue("reject", "known")
         filler = fill(small_disk)
-        accepted = []
+        accepted: list[str] = []
         with pytest.raises(StoreUnavailable, match="the disk is full; free some space"):
-            for n in range(10_000):
-                accepted.append(app.enqueue("old", f"during{n}", "x" * 10_000).id)
+            fill_jobs(app, accepted)
         filler.unlink()
         assert app.enqueue("touch", "after").refresh().state == "ready"
         assert all(app.job(id_).state == "ready" for id_ in accepted)
@@ -89,8 +93,7 @@ def test_a_worker_on_a_full_disk_waits_and_goes_on(small_disk: Path, tmp_path: P
         filler = fill(small_disk)
         app = scene.app()
         with pytest.raises(StoreUnavailable):
-            for n in range(10_000):
-                app.enqueue("old", f"filling{n}", "x" * 4_000)
+            fill_jobs(app, [])
         app.close()
         go.touch()
         scene.until(lambda: "the store does not answer" in worker.said, "the worker meets it")
@@ -160,7 +163,7 @@ def test_a_file_that_is_no_database_is_left_alone(
 
 
 def test_a_missing_folder_says_so(tmp_path: Path) -> None:
-    """treadle makes files, not folders: a wrong path is an error that names it."""
+    """Treadle makes files, not folders: a wrong path is an error that names it."""
     app = Treadle(f"sqlite:///{tmp_path}/nowhere/jobs.db")
     with pytest.raises(StoreUnavailable, match=r"nowhere/jobs\.db cannot be made: .*folder"):
         app.enqueue("touch", "x")
@@ -171,7 +174,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """A file made by a newer treadle is left alone, by producers and by workers."""
     with Scene(tmp_path).prepare() as scene:
         scene.query("update treadle_meta set value = '999' where key = 'version'")
-        with pytest.raises(SchemaMismatch, match="schema version 999.*install a newer treadle"):
+        with pytest.raises(SchemaMismatch, match=r"schema version 999.*install a newer treadle"):
             scene.app().enqueue("touch", "x")
         worker = scene.worker()
         assert worker.wait() == 1
@@ -235,10 +238,9 @@ def test_an_enqueue_inside_ones_own_transaction_names_the_way(tmp_path: Path) ->
     app.enqueue("touch", "first")
     begun = time.monotonic()
     with (
-        closing(sqlite3.connect(scene.file, isolation_level=None)) as db,
+        locked(scene, "begin immediate"),
         pytest.raises(StoreUnavailable, match=r"using\(connection=your_connection\)"),
     ):
-        db.execute("begin immediate")
         app.enqueue("touch", "second")
     assert 0.9 < time.monotonic() - begun < 2
     app.close()
@@ -252,8 +254,7 @@ def test_the_same_holds_on_an_event_loop(tmp_path: Path) -> None:
     async def scenario() -> int:
         await app.aenqueue("touch", "first")
         turns = 0
-        with closing(sqlite3.connect(scene.file, isolation_level=None)) as db:
-            db.execute("begin immediate")
+        with locked(scene, "begin immediate"):
             second = asyncio.create_task(app.aenqueue("touch", "second"))
             while not second.done():
                 await asyncio.sleep(0.01)

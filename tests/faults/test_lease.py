@@ -25,8 +25,9 @@ def locked(scene: Scene, statement: str) -> Iterator[None]:
         db.execute("rollback")
 
 
-@pytest.mark.parametrize("statement", ["begin immediate", "begin exclusive"])
-@pytest.mark.parametrize("patience", ["10", "0.5"])
+@pytest.mark.parametrize(
+    ("statement", "patience"), [("begin immediate", "10"), ("begin exclusive", "0.5")]
+)
 def test_a_store_locked_for_longer_than_the_lease_doubles_nothing(
     tmp_path: Path, statement: str, patience: str
 ) -> None:

@@ -4,6 +4,7 @@ Each scenario is a small program in a process of its own, run in development mod
 warning an error. What it prints is what it has to say; anything on its standard error fails.
 """
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.scene import Scene
+from tests.faults.scene import SOURCES, Scene
 
 PROGRAM_S: Final = 15.0
 EXIT_S: Final = 5.0
@@ -35,7 +36,8 @@ def run(scene: Scene, program: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", BEGIN + textwrap.dedent(program),
          scene.url],
-        check=False, capture_output=True, text=True, timeout=PROGRAM_S,
+        env=os.environ | {"PYTHONPATH": SOURCES}, check=False, capture_output=True, text=True,
+        timeout=PROGRAM_S,
     )  # fmt: skip
 
 
@@ -179,13 +181,15 @@ else:
 
 
 def test_a_process_without_threads_says_so(tmp_path: Path) -> None:
-    """Where no thread can start, the first call that needs one is an error that says why."""
+    """Where no thread can start jobs are stored; a call that needs one is an error that says so."""
     done = run(
         Scene(tmp_path),
-        NO_THREADS
+        "app = Treadle('memory://'); noop = app.task(name='noop')(lambda n: n)\n"
+        + NO_THREADS
         + textwrap.dedent("""
+        job = noop.enqueue(1)
         try:
-            noop.enqueue(1)
+            job.cancel()
         except RuntimeError as error:
             print("refused:", error)
         """),

@@ -10,8 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.scene import Scene
-from tests.faults.workload import BATCH
+from tests.faults.scene import Scene, check_batches
 from treadle.core.ids import new_id
 from treadle.core.job import JobState, NewJob
 
@@ -28,16 +27,8 @@ def kill_one(folder: Path, seed: int) -> None:
         scene.until(lambda: len(scene.ledger.entries()) >= lines, f"{lines} lines in the ledger")
         producer.kill()
         account = scene.account()
-        assert not (account.lost or account.unexpected or account.doubled), (seed, account)
-        check_batches(scene, seed)
-
-
-def check_batches(scene: Scene, seed: int) -> None:
-    """Make sure that each batch is there whole or not at all."""
-    keys = [job.key for job in scene.stored() if "." in job.key]
-    batches = {key.split(".")[0] for key in keys}
-    sizes = {batch: sum(k.startswith(f"{batch}.") for k in keys) for batch in batches}
-    assert set(sizes.values()) <= {BATCH}, (seed, sizes)
+        assert account.lost == account.unexpected == account.doubled == [], (seed, account)
+        check_batches(scene)
 
 
 def kill_many(folder: Path, rounds: Sequence[int]) -> None:
@@ -107,4 +98,4 @@ def test_a_producer_stopped_by_a_signal_it_handles_ends_at_once(tmp_path: Path) 
         producer.send(signal.SIGINT)
         assert producer.wait(5) == -signal.SIGINT, producer.said
         account = scene.account()
-        assert not (account.lost or account.unexpected or account.doubled), account
+        assert account.lost == account.unexpected == account.doubled == [], account

@@ -50,7 +50,7 @@ class Run:
             self.until_more(draw.randint(1, 200))
             place = draw.choice([0, 0, 1, 1, 2])
             cast[place].kill()
-            cast[place] = self.producer() if place == 2 else self.worker()  # noqa: PLR2004
+            cast[place] = self.producer() if place == 2 else self.worker()
         scene.until(lambda: cast[2].ended, "the last producer is done")
         scene.until_done()
         for worker in cast[:2]:

@@ -18,18 +18,28 @@ import time
 from pathlib import Path
 from typing import Final
 
-from treadle import Context, Reject, Retry, Snooze, Treadle, Worker, context
+from treadle import Reject, Retry, Snooze, Treadle, Worker, current
 from treadle.core.ids import new_id
 from treadle.testing.ledger import Ledger
 
 BATCH: Final = 40
 """Jobs of one `enqueue_many` of a producer."""
+LOOK_S: Final = 0.01
+LOOKS_MAX: Final = 6_000
 
 
 def build(store: str, ledger: Ledger) -> Treadle:
     """Make an application whose tasks write to the ledger."""
     app = Treadle(store)
-    quick = Retry(attempts=3, base=0.1, jitter=False)
+    add_quick_tasks(app, ledger)
+    add_steered_tasks(app, ledger)
+    add_long_tasks(app, ledger)
+    add_deadly_tasks(app, ledger)
+    return app
+
+
+def add_quick_tasks(app: Treadle, ledger: Ledger) -> None:
+    """Add tasks that end at once; each has a single attempt."""
 
     @app.task(name="touch", retry=1)
     async def touch(key: str) -> str:
@@ -49,19 +59,19 @@ def build(store: str, ledger: Ledger) -> Treadle:
         ledger.write("START", key)
         ledger.write("END", key)
 
-    @app.task(name="slow")
-    async def slow(key: str, seconds: float) -> None:
-        ledger.write("START", key)
-        await asyncio.sleep(seconds)
-        ledger.write("END", key)
+
+def add_steered_tasks(app: Treadle, ledger: Ledger) -> None:
+    """Add tasks that fail, snooze, reject and enqueue."""
+    quick = Retry(attempts=3, base=0.1, jitter=False)
 
     @app.task(name="flaky", retry=quick)
-    def flaky(key: str, ctx: Context = context()) -> int:
+    def flaky(key: str) -> int:
         ledger.write("START", key)
-        if ctx.attempt == 1:
+        attempt = current().attempt
+        if attempt == 1:
             raise ConnectionError(f"{key} fails the first time")
         ledger.write("END", key)
-        return ctx.attempt
+        return attempt
 
     @app.task(name="nap")
     async def nap(key: str, seconds: float) -> None:
@@ -81,9 +91,32 @@ def build(store: str, ledger: Ledger) -> Treadle:
         ledger.write("START", key)
         child = f"{key}/{new_id().hex()}"
         ledger.write("TRY", child)
-        await touch.aenqueue(child)
+        await app.aenqueue("touch", child)
         ledger.write("OK", child)
         ledger.write("END", key)
+
+
+def add_long_tasks(app: Treadle, ledger: Ledger) -> None:
+    """Add tasks that go on for a while, or until a file appears."""
+
+    @app.task(name="slow")
+    async def slow(key: str, seconds: float) -> None:
+        ledger.write("START", key)
+        await asyncio.sleep(seconds)
+        ledger.write("END", key)
+
+    @app.task(name="stubborn", timeout=60)
+    async def stubborn(key: str, file: str) -> None:
+        ledger.write("START", key)
+        for _ in range(LOOKS_MAX):
+            if is_there(file):
+                break
+            await asyncio.sleep(LOOK_S)
+        ledger.write("END", key)
+
+
+def add_deadly_tasks(app: Treadle, ledger: Ledger) -> None:
+    """Add tasks that take their whole process down."""
 
     @app.task(name="die_async", retry=1)
     async def die_async(key: str) -> None:
@@ -96,17 +129,10 @@ def build(store: str, ledger: Ledger) -> Treadle:
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)  # SIGKILL reaches the other threads of a process a moment later.
 
-    @app.task(name="stubborn", timeout=60)
-    async def stubborn(key: str, file: str) -> None:
-        """Run until a file appears."""
-        ledger.write("START", key)
-        for _ in range(6_000):
-            if Path(file).exists():
-                break
-            await asyncio.sleep(0.01)
-        ledger.write("END", key)
 
-    return app
+def is_there(file: str) -> bool:
+    """Tell whether a file has appeared."""
+    return Path(file).exists()
 
 
 def produce(store: str, ledger: Ledger, prefix: str, rounds: int) -> None:

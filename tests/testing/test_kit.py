@@ -169,7 +169,7 @@ def test_the_kit_works_on_a_running_loop() -> None:
 
     async def scenario() -> str:
         job = await remind.aenqueue("eve")
-        with pytest.raises(RuntimeError, match="await app.adrain"):
+        with pytest.raises(RuntimeError, match=r"await app\.adrain"):
             app.drain()
         assert await app.adrain() == 2
         return await job.aresult()
@@ -187,7 +187,7 @@ def test_hooks_and_middleware_are_called() -> None:
 
     @own.middleware
     async def around(job: Job[Any], call_next: Any) -> Any:  # noqa: ANN401 -- a task's result
-        told.append("around")
+        told.append(f"around {job.task}")
         return await call_next()
 
     @own.task(name="fails", retry=1)
@@ -197,7 +197,7 @@ def test_hooks_and_middleware_are_called() -> None:
     with own.testing():
         fails.enqueue()
         own.drain()
-    assert told == ["start", "around", "dead fails", "stop"]
+    assert told == ["start", "around fails", "dead fails", "stop"]
 
 
 def test_each_test_has_a_store_of_its_own(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ makes a new one in a fork's child, and lets tests put another store in its place
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 import weakref
@@ -128,7 +129,7 @@ class Links:
     def _open(self) -> Link:
         store = self._make()
         link = Link(store, self._settings, SystemClock())
-        link.run(store.open())
+        store.open_now()
         return link
 
     @contextmanager
@@ -169,9 +170,17 @@ class Links:
 _all_links: Final[weakref.WeakSet[Links]] = weakref.WeakSet()
 
 
+def _at_exit() -> None:
+    """Close what the program left open; every job that was answered for is stored already."""
+    for links in list(_all_links):
+        if links.known is not None:
+            links.known.store.close_now()
+
+
 def _after_fork() -> None:
     for links in list(_all_links):
         links.after_fork()
 
 
+atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)

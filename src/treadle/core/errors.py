@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-
 class EndedJob(Protocol):
     """What an error says of the job that ended; `treadle.Job` has it."""
 

@@ -217,8 +217,16 @@ class Store(StoreSession, Protocol):
         """
         ...
 
+    def open_now(self, *, create: bool = True) -> None:
+        """Do the same on the caller's own thread, which may be the last of a program that ends."""
+        ...
+
     async def close(self) -> None:
         """Let go of every connection; safe to call twice."""
+        ...
+
+    def close_now(self) -> None:
+        """Do the same on the caller's own thread, as at the end of a program; never waits."""
         ...
 
     async def migrate(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -86,19 +86,13 @@ def points(package: Path = _PACKAGE) -> list[Point]:
         ValueError: two places have one name, or a name is not a plain string.
     """
     found: dict[str, Point] = {}
-    for file in sorted(package.rglob("*.py")):
-        source = file.read_bytes()
-        if file.is_relative_to(_OURSELVES) or b"fault.point(" not in source:
-            continue
-        for node in ast.walk(ast.parse(source, filename=str(file))):
-            if isinstance(node, ast.Call) and _is_point(node.func):
-                place = f"{file.relative_to(package).as_posix()}:{node.lineno}"
-                point = Point(_name_in(node, place), place)
-                if point.name in found:
-                    raise ValueError(
-                        f"{place} and {found[point.name].where} are both named {point.name!r}"
-                    )
-                found[point.name] = point
+    files = (file for file in package.rglob("*.py") if not file.is_relative_to(_OURSELVES))
+    for point in (point for file in sorted(files) for point in _points_in(file, package)):
+        if point.name in found:
+            raise ValueError(
+                f"{point.where} and {found[point.name].where} are both named {point.name!r}"
+            )
+        found[point.name] = point
     return sorted(found.values())
 
 
@@ -185,6 +179,16 @@ def _notice(spec: Spec) -> str:
 
 def _write_counts(counts: Counter[str], file: Path) -> None:
     file.write_bytes(json.encode(dict(counts)))
+
+
+def _points_in(file: Path, package: Path) -> Iterator[Point]:
+    source = file.read_bytes()
+    # Most files hold none, and parsing is what takes time.
+    tree = ast.parse(source if b"fault.point(" in source else b"", filename=str(file))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _is_point(node.func):
+            place = f"{file.relative_to(package).as_posix()}:{node.lineno}"
+            yield Point(_name_in(node, place), place)
 
 
 def _is_point(called: ast.expr) -> bool:

@@ -202,7 +202,8 @@ def _claim_rows(
 ) -> tuple[list[Row], bool]:
     """Claim the best rows of these queues together, or one by one beside a row that is bad."""
     heads = merged(sql["head"], len(names))
-    values = (now, worker, room, *names)
+    values: dict[str, Any] = {"now": now, "worker": worker, "limit": room}
+    values |= {f"q{i}": name for i, name in enumerate(names)}
     db.execute("savepoint claim")
     try:
         statement = sql["claim"].replace("{heads}", heads)
@@ -218,7 +219,8 @@ def _claim_rows(
     one = sql["claim_one"]
     rows = []
     for (id_,) in found:
-        rows += attempt_row(db, sql, id_, partial(db.execute, one, (now, worker, id_)), now)
+        named = {"now": now, "worker": worker, "id": id_}
+        rows += attempt_row(db, sql, id_, partial(db.execute, one, named), now)
     db.execute("release claim")
     return rows, False
 
@@ -226,7 +228,7 @@ def _claim_rows(
 @lru_cache(maxsize=512)
 def merged(head: str, queues: int) -> str:
     """Write an ordered merge of the index ranges of so many queues."""
-    return " union all ".join(head.replace("?", f"?{4 + i}") for i in range(queues))
+    return " union all ".join(head.replace("?", f":q{i}") for i in range(queues))
 
 
 def _as_claims(

@@ -21,7 +21,7 @@ def jobs(
     """Read jobs by id, in order."""
     found = []
     for id_ in ids:
-        row = db.execute(sql["job"], (id_, now)).fetchone()
+        row = db.execute(sql["job"], {"id": id_, "now": now}).fetchone()
         found.append(None if row is None else _record(row))
     return found
 

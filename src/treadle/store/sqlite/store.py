@@ -95,6 +95,14 @@ class SqliteStore(SqliteAccess):
             msg = f"SQLite {sqlite3.sqlite_version} is too old; treadle needs {wanted} or later"
             raise StoreUnavailable(msg)
         self._make_file(create=create)
+        try:
+            self._begin()
+        except BaseException:
+            self.close_now()
+            raise
+
+    def _begin(self) -> None:
+        """Check the schema, bring it up to date, and open what belongs to the file."""
         found = drive_now(self._runner.read(lambda db, _: schema.version_of(db, self._prefix)))
         schema.check_version(found, self._name)
         if found < schema.VERSION:
@@ -138,7 +146,7 @@ class SqliteStore(SqliteAccess):
     def _make_file(self, *, create: bool) -> None:
         """Make an empty file that only its owner can read, where there is none."""
         path = self._path
-        if path is None or path.exists():
+        if path is None or os.path.lexists(path):
             return
         if not create:
             msg = f"{path} does not exist; check the URL, or start a worker to make it"

@@ -77,10 +77,12 @@ def note(db: sqlite3.Connection, sql: Statements, notes: Sequence[Note]) -> None
         if one.progress is not None:
             db.execute(sql["set_progress"], (one.progress, one.id, one.number))
         if one.logs:
-            db.executemany(
-                sql["add_log"], [(one.id, row[0], at, level, text) for at, level, text in one.logs]
-            )
-            db.execute(sql["trim_logs"], (one.id, LOGS_MAX))
+            lines = [
+                {"job": one.id, "attempt": row[0], "at": at, "level": level, "text": text}
+                for at, level, text in one.logs
+            ]
+            db.executemany(sql["add_log"], lines)
+            db.execute(sql["trim_logs"], {"job": one.id, "kept": LOGS_MAX})
 
 
 def workers(

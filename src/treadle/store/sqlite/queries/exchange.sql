@@ -45,24 +45,24 @@ where id = :id and number = :number and state = 'running';
 
 -- name: claim
 update {p}jobs set
-    state = case when expires_at <= ?1 then 'expired' else 'running' end,
-    number = number + 1, attempt = attempt + 1, worker = ?2, started_at = ?1,
+    state = case when expires_at <= :now then 'expired' else 'running' end,
+    number = number + 1, attempt = attempt + 1, worker = :worker, started_at = :now,
     outcome = null, reason = null
 where id in (
-    select id from ({heads} order by 1 desc, 2, 3 limit ?3)
+    select id from ({heads} order by 1 desc, 2, 3 limit :limit)
 )
 returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
     policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
 
 -- name: heads
-select id from ({heads} order by 1 desc, 2, 3 limit ?3);
+select id from ({heads} order by 1 desc, 2, 3 limit :limit);
 
 -- name: claim_one
 update {p}jobs set
-    state = case when expires_at <= ?1 then 'expired' else 'running' end,
-    number = number + 1, attempt = attempt + 1, worker = ?2, started_at = ?1,
+    state = case when expires_at <= :now then 'expired' else 'running' end,
+    number = number + 1, attempt = attempt + 1, worker = :worker, started_at = :now,
     outcome = null, reason = null
-where id = ?3 and state = 'ready'
+where id = :id and state = 'ready'
 returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
     policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
 

@@ -2,10 +2,10 @@
 -- and writers never block readers (WAL); each sees one consistent state.
 
 -- name: job
-select id, task, queue, state, priority, attempt, number, args, created_at, run_at, ?2,
+select id, task, queue, state, priority, attempt, number, args, created_at, run_at, :now,
     attempts_max, forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until,
     worker, outcome, reason, error, result, tags, meta, tenant, progress
-from {p}jobs where id = ?1;
+from {p}jobs where id = :id;
 
 -- name: is_live
 select 1 from {p}jobs where id = ?

@@ -33,11 +33,12 @@ select attempt from {p}jobs where id = ? and number = ? and state = 'running';
 
 -- name: add_log
 insert into {p}logs (job, line, attempt, at, level, text)
-select ?1, coalesce((select max(line) from {p}logs where job = ?1), 0) + 1, ?2, ?3, ?4, ?5;
+select :job, coalesce((select max(line) from {p}logs where job = :job), 0) + 1,
+    :attempt, :at, :level, :text;
 
 -- name: trim_logs
-delete from {p}logs where job = ?1
-    and line <= (select max(line) from {p}logs where job = ?1) - ?2;
+delete from {p}logs where job = :job
+    and line <= (select max(line) from {p}logs where job = :job) - :kept;
 
 -- name: workers
 select w.id, w.info, w.started_at,
