@@ -7,6 +7,8 @@ jobs leave, not from the clock of whoever watches. Asked of every system alike.
 from __future__ import annotations
 
 import contextlib
+import re
+from pathlib import Path
 
 from bench.harness.figures import Figures
 from bench.harness.marks import count_marks, read_marks, summarise_drain
@@ -57,7 +59,9 @@ def drain(place: Site, plan: Plan, *, processes: int) -> Figures:
         )
         memory = workers[0].cost()
     result = summarise_drain(read_marks(place.marks), count, processes)
-    return {
+    waits = [wait for worker in workers for wait in _lock_waits(worker.log)]
+    waited = {"lock_wait_p99_ms": max(waits)} if waits else {}
+    return waited | {
         "jobs_per_s": result.jobs_per_s,
         "count": count,
         "seconds": result.seconds,
@@ -67,6 +71,14 @@ def drain(place: Site, plan: Plan, *, processes: int) -> Figures:
         "rss_mb": memory.rss_mb,
         "pss_mb": memory.pss_mb,
     }
+
+
+def _lock_waits(log: Path) -> list[float]:
+    """Read the p99 wait for the write lock (ms) that a worker tells of as it leaves."""
+    text = log.read_text(errors="replace")
+    return [
+        float(p99) for p99 in re.findall(r"waits for the lock of the store: .*p99 ([\d.]+)", text)
+    ]
 
 
 def _rate(answer: dict[str, object]) -> Figures:

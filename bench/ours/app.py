@@ -6,10 +6,14 @@ Worker processes import it as `bench.ours.app:app`; the store's path comes from 
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from bench.harness.marks import mark
 from bench.peers.base import store_path
 from treadle import Treadle
+
+# One line a worker, when it leaves: how long it waited for the write lock.
+logging.getLogger("treadle.worker").setLevel(logging.INFO)
 
 app = Treadle(f"sqlite:///{store_path()}")
 

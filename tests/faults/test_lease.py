@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.scene import Scene
+from tests.faults.scene import QUICK, Scene
 
 LOCKED_S: Final = 3.5
 """Over twice the lease of a scene."""
@@ -48,7 +48,10 @@ def test_a_store_locked_for_longer_than_the_lease_doubles_nothing(
         assert account.overrun == []
 
 
-def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["while the second runs the job", "after the job has ended"])
+def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(
+    tmp_path: Path, when: str
+) -> None:
     """Its job is another's by then: what it settles is LOST, and it goes on as a new worker."""
     go = tmp_path / "go"
     with Scene(tmp_path / "scene").prepare() as scene:
@@ -58,11 +61,14 @@ def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(tmp_path: Pat
         first.send(signal.SIGSTOP)
         second = scene.worker()
         scene.until(lambda: scene.started("held") == 2, "the second worker has taken over")
-        go.touch()
-        scene.until_done()
+        if when == "after the job has ended":
+            go.touch()
+            scene.until_done()
         first.send(signal.SIGCONT)
         scene.until(lambda: "came too late" in first.said, "its settlement is LOST")
         scene.until(lambda: "it goes on as" in first.said, "the first worker begins anew")
+        go.touch()
+        scene.until_done()
         assert scene.stop(second) == 0, second.said
         scene.enqueue("touch", "after")
         scene.until_done()
@@ -79,7 +85,7 @@ def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(tmp_path: Pat
 
 def test_a_short_stop_costs_a_worker_nothing(tmp_path: Path) -> None:
     """Held up for less than its lease, a worker keeps its jobs and is not rescued."""
-    with Scene(tmp_path, {"TREADLE_LEASE": "3", "TREADLE_BEAT": "0.1"}).prepare() as scene:
+    with Scene(tmp_path, QUICK | {"TREADLE_LEASE": "3"}).prepare() as scene:
         scene.enqueue("slow", "slow0", rest=(0.5,))
         first = scene.worker()
         scene.until(lambda: scene.running("slow") == 1, "the job runs")

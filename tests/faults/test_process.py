@@ -96,6 +96,28 @@ def test_a_fork_after_use_works_on_both_sides(scene: Scene, fork: str) -> None:
     assert scene.query("pragma integrity_check") == [("ok",)]
 
 
+def test_a_child_opens_the_file_for_itself(scene: Scene) -> None:
+    """It never uses a connection of its parent, whose locks it does not hold."""
+    run_well(
+        scene,
+        """
+        def files():
+            names = [f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")]
+            return sum(os.readlink(n).endswith("jobs.db") for n in names if os.path.islink(n))
+        noop.enqueue(0)
+        pid = os.fork()
+        before = files()
+        noop.enqueue(1)
+        if pid:
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert files() == before
+        else:
+            assert files() == before + 1, (before, files())
+        """,
+    )
+    assert scene.unfinished() == 3
+
+
 def test_children_of_children_work_too(scene: Scene) -> None:
     """A pre-forking server forks once it is in use, and its children fork again."""
     run_well(
