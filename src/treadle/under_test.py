@@ -3,7 +3,7 @@
 A memory store instead of the application's own, and a clock that stands still until it is
 moved. Here is only what the application needs for that; how the jobs are run is in
 `treadle.testing.drain`, which this layer cannot import and which gives its function to
-`Kit.run_with` when the package is imported (docs/adr: imports only point down).
+`Kit.run_with` when the package is imported (docs/adr/0008).
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ PROGRAM_S: Final = 15.0
 EXIT_S: Final = 5.0
 """How long a program may take in all; far below any wait that would hang it."""
 
+# Newer Pythons warn of a fork beside threads; a pre-forking server does just that.
+FORK_IS_MEANT: Final = ("-W", "ignore:This process:DeprecationWarning")
+
 BEGIN: Final = """
 import asyncio, atexit, multiprocessing, os, resource, signal, sys, threading, time
 from treadle import StoreUnavailable, Treadle, Worker
@@ -33,12 +36,15 @@ def noop(n: int) -> int:
 
 def run(scene: Scene, program: str) -> "subprocess.CompletedProcess[str]":
     """Run a program on the scene's file, strictly."""
+    strictly = ["-X", "dev", "-W", "error", *FORK_IS_MEANT]
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", BEGIN + textwrap.dedent(program),
-         scene.url],
-        env=os.environ | {"PYTHONPATH": SOURCES}, check=False, capture_output=True, text=True,
+        [sys.executable, *strictly, "-c", BEGIN + textwrap.dedent(program), scene.url],
+        env=os.environ | {"PYTHONPATH": SOURCES},
+        check=False,
+        capture_output=True,
+        text=True,
         timeout=PROGRAM_S,
-    )  # fmt: skip
+    )
 
 
 def run_well(scene: Scene, program: str) -> str:

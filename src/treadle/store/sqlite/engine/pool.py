@@ -21,7 +21,7 @@ from treadle.core.errors import StoreUnavailable
 # 3.37 has STRICT tables, 3.35 RETURNING.
 SQLITE_MIN = (3, 37, 0)
 _IDLE_MAX = 4
-_CACHE_KIB = 16_000
+_CACHE_KIB = 12_000
 
 # Connections that belong to a parent process; kept alive for ever so that no one closes them.
 _inherited: list[object] = []
