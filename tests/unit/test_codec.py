@@ -16,12 +16,12 @@ from typing import Any, Never
 import pydantic
 import pytest
 
-from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.errors import (
     BadArguments,
     PayloadError,
     PayloadTooLarge,
 )
+from treadle.core.payload.codec import CallSpec, ResultCodec
 
 ANYTHING = CallSpec.anything("elsewhere")
 

@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.errors import BadArguments, NotSerializable, PayloadError
+from treadle.core.payload.codec import CallSpec, ResultCodec
 
 
 class Colour(enum.Enum):

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.errors import (
     BadArguments,
     BadTaskSignature,
 )
+from treadle.core.payload.codec import CallSpec, ResultCodec
 
 if TYPE_CHECKING:
     from decimal import Decimal

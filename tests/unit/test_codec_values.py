@@ -13,10 +13,10 @@ import msgspec
 import pydantic
 import pytest
 
-from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.errors import (
     NotSerializable,
 )
+from treadle.core.payload.codec import CallSpec, ResultCodec
 
 NAN = float("nan")
 NAIVE = dt.datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 -- naive datetimes are the subject.

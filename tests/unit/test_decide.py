@@ -171,7 +171,8 @@ def test_every_outcome_has_a_sound_settlement(
     """Whatever happens, a job waits with a bounded delay or ends with a bounded retention."""
     one = claim(attempt=attempt, forgiven=min(forgiven, attempt), crashes=crashes)
     got = decide(one, outcome, JobPolicy(), RULES, draw=lambda: drawn)
-    assert got.state in JobState and got.state is not JobState.RUNNING
+    assert got.state in JobState
+    assert got.state is not JobState.RUNNING
     assert 0 <= got.delay <= HOUR
     assert (got.keep > 0) == got.state.is_terminal
     assert one.attempt - 1 <= got.attempt <= one.attempt

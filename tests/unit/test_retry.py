@@ -49,7 +49,7 @@ def test_jitter_draws_from_the_upper_half(drawn: float, attempt: int) -> None:
 
 
 def test_on_and_never_choose_errors() -> None:
-    """never wins over on; a class outside on is not tried again."""
+    """Never wins over on; a class outside on is not tried again."""
     retry = Retry(on=(OSError,), never=(FileNotFoundError,))
     assert retry.retries(ConnectionError())
     assert not retry.retries(FileNotFoundError())
@@ -106,5 +106,5 @@ def test_a_policy_travels_unchanged(policy: JobPolicy) -> None:
 
 def test_a_damaged_policy_is_an_error() -> None:
     """Bytes that are no policy are not taken for one."""
-    with pytest.raises(ValueError, match="JSON|Expected|malformed"):
+    with pytest.raises(ValueError, match=r"JSON|Expected|malformed"):
         read_policy(b"\x80pickle")
