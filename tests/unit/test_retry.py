@@ -106,5 +106,5 @@ def test_a_policy_travels_unchanged(policy: JobPolicy) -> None:
 
 def test_a_damaged_policy_is_an_error() -> None:
     """Bytes that are no policy are not taken for one."""
-    with pytest.raises(ValueError, match=r"JSON|Expected|malformed"):
+    with pytest.raises(ValueError, match=r"JSON"):
         read_policy(b"\x80pickle")

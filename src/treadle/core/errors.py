@@ -168,7 +168,6 @@ class _EndedOtherwise(JobError):  # noqa: N818 -- names a family, is never raise
 
     def __init__(self, job: EndedJob, error: ErrorInfo | None = None) -> None:
         self.job = job
-        self.error: ErrorInfo | None = error
         said = f": {error.type}: {error.message}" if error else ""
         super().__init__(f"job {job.id} ({job.task}) {self.verb}{said}")
 
@@ -177,10 +176,10 @@ class JobFailed(_EndedOtherwise):
     """The job is a dead letter; `.job` is its snapshot, `.error` what it died of."""
 
     verb = "failed"
-    error: ErrorInfo
 
     def __init__(self, job: EndedJob, error: ErrorInfo | None = None) -> None:
-        super().__init__(job, error or ErrorInfo("UnknownError", "no error was recorded"))
+        self.error = error or ErrorInfo("UnknownError", "no error was recorded")
+        super().__init__(job, self.error)
 
 
 class JobCancelled(_EndedOtherwise):

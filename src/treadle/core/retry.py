@@ -152,12 +152,13 @@ def read_policy(raw: bytes | None) -> JobPolicy | None:
 
 
 def _error_types(value: object, name: str) -> Errors:
-    types = value if isinstance(value, tuple) else (value,)
-    for one in types:
+    types: list[type[BaseException]] = []
+    for one in value if isinstance(value, tuple) else (value,):
         if not (isinstance(one, type) and issubclass(one, BaseException)):
             msg = f"{name} takes exception classes, not {one!r}"
             raise TypeError(msg)
-    return types
+        types.append(one)
+    return tuple(types)
 
 
 def _delays(values: Sequence[Duration]) -> tuple[int, ...]:
