@@ -212,14 +212,15 @@ class Crew:
     def _after_beat(self, worker: str, beaten: Beaten) -> None:
         if worker != self.id:
             return
-        self._surroundings.cut_off = False
+        was_cut_off, self._surroundings.cut_off = self._surroundings.cut_off, False
         if beaten.revoked:
             self.line.revoke(beaten.revoked)
         if beaten.returned:
             _log.warning("%d claims whose answer was lost went back unspent", beaten.returned)
         self.line.dispatch()
-        if beaten.gone:
-            # The next exchange is told so as well, and begins the new incarnation.
+        if beaten.gone or was_cut_off:
+            # The next exchange is told so as well, and begins the new incarnation; or it claims,
+            # as nothing could wake a worker that had no room while it was cut off.
             self._wake()
 
     def _cut_off(self) -> None:

@@ -89,23 +89,33 @@ class Lease:
             next_beat = time.monotonic() + self._beat_s
             while not self._stop.is_set():
                 self._now.wait(max(0.0, min(_LOOK_S, next_beat - time.monotonic())))
-                if self.look is not None:
-                    self.look()
+                self._look()
                 if time.monotonic() >= next_beat and not self._stop.is_set():
                     runner.run(self._beat())
                     next_beat = time.monotonic() + self._beat_s
                 self._check()
 
+    def _look(self) -> None:
+        """Look at the worker's loop; what goes wrong there must not cost the lease."""
+        try:
+            if self.look is not None:
+                self.look()
+        except Exception:  # noqa: BLE001 -- without this thread the worker's jobs would run twice
+            _log.exception("the look at the worker's loop failed")
+
     async def _beat(self) -> None:
         worker = self._holder.id
-        fault.point("beat.before")
         begun = time.monotonic()
         try:
+            fault.point("beat.before")
             beaten = await asyncio.wait_for(
                 self._store.beat(worker, self._holder.held_claims()), self._safe_s
             )
         except (StoreError, TimeoutError) as error:
             _log.warning("a beat failed, the next follows in %g s: %s", self._beat_s, error)
+            return
+        except Exception:  # noqa: BLE001 -- as in `_look`
+            _log.exception("a beat met an error of ours, the next follows in %g s", self._beat_s)
             return
         fault.point("beat.after")
         # The lease runs from before the call: the store may have noted it at any time since.

@@ -35,6 +35,7 @@ class Notes:
         self._store = store
         self._worker = worker
         self._lock = threading.Lock()
+        self._writing = asyncio.Lock()
         self._progress: dict[_Key, bytes] = {}
         self._lines: dict[_Key, list[tuple[int, str, str]]] = {}
         self.dropped = 0
@@ -61,15 +62,21 @@ class Notes:
 
     @property
     def empty(self) -> bool:
-        """Tell whether nothing waits to be written."""
-        return not (self._progress or self._lines)
+        """Tell whether nothing waits to be written or is being written."""
+        return not (self._progress or self._lines or self._writing.locked())
 
     async def flush(self) -> None:
         """Write what has gathered; it must come before the settlements of the same jobs.
 
+        One flush at a time: a second one waits, so when it returns nothing older is under way.
+
         Raises:
             StoreError: it was not written and is gathered again for the next flush.
         """
+        async with self._writing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         with self._lock:
             progress, self._progress = self._progress, {}
             lines, self._lines = self._lines, {}
@@ -84,7 +91,8 @@ class Notes:
         except StoreError:
             with self._lock:
                 self._progress = progress | self._progress
-                self._lines = lines | self._lines
+                for key, said in lines.items():
+                    self._lines[key] = (said + self._lines.get(key, []))[-LOGS_MAX:]
             raise
 
     async def run(self) -> None:

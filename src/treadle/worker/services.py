@@ -116,6 +116,10 @@ class Services:
                 more = False
                 if failed == 1:
                     _log.warning("%s failed and is tried again: %s", name, error)
+            except Exception:  # noqa: BLE001 -- without its upkeep a worker would do harm in silence
+                failed += 1
+                more = False
+                _log.exception("%s met an error of ours and is tried again", name)
             # Between two full steps the line gets the store, too.
             rest = 0.001 if more else min(rest_s * (1 << min(failed, 5)), _REST_MAX_S)
             await self._rest(name, rest * (0.5 + 0.5 * random.random()))  # noqa: S311 -- spreads

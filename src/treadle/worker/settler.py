@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from treadle.core.errors import StoreUnavailable, TreadleError
+from treadle.core.errors import StoreError, StoreUnavailable, TreadleError
 from treadle.core.ids import new_id
 from treadle.core.job import ErrorInfo, JobState, write_error
 from treadle.core.outcome import Settlement, Verdict
@@ -43,23 +43,34 @@ class Settler:
         """Tell whether the store has answered for everything."""
         return not self.pending and self._request is None
 
+    def fix(self, demand: Demand | None) -> tuple[bytes, list[Settlement], Demand | None]:
+        """Fix what the next exchange sends; an earlier request that is not answered stays it.
+
+        Called before the notes are written, so that no settlement overtakes its job's notes.
+        """
+        if self._request is None:
+            batch, self.pending = self.pending[:BATCH_MAX], self.pending[BATCH_MAX:]
+            self._request = (new_id(), batch, demand)
+        return self._request
+
     async def exchange(self, worker: str, demand: Demand | None) -> Exchanged:
         """Send what is pending and claim by the demand, or repeat what is not yet answered.
 
         Raises:
             StoreUnavailable: the store did not answer; the next call sends the same again.
+            StoreError: the store refuses all that it is asked; what is pending is kept.
         """
-        if self._request is None:
-            batch, self.pending = self.pending[:BATCH_MAX], self.pending[BATCH_MAX:]
-            self._request = (new_id(), batch, demand)
-        request, batch, wanted = self._request
+        request, batch, wanted = self.fix(demand)
         try:
             answer = await self._store.exchange(worker, request, batch, wanted)
         except StoreUnavailable:
             raise
         except (TreadleError, ValueError, TypeError, OverflowError) as error:
-            _log.error("an exchange was refused and is sent apart: %s", error)
             self._request = None
+            if not batch:
+                # It is the claim that is refused: asked again at once it would be so again.
+                raise StoreError(f"the store refused a claim: {error}") from error
+            _log.error("an exchange was refused and is sent apart: %s", error)
             await self._send_apart(worker, batch)
             return Exchanged((), (), more=True)
         self._request = None
@@ -74,6 +85,11 @@ class Settler:
                 await self._send_one(worker, settlement)
             except StoreUnavailable:
                 self.pending[:0] = batch[position:]
+                raise
+            except StoreError:
+                # Kept, but behind its neighbours: they may be written although it is not.
+                self.pending[:0] = batch[position + 1 :]
+                self.pending.append(settlement)
                 raise
 
     async def _send_one(self, worker: str, settlement: Settlement) -> None:

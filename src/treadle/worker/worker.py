@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreUnavailable, TreadleError
+from treadle.core.errors import StoreError, TreadleError
 from treadle.core.lanes import Lanes
 from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import Crew
@@ -197,15 +197,16 @@ class Worker:
             self._flush_timer = None
         try:
             if not self._crew.notes.empty:
+                settler.fix(demand)
                 await self._crew.notes.flush()
             answer = await settler.exchange(line.worker, demand)
-        except StoreUnavailable as error:
+            if answer.gone and not self._stopping.is_set():
+                await self._crew.begin_anew(self._info())
+        except StoreError as error:
             await self._crew.store_away(error, self._stopping)
             return None
         self._crew.store_is_back()
         self.lock_waits.append(answer.waited)
-        if answer.gone and not self._stopping.is_set():
-            await self._crew.begin_anew(self._info())
         line.accept(answer)
         if answer.next_due is not None:
             self._crew.services.due_in(answer.next_due)
@@ -215,6 +216,9 @@ class Worker:
         """Wait until the next exchange is worth its cost; False when a burst is done."""
         line = self._crew.line
         if self._crew.settler.pending and not line.held.buffer:
+            # An exchange that meets no lock does not let go of the loop, and jobs of unknown
+            # tasks settle as they are claimed: a backlog of them must not shut the others out.
+            await asyncio.sleep(0)
             return True
         if line.room():
             if answer.more or answer.claims:

@@ -38,7 +38,9 @@ def enqueue(
     if new_queues:
         db.executemany(sql["insert_queue"], [(name,) for name in new_queues])
     rows = [_row(job, now) for job in jobs]
-    written = db.executemany(sql["insert_job"], rows).rowcount
+    many = len(rows) != 1
+    insert = sql["insert_job"]
+    written = (db.executemany(insert, rows) if many else db.execute(insert, rows[0])).rowcount
     if written != len(rows):
         # Sent before: the answer is the one of then, whatever became of the jobs since.
         rows = [_row(job, db.execute(sql["made_at"], (job.id,)).fetchone()[0]) for job in jobs]

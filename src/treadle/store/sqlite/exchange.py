@@ -192,8 +192,10 @@ def _open_queues(db: sqlite3.Connection, sql: Statements) -> list[str]:
     """Name the queues that a merged claim joins: those that are not paused."""
     names = [name for (name,) in db.execute(sql["open_queues"])]
     if len(names) > _MERGE_MAX:
-        # Only queues that hold ready work are joined; each look is one index probe.
-        names = [n for n in names if db.execute(sql["any_ready"], (n,)).fetchone()][:_MERGE_MAX]
+        # The queues whose best jobs are best are joined; each look is one index probe.
+        found = [(db.execute(sql["best_head"], (name,)).fetchone(), name) for name in names]
+        heads = sorted((-best[0], *best[1:], name) for best, name in found if best is not None)
+        names = [name for *_, name in heads[:_MERGE_MAX]]
     return names
 
 

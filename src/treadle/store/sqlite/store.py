@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreUnavailable
+from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import (
     Beaten,
     Exchanged,
@@ -204,7 +204,8 @@ class SqliteStore(SqliteAccess):
 
     def _enqueue(self, jobs: Sequence[NewJob], now: int | None) -> Pauses[Sequence[JobState]]:
         check_batch(jobs)
-        new_queues = sorted({job.queue for job in jobs} - self._known_queues)
+        named = {job.queue for job in jobs}
+        new_queues = () if named <= self._known_queues else sorted(named - self._known_queues)
 
         def body(db: sqlite3.Connection, at: int) -> Sequence[JobState]:
             states = enqueue(db, self._sql, jobs, new_queues, at)
@@ -219,7 +220,7 @@ class SqliteStore(SqliteAccess):
         fault.point("enqueue.after_commit")
         # A job that went into a file which somebody deleted or replaced is not stored.
         self._pool.check_file()
-        self._known_queues.update(job.queue for job in jobs)
+        self._known_queues.update({job.queue for job in jobs})
         self._bell.ring(WORK)
         return states
 
@@ -285,9 +286,14 @@ class SqliteStore(SqliteAccess):
         """Make a worker known, with its live file first."""
         self._lives.begin(worker.id, self._system.monotonic())
         fault.point("register.before_commit")
-        await drive(
-            self._runner.write(lambda db, at: workers.register(db, self._sql, worker, at), now)
-        )
+        try:
+            await drive(
+                self._runner.write(lambda db, at: workers.register(db, self._sql, worker, at), now)
+            )
+        except StoreError:
+            # The next call may come under another id, and nobody would clear this one away.
+            self._lives.end(worker.id)
+            raise
 
     async def beat(
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None

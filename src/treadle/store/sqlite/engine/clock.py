@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from treadle.core.clock import Clock
 
 
+UNKNOWN_BOOT = "unknown"
+
+
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         # Without one, another boot cannot be told from this one; leases alone decide then.
-        return "unknown"
+        return UNKNOWN_BOOT
 
 
 BOOT_ID = _boot_id()

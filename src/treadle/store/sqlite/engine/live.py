@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from treadle.core.errors import StoreUnavailable
 from treadle.store.contract import BATCH_MAX
-from treadle.store.sqlite.engine.clock import BOOT_ID
+from treadle.store.sqlite.engine.clock import BOOT_ID, UNKNOWN_BOOT
 
 PLACES = BATCH_MAX * 4
 _MAGIC = b"treadle1"
@@ -129,7 +129,9 @@ class LiveFiles:
                 # It was made a moment ago, or its maker died while making it.
                 return Sign(dead=_lock_is_free(fd), beat=None)
             magic, boot, beat = _HEADER.unpack(head)
-            other_boot = magic == _MAGIC and boot.rstrip(b"\0") != BOOT_ID.encode()
+            # A process that may not read the boot's id writes another text in its place.
+            boots = {boot.rstrip(b"\0").decode("ascii", "replace"), BOOT_ID}
+            other_boot = magic == _MAGIC and len(boots) > 1 and UNKNOWN_BOOT not in boots
             return Sign(dead=other_boot or _lock_is_free(fd), beat=beat)
         finally:
             os.close(fd)

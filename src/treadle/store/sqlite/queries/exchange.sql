@@ -76,6 +76,10 @@ where id = ?;
 -- name: head
 select priority, tag, id from {p}jobs where state = 'ready' and queue = ?
 
+-- name: best_head
+select priority, tag, id from {p}jobs where state = 'ready' and queue = ?
+order by priority desc, tag, id limit 1;
+
 -- name: expire_claimed
 update {p}jobs set
     attempt = attempt - 1, worker = null, started_at = null, finished_at = ?,
