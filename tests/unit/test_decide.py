@@ -119,6 +119,15 @@ def test_a_released_claim_is_unspent() -> None:
     assert (got.attempt, got.outcome, got.delay) == (3, "", 0)
 
 
+def test_an_interrupted_job_that_is_at_most_once_is_a_dead_letter() -> None:
+    """What a stopping worker ends in mid-attempt is handed back, unless on_lost="fail"."""
+    policy = JobPolicy(on_lost="fail")
+    began = settle(claim(attempt=1), Released(began=True), policy)
+    assert (began.state, began.attempt, began.reason) == (JobState.FAILED, 1, "interrupted")
+    assert settle(claim(attempt=1), Released(), policy).attempt == 0
+    assert settle(claim(attempt=1), Released(began=True)).attempt == 0
+
+
 def test_a_crash_is_forgiven_until_the_third() -> None:
     """A lost worker costs no attempt; the third one makes the job a dead letter."""
     first = settle(claim(), WorkerLost("w"))

@@ -41,7 +41,7 @@ def test_a_cancelled_attempt_is_handed_back(
             await until(lambda: gate.inside)
             made.executors.cancel(attempt, reason)
             made.executors.cancel(attempt, "hard_timeout")
-            assert await made.outcome(attempt) == Released()
+            assert await made.outcome(attempt) == Released(began=True)
             assert attempt.reason == reason
             assert not list(made.executors.running)
             assert isinstance(await made.run(task(double), 1), Succeeded)
@@ -61,7 +61,7 @@ def test_a_cancelled_chain_takes_its_waiting_work_back() -> None:
             await until(lambda: attempt.started)
             await asyncio.sleep(0)
             made.executors.cancel(attempt, "stop")
-            assert await made.outcome(attempt) == Released()
+            assert await made.outcome(attempt) == Released(began=True)
             assert not made.outcomes.get(busy)
             gate.open()
             await made.outcome(busy)
@@ -149,7 +149,7 @@ def test_an_error_raised_because_of_a_cancel_spends_no_attempt() -> None:
             attempt = made.start(task(breaks))
             await until(lambda: gate.inside)
             made.executors.cancel(attempt, "stop")
-            assert await made.outcome(attempt) == Released()
+            assert await made.outcome(attempt) == Released(began=True)
 
     asyncio.run(scenario())
 
@@ -198,7 +198,7 @@ def test_middleware_waits_for_the_thread_it_called() -> None:
             attempt = made.start(task(works))
             await until(lambda: gate.inside)
             made.executors.cancel(attempt, "stop")
-            assert await made.outcome(attempt) == Released()
+            assert await made.outcome(attempt) == Released(began=True)
 
     asyncio.run(scenario())
     assert order == ["thread ended", "session closed"]
@@ -221,12 +221,12 @@ def test_an_abandoned_attempt_reports_at_once(way: str) -> None:
             attempt = made.start(task(gate.enter if way == "enter" else never_ends, name="stays"))
             await until(lambda: gate.inside)
             made.executors.abandon(attempt)
-            assert made.outcomes[attempt] == [Released()]
+            assert made.outcomes[attempt] == [Released(began=True)]
             assert made.executors.is_stuck(attempt.claim.id)
             made.executors.abandon(attempt)
             gate.open()
             await until(lambda: not made.executors.is_stuck(attempt.claim.id))
-            assert made.outcomes[attempt] == [Released()]
+            assert made.outcomes[attempt] == [Released(began=True)]
 
     asyncio.run(scenario())
 

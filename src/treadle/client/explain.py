@@ -23,6 +23,7 @@ _ENDED_BY: Final = {
     "exhausted": "Its last attempt failed and none is left.",
     "not_retried": "Its error is one that its task's retry policy does not try again.",
     "poison": "Every worker that ran it died while it ran: {crashes} of {max_crashes} allowed.",
+    "interrupted": "Its worker ended it in mid-attempt, and its task says on_lost='fail'.",
     "worker_lost": "Its worker died while it ran, and its task says on_lost='fail'.",
     "unknown_task": "No worker knew its task for {unknown_task_max}.",
     "bad_result": "Its task ended well, but what it returned cannot be stored.",

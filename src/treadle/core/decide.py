@@ -72,6 +72,8 @@ def decide(
             end = _after_loss(claim, outcome, policy, rules)
         case TaskUnknown():
             end = _after_unknown(claim, rules)
+        case Released(began=True) if policy.on_lost == "fail":
+            end = _after_interruption(claim, rules)
         case Released(delay=delay):
             end = _waits(claim, JobState.SCHEDULED, "", delay=delay, back=1)
         case _:  # pragma: no cover -- the checker proves that no other outcome exists
@@ -137,6 +139,12 @@ def _after_loss(claim: Claim, outcome: WorkerLost, policy: JobPolicy, rules: Rul
         forgiven=claim.forgiven + 1,
         lost_by=outcome.worker,
     )
+
+
+def _after_interruption(claim: Claim, rules: Rules) -> Settlement:
+    """Bury a job that its worker ended in mid-attempt, where it would otherwise be handed back."""
+    error = ErrorInfo("Interrupted", f"attempt {claim.attempt} was ended by its worker")
+    return _ends(claim, JobState.FAILED, "interrupted", rules, reason="interrupted", error=error)
 
 
 def _after_unknown(claim: Claim, rules: Rules) -> Settlement:

@@ -58,6 +58,8 @@ class Released(Struct, frozen=True, gc=False):
     """The job was claimed but not started, or is handed back on a stop: unspent."""
 
     delay: int = 0
+    began: bool = False
+    """Its code had begun, so that a task that is at most once must not run it again."""
 
 
 class WorkerLost(Struct, frozen=True, gc=False):

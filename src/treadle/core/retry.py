@@ -43,9 +43,9 @@ class Retry:
         delays: an explicit list of delays instead of a backoff; the last one repeats.
         on: errors that are tried again; others make the job a dead letter at once.
         never: errors that are not tried again, even when `on` names them.
-        on_lost: what to do when the worker dies in mid-attempt: `retry` (the attempt is
-            forgiven; bounded by `max_crashes`) or `fail`. `Retry(attempts=1, on_lost="fail")`
-            is at most once.
+        on_lost: what to do when the worker dies, or must stop, in mid-attempt: `retry` (the
+            attempt is forgiven; crashes are bounded by `max_crashes`) or `fail`.
+            `Retry(attempts=1, on_lost="fail")` is at most once.
 
     Raises:
         ValueError, TypeError: a value is out of its range or of another type.

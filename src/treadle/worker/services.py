@@ -116,7 +116,7 @@ class Services:
                 more = False
                 if failed == 1:
                     _log.warning("%s failed and is tried again: %s", name, error)
-            except Exception:  # noqa: BLE001 -- without its upkeep a worker would do harm in silence
+            except Exception:  # noqa: BLE001 -- a worker without upkeep does harm
                 failed += 1
                 more = False
                 _log.exception("%s met an error of ours and is tried again", name)

@@ -79,7 +79,7 @@ class Executors:
         """
         executor = self._executor_of(attempt)
         if attempt in executor.running:
-            executor.settle(attempt, "stop", Released())
+            executor.settle(attempt, "stop", Released(began=True))
 
     def is_stuck(self, job_id: bytes) -> bool:
         """Tell whether code of an earlier attempt of this job still runs here.

@@ -47,7 +47,7 @@ def outcome_of(attempt: Attempt, error: BaseException) -> Outcome:
         if signal is not None:
             return _after_signal(attempt, signal)
         if attempt.reason is not None:
-            return Released()
+            return Released(began=True)
         return _after_error(attempt, error, leaves)
     except Exception as broken:  # noqa: BLE001 -- a signal's subclass may lack its parts
         return Failed(describe(broken), ran=attempt.ran())

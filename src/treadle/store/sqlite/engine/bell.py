@@ -1,21 +1,25 @@
 """The bell: how a commit in one process wakes a waiter in another within a millisecond.
 
-After a commit the writer rings: one byte written over a file beside the database. Waiters
-watch that file with inotify(7). Watching the WAL itself would ring before the commit can be
-seen. `pragma data_version`, asked every 50 ms, finds the commits of those who died before
-ringing and of foreign connections; where there is no inotify it is asked every 5 ms instead.
-A wait is a hint only.
+After a commit the writer rings: one byte written over a file beside the database, when a mark
+in that file says that somebody listens. Waiters watch it with inotify(7). Watching the WAL
+itself would ring before the commit can be seen. `pragma data_version`, asked every 50 ms,
+finds the commits of those who died before ringing and of foreign connections; where there is
+no inotify it is asked every 5 ms instead. A wait is a hint only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import mmap
 import os
 import sqlite3
 import struct
 import sys
+import time
 import weakref
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +30,10 @@ _IN_MODIFY = 0x2
 _POLL_S = 0.05
 _POLL_BLIND_S = 0.005
 _EVENT_BYTES = 4096
+# Until when somebody listens, by CLOCK_MONOTONIC in nanoseconds; the byte after it is the bell.
+_EARS = struct.Struct("q")
+_EARS_NS = 4 * int(_POLL_S * 1e9)
+_BELL_BYTES = _EARS.size + 1
 _RUNG, _LATE = True, False
 WORK, ENDS = "bell", "ends"
 
@@ -48,7 +56,7 @@ class FileBell:
     def __init__(self, path: Path, pool: Pool) -> None:
         self._paths = {kind: Path(f"{path}-{kind}") for kind in (WORK, ENDS)}
         self._pool = pool
-        self._fds: dict[str, int] = {}
+        self._bells: dict[str, tuple[int, mmap.mmap]] = {}
 
     def open(self) -> None:
         """Make the bell files.
@@ -57,36 +65,60 @@ class FileBell:
             OSError: they cannot be written.
         """
         for kind, path in self._paths.items():
-            if kind not in self._fds:
+            if kind not in self._bells:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._fds[kind] = os.open(path, flags, 0o600)
+                fd = os.open(path, flags, 0o600)
+                try:
+                    # Allocated in full, so that a full disk cannot turn a write to it into a
+                    # signal.
+                    os.posix_fallocate(fd, 0, _BELL_BYTES)
+                    self._bells[kind] = fd, mmap.mmap(fd, _BELL_BYTES)
+                except OSError:
+                    os.close(fd)
+                    raise
 
     def ring(self, kind: str) -> None:
-        """Wake who waits for this kind; a failed ring costs them 50 ms, never a job."""
-        fd = self._fds.get(kind)
-        if fd is not None:
-            try:
-                os.pwrite(fd, struct.pack("B", 1), 0)
-            except OSError:
-                # A full disk: the waiters' look at data_version finds the commit instead.
-                return
+        """Wake who waits for this kind, when anybody does.
+
+        Writing the file costs an enqueue 5 %, because the next fsync has its time of change
+        to write as well. A failed ring costs the waiters 50 ms, never a job.
+        """
+        bell = self._bells.get(kind)
+        if bell is None or _EARS.unpack_from(bell[1])[0] < time.monotonic_ns():
+            return
+        try:
+            os.pwrite(bell[0], b"\1", _EARS.size)
+        except OSError:
+            # A full disk: the waiters' look at data_version finds the commit instead.
+            return
+
+    def listen(self, kinds: tuple[str, ...]) -> None:
+        """Say that somebody listens to these bells for a while from now on."""
+        until = time.monotonic_ns() + _EARS_NS
+        for kind in kinds:
+            bell = self._bells.get(kind)
+            if bell is not None:
+                _EARS.pack_into(bell[1], 0, until)
 
     def waiter(self, kinds: tuple[str, ...]) -> Waiter:
         """Begin to listen."""
-        return _FileWaiter([self._paths[kind] for kind in kinds], self._pool)
+        paths = [self._paths[kind] for kind in kinds]
+        return _FileWaiter(paths, self._pool, partial(self.listen, kinds))
 
     def close(self) -> None:
         """Close the bell files."""
-        for fd in self._fds.values():
+        for fd, ears in self._bells.values():
+            ears.close()
             os.close(fd)
-        self._fds.clear()
+        self._bells.clear()
 
 
 class _FileWaiter:
     """inotify on the bell files, and data_version behind it."""
 
-    def __init__(self, paths: list[Path], pool: Pool) -> None:
+    def __init__(self, paths: list[Path], pool: Pool, listen: Callable[[], None]) -> None:
         self._pool = pool
+        self._listen = listen
         self._connection: sqlite3.Connection | None = None
         self._version = -1
         self._inotify = _inotify(paths)
@@ -95,16 +127,21 @@ class _FileWaiter:
         """Wait for a ring or a foreign commit; the first wait returns at once.
 
         What rang before the waiter began is unknown, so it says that something may have.
+        Its mark as a listener comes before its look at the file: a commit that missed the one
+        is seen by the other.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
+        self._listen()
         while not self._changed():
             left = deadline - loop.time()
             if left <= 0:
                 return False
             if await self._rung(loop, min(left, self._poll)):
                 self._drain()
+                self._changed()
                 return True
+            self._listen()
         return True
 
     async def _rung(self, loop: asyncio.AbstractEventLoop, timeout: float) -> bool:
