@@ -132,7 +132,9 @@ class Context:
         Raises:
             ValueError: a number is negative or not finite.
         """
-        report = Progress.of(done, total, str(message)[:PROGRESS_TEXT_MAX])
+        # A lone surrogate cannot be stored; a report must not fail the job that makes it.
+        text = str(message)[:PROGRESS_TEXT_MAX].encode("utf-8", "backslashreplace").decode()
+        report = Progress.of(done, total, text[:PROGRESS_TEXT_MAX])
         self._carrier.report(json.encode(report))
 
     def log(self, message: str, level: str = "info") -> None:

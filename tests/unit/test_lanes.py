@@ -62,6 +62,17 @@ def test_an_empty_queue_s_share_goes_to_the_others() -> None:
     assert take(lanes.demand(10), {"a": 0, "b": 100}) == {"a": 0, "b": 10}
 
 
+def test_what_an_empty_queue_leaves_is_shared_by_weight() -> None:
+    """With the heaviest queue empty, the others get three to one as their weights say."""
+    lanes = Lanes.parse("a=3,b=1,idle=16")
+    got = dict.fromkeys(("a", "b", "idle"), 0)
+    for _ in range(2_000):
+        for name, n in take(lanes.demand(10), {"a": 10**6, "b": 10**6, "idle": 0}).items():
+            got[name] += n
+    assert got["a"] + got["b"] == 20_000
+    assert abs(got["a"] - 15_000) < 750
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

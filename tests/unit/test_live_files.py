@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from treadle.store.sqlite.engine import live
+from treadle.store.sqlite.engine.clock import BOOT_ID, UNKNOWN_BOOT
 from treadle.store.sqlite.engine.live import LiveFiles, Sign
 
-KNOWN = live.BOOT_ID
+KNOWN = BOOT_ID
 OTHER = "00000000-0000-0000-0000-000000000000"
 
 
@@ -27,8 +28,8 @@ def lives_in(folder: Path) -> Iterator[LiveFiles]:
     ("written_by", "read_by", "dead"),
     [
         (KNOWN, KNOWN, False),
-        (live.UNKNOWN_BOOT, KNOWN, False),
-        (KNOWN, live.UNKNOWN_BOOT, False),
+        (UNKNOWN_BOOT, KNOWN, False),
+        (KNOWN, UNKNOWN_BOOT, False),
         (OTHER, KNOWN, True),
     ],
 )

@@ -191,6 +191,8 @@ def _tags(value: Iterable[str]) -> bytes | None:
             raise TypeError(f"a tag is a str, not {type(tag).__name__}")
         if not 0 < len(tag) <= TAG_LENGTH_MAX:
             raise ValueError(f"a tag has 1 to {TAG_LENGTH_MAX} characters, {tag[:50]!r} does not")
+        if not tag.isascii() and any("\ud800" <= char <= "\udfff" for char in tag):
+            raise ValueError(f"the tag {tag!r} has a lone surrogate, which UTF-8 cannot carry")
     if len(tags) > TAGS_MAX:
         raise ValueError(f"a job has at most {TAGS_MAX} tags, not {len(tags)}")
     return json.encode(tags) if tags else None

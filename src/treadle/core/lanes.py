@@ -4,11 +4,12 @@
 that order) or nothing (every queue, best job first), and turns a number of free slots
 into steps that a store carries out one after the other inside one claim.
 Weighted lanes follow largest-remainder sharing with the remainders carried over, so the
-shares are exact over time and an empty queue's share goes to the others.
+shares are exact over time; an empty queue's share goes to the others, by their weights.
 """
 
 from __future__ import annotations
 
+import random
 import re
 
 from msgspec import Struct
@@ -46,6 +47,7 @@ class Lanes:
         self.weights = weights
         self.strict = strict
         self._credit = dict.fromkeys(weights or (), 0.0)
+        self._random = random.Random(0)  # noqa: S311 -- spreads claims, guards nothing
 
     @classmethod
     def parse(cls, text: str | None) -> Lanes:
@@ -86,7 +88,17 @@ class Lanes:
         if self.strict or len(self.weights) == 1:
             return Demand(total, everything)
         shares = tuple(Step(name, n) for name, n in self._shares(total).items() if n)
-        return Demand(total, shares + everything)
+        return Demand(total, shares + tuple(sorted(everything, key=self._drawn)))
+
+    def _drawn(self, step: Step) -> float:
+        """Draw a place in the order for what empty queues leave, so that it follows the weights.
+
+        The least of exponential draws is a queue's as often as its weight says (P. Efraimidis
+        and P. Spirakis, "Weighted random sampling with a reservoir", 2006).
+        """
+        assert self.weights is not None
+        assert step.queue is not None
+        return self._random.expovariate(self.weights[step.queue])
 
     def _shares(self, total: int) -> dict[str, int]:
         assert self.weights is not None

@@ -13,7 +13,7 @@ edges are released by `exchange`, schedules advance in a verb `fire` (docs/adr/0
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -320,6 +320,3 @@ class Store(StoreSession, Protocol):
     async def resume(self, queue: str, *, now: int | None = None) -> bool:
         """Allow claims again; True where it was paused."""
         ...
-
-
-Kind = Literal["memory", "sqlite"]

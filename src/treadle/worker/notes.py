@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ class Notes:
         self._lock = threading.Lock()
         self._writing = asyncio.Lock()
         self._progress: dict[_Key, bytes] = {}
-        self._lines: dict[_Key, list[tuple[int, str, str]]] = {}
+        self._lines: dict[_Key, deque[tuple[int, str, str]]] = {}
         self.dropped = 0
         """Lines that were over a bound and are not kept."""
 
@@ -54,10 +55,9 @@ class Notes:
             if len(self._lines) >= JOBS_MAX and key not in self._lines:
                 self.dropped += 1
                 return
-            lines = self._lines.setdefault(key, [])
-            if len(lines) >= LOGS_MAX:
-                self.dropped += 1
-                return
+            lines = self._lines.setdefault(key, deque(maxlen=LOGS_MAX))
+            # The oldest line makes room, as in the store: what was said last explains the end.
+            self.dropped += len(lines) == LOGS_MAX
             lines.append((time.time_ns() // 1000, level, text))
 
     @property
@@ -92,7 +92,7 @@ class Notes:
             with self._lock:
                 self._progress = progress | self._progress
                 for key, said in lines.items():
-                    self._lines[key] = (said + self._lines.get(key, []))[-LOGS_MAX:]
+                    self._lines[key] = deque([*said, *self._lines.get(key, ())], LOGS_MAX)
             raise
 
     async def run(self) -> None:

@@ -36,7 +36,6 @@ _FLUSH_S = 0.01
 """The longest a settlement waits for company while claims are buffered."""
 _STALE_S = 0.05
 """How long a buffered claim may wait for a slot before it is handed back."""
-_PAUSE_MAX_S = 5.0
 _LAST_WORDS_S = 1.0
 
 Queues = str | Sequence[str] | Mapping[str, int] | None
