@@ -105,6 +105,15 @@ def test_coroutines_started_inside_inherit_it() -> None:
     assert asyncio.run(main()) == 3
 
 
+def test_a_report_never_fails_its_job() -> None:
+    """A message that UTF-8 cannot carry is reported with escapes."""
+    carrier = Running()
+    Context(carrier).progress(1, message="row \ud800" + "x" * 600)
+    [report] = carrier.reports
+    assert report["message"].startswith("row \\ud800x"), report
+    assert len(report["message"]) == 500
+
+
 def test_progress_is_bounded() -> None:
     """A report carries numbers and at most 500 characters of text."""
     carrier = Running()

@@ -152,6 +152,7 @@ def test_delay_and_expiry_count_from_the_enqueue(app: Treadle) -> None:
         ({"tags": [1]}, "a tag is a str"),
         ({"tags": [str(n) for n in range(21)]}, "at most 20 tags"),
         ({"tags": [""]}, "1 to 100 characters"),
+        ({"tags": ["a\ud800"]}, "lone surrogate"),
         ({"meta": [1]}, "takes a mapping"),
         ({"meta": {1: 2}}, "keys of meta"),
         ({"meta": {"x": "y" * 20_000}}, "more than the limit of 16,384"),

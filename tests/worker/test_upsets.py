@@ -24,7 +24,7 @@ from treadle.core.job import JobState, NewJob
 from treadle.core.lanes import Lanes
 from treadle.core.outcome import Settlement, Verdict
 from treadle.core.settings import Settings
-from treadle.store.contract import Beaten, Store
+from treadle.store.contract import LOGS_MAX, Beaten, Store
 from treadle.store.open import open_store
 from treadle.worker.attempt import Attempt, Surroundings
 from treadle.worker.crew import Crew
@@ -203,7 +203,7 @@ def test_a_rescued_worker_waits_for_a_locked_file(
             job = await double.aenqueue(4)
             assert await job.aresult(timeout=WAIT_S) == 8
             assert worker.id != first
-            assert live_files(file) == 2, "the old one's and the new one's"
+            assert live_files(file) == 1, "the new one's"
 
     asyncio.run(scenario())
     app.close()
@@ -324,5 +324,22 @@ def test_lines_wait_for_a_store_that_was_away(tmp_path: Path) -> None:
             await notes.flush()
             lines = await store.logs(attempt.claim.id)
             assert [text for *_, text in lines] == ["one", "two"]
+
+    asyncio.run(scenario())
+
+
+def test_the_last_lines_of_a_job_are_kept(tmp_path: Path) -> None:
+    """When a job says more than is kept between two flushes, its oldest lines make room."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path / "jobs.db") as store:
+            [attempt] = await claimed(store, "a")
+            notes = Notes(store, lambda: WORKER.id)
+            for n in range(LOGS_MAX + 5):
+                notes.say(attempt, "info", str(n))
+            assert notes.dropped == 5
+            await notes.flush()
+            lines = [text for *_, text in await store.logs(attempt.claim.id)]
+            assert (len(lines), lines[0], lines[-1]) == (LOGS_MAX, "5", str(LOGS_MAX + 4))
 
     asyncio.run(scenario())

@@ -49,7 +49,7 @@ async def carry(steps: Steps[T]) -> T:
 class Link:
     """An open store and what its callers in this process share."""
 
-    __slots__ = ("clock", "settings", "store", "waiting", "writer")
+    __slots__ = ("clock", "settings", "store", "waiting", "workers", "writer")
 
     def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
         self.store = store
@@ -57,6 +57,8 @@ class Link:
         self.clock = clock
         self.writer = Writer(store, patience=2 * settings.store_timeout + _MARGIN_S)
         self.waiting = Waiting(store)
+        self.workers = 0
+        """How many workers of this process work on the store."""
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, extra: float = 0) -> T:
         """Run a coroutine on the background loop; `extra` is how long it waits on purpose (s).
@@ -146,8 +148,17 @@ class Links:
                 self._link = before
 
     def close(self) -> None:
-        """Write what waits and close the store; the next call opens it again."""
+        """Write what waits and close the store; the next call opens it again.
+
+        Raises:
+            RuntimeError: a worker works on it; without its store it would end in mid-job.
+        """
         with self._lock:
+            if self._link is not None and self._link.workers:
+                raise RuntimeError(
+                    "the application cannot be closed while a worker of this process works on it; "
+                    "leave that to the program, which closes it after the worker has stopped"
+                )
             link, self._link = self._link, None
         if link is not None:
             link.close_shared()

@@ -156,7 +156,10 @@ class StoreSession(Protocol):
         ...
 
     async def leave(self, worker: str, *, now: int | None = None) -> int:
-        """Forget a worker that stops; what it still held goes back unspent (count)."""
+        """Forget a worker that stops; what it still held goes back unspent (count).
+
+        A claim that is marked and not settled is left to a rescuer, as if the worker had died.
+        """
         ...
 
     async def note(self, worker: str, notes: Sequence[Note]) -> None:

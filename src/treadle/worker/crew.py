@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from treadle.core.durations import to_us
@@ -38,7 +39,9 @@ _log = logging.getLogger("treadle.worker")
 _PAUSE_FIRST_S = 0.05
 _PAUSE_MAX_S = 5.0
 _HOOK_S = 60.0
-"""How long hooks for dead letters may go on after the worker has stopped."""
+"""How long hooks may go on after the worker has stopped."""
+
+_TOO_MANY_STUCK = "too many attempts ignore their end; a fresh process is needed"
 
 Stop = Callable[[str], None]
 
@@ -55,7 +58,6 @@ class Crew:
         self.lanes = lanes
         self._loop = asyncio.get_running_loop()
         self._wake = wake
-        self._stop_worker = stop
         self.store: Store = app.store
         self.notes = Notes(self.store, lambda: self.id)
         self._surroundings = self._make_surroundings()
@@ -67,7 +69,7 @@ class Crew:
             slots=slots,
             finished=self.line.finished,
             stuck_max=settings.stuck_max,
-            on_too_many_stuck=self._too_many_stuck,
+            on_too_many_stuck=partial(stop, _TOO_MANY_STUCK),
         )
         self.services = Services(
             self.store, lambda: self.id, lambda: tuple(app.registry), self.line.adopt
@@ -138,8 +140,12 @@ class Crew:
         if self.app.events:
             self.app.events.emit(Event(name, time.time_ns() // 1000, worker=self.id))
 
-    async def stop(self) -> None:
-        """Stop every part and leave; what is still held goes back unspent."""
+    async def stop(self, *, broken: bool) -> None:
+        """Stop every part and leave; what is still held goes back unspent.
+
+        A worker whose line broke does not leave: one of its jobs may have broken it, and would
+        break the next one and the next. Its jobs are rescued as after a crash.
+        """
         await self.services.stop()
         for task in self._upkeep:
             task.cancel()
@@ -148,15 +154,21 @@ class Crew:
             await asyncio.wait(self._tasks, timeout=_HOOK_S)
         self.executors.close()
         await asyncio.to_thread(self.lease.stop)
+        if broken:
+            _log.error("worker %s broke; its jobs are rescued as after a crash", self.id)
+        else:
+            await self._leave()
+        self._emit("worker.stopped")
+        for hook in self.app.shutdown_hooks:
+            await asyncio.wait_for(_called(hook()), _HOOK_S)
+
+    async def _leave(self) -> None:
         try:
             returned = await self.store.leave(self.id)
         except StoreError as error:
             _log.warning("the worker could not leave; its jobs are rescued: %s", error)
         else:
             _log.info("worker %s has left, %d jobs went back", self.id, returned)
-        self._emit("worker.stopped")
-        for hook in self.app.shutdown_hooks:
-            await _called(hook())
 
     async def _register(self, info: WorkerInfo) -> None:
         await self.store.register(info)
@@ -170,7 +182,9 @@ class Crew:
             info.id,
         )
         self.line.revoke(self.held_claims())
+        old = self.id
         await self._register(info)
+        await self.store.leave(old)
 
     # The store
 
@@ -251,9 +265,6 @@ class Crew:
                 await _called(hook(self.app.job_of(record)))
             except Exception:  # noqa: BLE001 -- a hook is the user's code; it stops nobody
                 _log.exception("a hook for dead letters failed: %r", hook)
-
-    def _too_many_stuck(self) -> None:
-        self._stop_worker("too many attempts ignore their end; a fresh process is needed")
 
     async def _look_around(self) -> None:
         """Each second, look who reads the journal and whether more may start."""

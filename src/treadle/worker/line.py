@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _SUSPECT_PATIENCE_S = 30.0
 _SUSPECT_REST = 30 * SECOND
+_SUSPECT_RESTS_MAX = 2
 _STUCK_REST = 5 * SECOND
 """How long a job rests whose last attempt's thread still lives on this worker."""
 
@@ -72,6 +73,7 @@ class Line:
         self._wake = wake
         self._alone: bytes | None = None
         self._taken_at = 0.0
+        self._rests = 0
         self._ran_us = 0
         self._ended = 0
         self.starts = 0
@@ -138,7 +140,7 @@ class Line:
         self.running[place] = attempt
         self.starts += 1
         if claim.crashes:
-            self._alone = claim.id
+            self._alone, self._rests = claim.id, 0
         self.kit.journal.started(claim, self.worker)
         try:
             self.executors.start(attempt)
@@ -146,19 +148,16 @@ class Line:
             self.kit.journal.cannot_start(claim, error)
             self.finished(attempt, Released(_STUCK_REST))
 
-    def _policy(self, claim: Claim, definition: Definition) -> JobPolicy:
-        stored = claim.policy
-        if stored is None or stored == definition.policy_bytes:
-            return definition.policy
-        return self.stored_policy(claim) or definition.policy
-
-    def stored_policy(self, claim: Claim) -> JobPolicy | None:
-        """Read the policy on the job; damaged bytes are reported and left aside."""
+    def _policy(self, claim: Claim, definition: Definition | None) -> JobPolicy:
+        """Give the job's own policy, else its task's; damaged bytes are told and left aside."""
+        own = DEFAULT_POLICY if definition is None else definition.policy
+        if definition is not None and claim.policy in (None, definition.policy_bytes):
+            return own
         try:
-            return read_policy(claim.policy)
+            return read_policy(claim.policy) or own
         except ValueError as error:
             self.kit.journal.unreadable(claim, error)
-            return None
+            return own
 
     # Decide
 
@@ -196,10 +195,7 @@ class Line:
             claim = orphan.claim
             self.held.adopt(claim)
             outcome: Outcome = WorkerLost(orphan.lost_by) if orphan.started else Released()
-            definition = self.kit.find(claim.task)
-            policy = self.stored_policy(claim)
-            if policy is None:
-                policy = DEFAULT_POLICY if definition is None else definition.policy
+            policy = self._policy(claim, self.kit.find(claim.task))
             self.settle(claim, outcome, policy)
         self._wake()
 
@@ -207,7 +203,8 @@ class Line:
         """Release what is claimed but not started; return how many.
 
         A suspect that waits to be alone is kept for a while, then rests elsewhere: a worker
-        whose jobs are long must not stand still for it.
+        whose jobs are long must not stand still for it. It does after two such rests, or the
+        suspect would never run.
         """
         buffer = self.held.buffer
         waiting = buffer.popleft() if self._suspect_waits() and not self.closed else None
@@ -215,12 +212,15 @@ class Line:
         while buffer:
             self.settle(buffer.popleft(), Released(), DEFAULT_POLICY)
         self.held.forget_pace()
-        if waiting is not None and monotonic() - self._taken_at < _SUSPECT_PATIENCE_S:
+        if waiting is None:
+            return released
+        patient = monotonic() - self._taken_at < _SUSPECT_PATIENCE_S
+        if patient or self._rests >= _SUSPECT_RESTS_MAX:
             buffer.append(waiting)
-        elif waiting is not None:
-            self.settle(waiting, Released(_SUSPECT_REST), DEFAULT_POLICY)
-            released += 1
-        return released
+            return released
+        self._rests += 1
+        self.settle(waiting, Released(_SUSPECT_REST), DEFAULT_POLICY)
+        return released + 1
 
     def revoke(self, claims: Iterable[tuple[bytes, int]]) -> None:
         """End the attempts of claims that are no longer this worker's.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("treadle.worker")
 FLUSH_S = 0.25
+LINES_MAX = 1_000
+"""Lines of one write, but for those of a single job."""
 JOBS_MAX = 10_000
 """Jobs whose notes are gathered between two flushes; more wait for the next report."""
 
@@ -77,9 +79,26 @@ class Notes:
             await self._flush()
 
     async def _flush(self) -> None:
+        """Write what has gathered in steps, so that no step holds the store for long."""
+        while self._progress or self._lines:
+            await self._write(self._take())
+
+    def _take(self) -> tuple[dict[_Key, bytes], dict[_Key, deque[tuple[int, str, str]]]]:
+        """Take the progress, and the lines of as many jobs as fit one step."""
         with self._lock:
             progress, self._progress = self._progress, {}
-            lines, self._lines = self._lines, {}
+            lines: dict[_Key, deque[tuple[int, str, str]]] = {}
+            taken = 0
+            while self._lines and taken < LINES_MAX:
+                key = next(iter(self._lines))
+                lines[key] = self._lines.pop(key)
+                taken += len(lines[key])
+        return progress, lines
+
+    async def _write(
+        self, taken: tuple[dict[_Key, bytes], dict[_Key, deque[tuple[int, str, str]]]]
+    ) -> None:
+        progress, lines = taken
         keys = progress.keys() | lines.keys()
         notes = [
             Note(id_, number, progress.get((id_, number)), tuple(lines.get((id_, number), ())))

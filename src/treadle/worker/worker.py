@@ -14,11 +14,11 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreError, TreadleError
+from treadle.core.errors import StoreError
 from treadle.core.lanes import Lanes
 from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import Crew
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from treadle.app import Treadle
+    from treadle.client.link import Link
     from treadle.store.contract import Exchanged
 
 _log = logging.getLogger("treadle.worker")
@@ -90,6 +91,7 @@ class Worker:
         self._hungry = asyncio.Event()
         self._flush_timer: asyncio.TimerHandle | None = None
         self._main: asyncio.Task[None] | None = None
+        self._link: Link
 
     @property
     def id(self) -> str:
@@ -135,6 +137,8 @@ class Worker:
         """
         self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop)
         await self._crew.start(self._info())
+        self._link = self.app.link
+        self._link.workers += 1
         self._main = asyncio.create_task(self._work(), name="treadle-line")
         return self
 
@@ -148,10 +152,13 @@ class Worker:
         assert self._main is not None
         if not self._main.done():
             self.stop("the program asked")
+        broken = True
         try:
             await self._main
+            broken = False
         finally:
-            await self._crew.stop()
+            await self._crew.stop(broken=broken)
+            self._link.workers -= 1
             _sum_up(self.lock_waits)
 
     def _info(self) -> WorkerInfo:
@@ -205,7 +212,8 @@ class Worker:
             await self._crew.store_away(error, self._stopping)
             return None
         self._crew.store_is_back()
-        self.lock_waits.append(answer.waited)
+        if answer.verdicts or answer.claims:
+            self.lock_waits.append(answer.waited)
         line.accept(answer)
         if answer.next_due is not None:
             self._crew.services.due_in(answer.next_due)
@@ -257,9 +265,9 @@ class Worker:
             await self._hungry.wait()
             try:
                 await self._crew.store.wait(work=True, ends=False, timeout=self.app.settings.poll)
-            except TreadleError as error:
-                _log.warning("waiting for work failed: %s", error)
-                await asyncio.sleep(_FLUSH_S)
+            except Exception as error:  # noqa: BLE001 -- a hint less must never end the worker
+                _log.warning("waiting for work failed: %r", error)
+                await asyncio.sleep(self.app.settings.poll)
             self._awake.set()
             self._hungry.clear()
 
@@ -294,6 +302,22 @@ class Worker:
         except TimeoutError:
             return
         self._awake.clear()
+
+
+async def _unless(asked: asyncio.Event, starting: Coroutine[Any, Any, None]) -> None:
+    """Start, unless a second signal asks to stop before that is done.
+
+    Raises:
+        asyncio.CancelledError: it did.
+    """
+    start, stop = asyncio.ensure_future(starting), asyncio.ensure_future(asked.wait())
+    try:
+        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not start.done():
+            start.cancel()
+        await start
+    finally:
+        stop.cancel()
 
 
 def _sum_up(lock_waits: Iterable[int]) -> None:

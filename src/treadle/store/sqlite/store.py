@@ -330,8 +330,9 @@ class SqliteStore(SqliteAccess):
 
     async def leave(self, worker: str, *, now: int | None = None) -> int:
         """Forget a worker that stops; what it still held goes back unspent."""
+        marked = self._lives.marked(worker)
         returned = await drive(
-            self._runner.write(lambda db, _: workers.leave(db, self._sql, worker), now)
+            self._runner.write(lambda db, _: workers.leave(db, self._sql, worker, marked), now)
         )
         fault.point("leave.after_commit")
         self._lives.end(worker)

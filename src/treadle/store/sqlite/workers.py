@@ -61,8 +61,13 @@ def give_back(
     ).rowcount
 
 
-def leave(db: sqlite3.Connection, sql: Statements, worker: str) -> int:
-    """Give back whatever the worker holds and forget it."""
+def leave(db: sqlite3.Connection, sql: Statements, worker: str, marked: Held) -> int:
+    """Give back whatever the worker holds and forget it.
+
+    A claim whose code had begun and whose settlement never arrived stays for a rescuer to decide
+    about: given back as unspent, a job that may run only once would run again.
+    """
+    db.executemany(sql["had_started"], [(id_, number, worker) for id_, number in marked])
     returned = db.execute(sql["give_all_back"], (worker,)).rowcount
     db.execute(sql["forget"], (worker,))
     return returned

@@ -84,12 +84,14 @@ class FileBell:
         to write as well. A failed ring costs the waiters 50 ms, never a job.
         """
         bell = self._bells.get(kind)
-        if bell is None or _EARS.unpack_from(bell[1])[0] < time.monotonic_ns():
+        if bell is None:
             return
         try:
-            os.pwrite(bell[0], b"\1", _EARS.size)
-        except OSError:
-            # A full disk: the waiters' look at data_version finds the commit instead.
+            if _EARS.unpack_from(bell[1])[0] >= time.monotonic_ns():
+                os.pwrite(bell[0], b"\1", _EARS.size)
+        except (OSError, ValueError):
+            # A full disk, or a store that is being closed by another thread: the waiters'
+            # look at data_version finds the commit instead.
             return
 
     def listen(self, kinds: tuple[str, ...]) -> None:

@@ -114,8 +114,13 @@ class LiveFiles:
         return True
 
     def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
-        """Write the mark."""
-        _MARK.pack_into(self._maps[worker][0], _MARKS_AT + place * _MARK.size, job, number)
+        """Write the mark; nothing when this process has no such worker any more.
+
+        It was rescued then, and what it starts can settle nothing.
+        """
+        held = self._maps.get(worker)
+        if held is not None:
+            _MARK.pack_into(held[0], _MARKS_AT + place * _MARK.size, job, number)
 
     def sign(self, worker: str) -> Sign:
         """Read a worker's file and try its lock: a free lock proves that it is dead."""

@@ -17,6 +17,10 @@ update {p}jobs set
     state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
 where id = ? and number = ? and state = 'running' and worker = ? and reason is not 'lost';
 
+-- name: had_started
+update {p}jobs set reason = 'lost'
+where id = ? and number = ? and state = 'running' and worker = ?;
+
 -- name: give_all_back
 update {p}jobs set
     state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
