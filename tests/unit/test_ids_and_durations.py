@@ -83,10 +83,25 @@ def test_bad_durations_are_refused(value: object, error: type[Exception]) -> Non
         to_us(value, "wait")  # type: ignore[arg-type]
 
 
-@given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))])))
+_WEST = timezone(timedelta(hours=-7))
+
+
+@given(st.datetimes(max_value=datetime(9999, 12, 31), timezones=st.sampled_from([UTC, _WEST])))  # noqa: DTZ001 -- the zone is drawn apart
 def test_instants_travel_through_microseconds(at: datetime) -> None:
     """An aware datetime and its microseconds name the same instant."""
     assert as_datetime(instant_us(at, "at")) == at
+
+
+def test_an_instant_outside_the_calendar_is_refused() -> None:
+    """An instant that UTC has no year for cannot be shown again, so it is not taken."""
+    with pytest.raises(ValueError, match="outside the years 1 to 9999"):
+        instant_us(datetime(9999, 12, 31, 23, tzinfo=_WEST), "at")
+
+
+@pytest.mark.parametrize("micros", [-(2**63), 2**63 - 1])
+def test_a_damaged_instant_is_shown(micros: int) -> None:
+    """Microseconds that no datetime holds become the nearest that one does."""
+    assert as_datetime(micros).year in {1, 9999}
 
 
 def test_a_naive_datetime_is_refused() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final, TypedDict, Unpack
@@ -25,6 +26,7 @@ from treadle.core.lanes import Lanes
 from treadle.store.contract import WorkerInfo
 from treadle.worker.worker import Worker
 
+_log = logging.getLogger("treadle.worker")
 _TASKS_SHOWN: Final = 20
 
 
@@ -112,6 +114,7 @@ def _run(located: Located, options: _Options) -> int:
     began = time.monotonic()
     running = _ToldWorker(
         located,
+        options["log_format"],
         queues=options["queues"],
         concurrency=options["concurrency"],
         burst=options["burst"],
@@ -123,7 +126,7 @@ def _run(located: Located, options: _Options) -> int:
             code = runner.run(running.arun())
     finally:
         located.app.close()
-    click.echo(running.summary(time.monotonic() - began), err=True)
+    running.tell(running.summary(time.monotonic() - began))
     return code
 
 
@@ -140,9 +143,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 class _ToldWorker(Worker):
     """A worker that says when it is ready and can sum up what it did."""
 
-    def __init__(self, located: Located, **options: Unpack[WorkerOptions]) -> None:
+    def __init__(self, located: Located, log_format: str, **options: Unpack[WorkerOptions]) -> None:
         super().__init__(located.app, **options)
         self._name = located.name
+        self._log_format = log_format
         self._told = False
 
     def _info(self) -> WorkerInfo:
@@ -150,8 +154,15 @@ class _ToldWorker(Worker):
         info = super()._info()
         if not self._told:
             self._told = True
-            click.echo(banner(self, info.id, self._name), err=True)
+            self.tell(banner(self, info.id, self._name))
         return info
+
+    def tell(self, text: str) -> None:
+        """Say this to whoever started the worker; where machines read, as a log line."""
+        if self._log_format == "json":
+            _log.info("%s", text.strip())
+        else:
+            click.echo(text, err=True)
 
     def summary(self, seconds: float) -> str:
         """Say how much was done, and what went otherwise."""

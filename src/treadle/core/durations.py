@@ -19,6 +19,8 @@ DAY = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 # 100 years: far beyond any sensible delay, and far below what a 64-bit column overflows at.
 DURATION_MAX = 36_525 * DAY
 
@@ -51,7 +53,7 @@ def instant_us(value: object, name: str) -> int:
 
     Raises:
         TypeError: `value` is not a datetime.
-        ValueError: it has no timezone, so it names no instant.
+        ValueError: it has no timezone, so it names no instant, or UTC has no year for it.
     """
     if not isinstance(value, datetime):
         msg = f"{name} must be a datetime, not {type(value).__name__}"
@@ -59,9 +61,16 @@ def instant_us(value: object, name: str) -> int:
     if value.utcoffset() is None:
         msg = f"{name} has no timezone: {value!r}; attach one, for example tzinfo=datetime.UTC"
         raise ValueError(msg)
-    return (value - _EPOCH) // _MICROSECOND
+    micros = (value - _EPOCH) // _MICROSECOND
+    if not _FIRST <= micros <= _LAST:
+        raise ValueError(f"{name} is outside the years 1 to 9999 in UTC: {value!r}")
+    return micros
 
 
 def as_datetime(micros: int) -> datetime:
-    """Turn microseconds since the epoch into an aware datetime in UTC."""
-    return _EPOCH + timedelta(microseconds=micros)
+    """Turn microseconds since the epoch into an aware datetime in UTC.
+
+    What no datetime can hold, from a damaged row, becomes the first or the last one: a job
+    must be shown whatever its row says.
+    """
+    return _EPOCH + timedelta(microseconds=min(max(micros, _FIRST), _LAST))

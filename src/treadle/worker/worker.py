@@ -120,8 +120,12 @@ class Worker:
     async def arun(self) -> int:
         """Do the same on the running event loop, which must be the main thread's for signals."""
         with stop_on_signals(self.stop, self.stop_at_once):
-            async with self:
-                await self.wait()
+            try:
+                async with self:
+                    await self.wait()
+            except asyncio.CancelledError:
+                if self._main is not None or not self._at_once.is_set():
+                    raise
         return 1 if self.cut else 0
 
     async def wait(self) -> None:
@@ -136,7 +140,7 @@ class Worker:
             StoreError: the store cannot be opened or does not answer.
         """
         self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop)
-        await self._crew.start(self._info())
+        await _unless(self._at_once, self._crew.start(self._info()))
         self._link = self.app.link
         self._link.workers += 1
         self._main = asyncio.create_task(self._work(), name="treadle-line")
@@ -317,6 +321,7 @@ async def _unless(asked: asyncio.Event, starting: Coroutine[Any, Any, None]) -> 
             start.cancel()
         await start
     finally:
+        start.cancel()
         stop.cancel()
 
 
