@@ -202,9 +202,17 @@ def _filter(which: JobFilter) -> Filter:
         )
     state = which.get("state")
     return Filter(
-        state=None if state is None else JobState(state),
+        state=None if state is None else _state(state),
         queue=which.get("queue"),
         task=which.get("task"),
         tag=which.get("tag"),
         reason=which.get("reason"),
     )
+
+
+def _state(value: JobState | str) -> JobState:
+    try:
+        return JobState(value)
+    except ValueError:
+        msg = f"{value!r} is not a state of a job; there are {', '.join(JobState)}"
+        raise ValueError(msg) from None

@@ -173,6 +173,8 @@ def main() -> int:
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--grace", type=float, default=10.0)
     said = parser.parse_args()
+    # A shell that starts a background job hands down an ignored SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     ledger = Ledger(said.ledger)
     if said.role == "producer":

@@ -2,7 +2,8 @@
 
 It finds the application, sets up the log, prints a banner and runs the worker until a signal or
 the end of a burst. How a worker works is in `treadle.worker`; `--reload` is in `cli.reload`.
-Exit codes: 0 after a clean stop, 1 when jobs were cut off, 2 when it could not start.
+Exit codes: 0 after a clean stop, 1 when jobs were cut off, 2 when it could not start, 3 when too
+many attempts ignored their end and a fresh process is needed.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ _PAUSE_MAX_S = 5.0
 _HOOK_S = 60.0
 """How long hooks may go on after the worker has stopped."""
 
-_TOO_MANY_STUCK = "too many attempts ignore their end; a fresh process is needed"
+TOO_MANY_STUCK = "too many attempts ignore their end; a fresh process is needed"
 
 Stop = Callable[[str], None]
 
@@ -69,7 +69,7 @@ class Crew:
             slots=slots,
             finished=self.line.finished,
             stuck_max=settings.stuck_max,
-            on_too_many_stuck=partial(stop, _TOO_MANY_STUCK),
+            on_too_many_stuck=partial(stop, TOO_MANY_STUCK),
         )
         self.services = Services(
             self.store, lambda: self.id, lambda: tuple(app.registry), self.line.adopt

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from treadle.client.background import start_thread
 from treadle.core import fault
 from treadle.core.errors import StoreError
 
@@ -73,8 +74,7 @@ class Lease:
     def start(self) -> None:
         """Start the thread; the worker has just registered, which counts as a beat."""
         self._beaten_at = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="treadle-lease", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "treadle-lease")
 
     def stop(self) -> None:
         """End the thread and wait for it, at most for one beat's patience."""

@@ -17,10 +17,10 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 def stop_on_signals(
     stop: Callable[[str], None], stop_at_once: Callable[[], None]
 ) -> Iterator[None]:
-    """Call `stop` on the first SIGTERM or SIGINT and `stop_at_once` on the second.
+    """Call `stop` on the first SIGTERM, SIGINT or SIGHUP and `stop_at_once` on the second.
 
-    SIGHUP is left to the program. Off the main thread nothing is changed: signals are the
-    main program's there.
+    SIGHUP, sent when a terminal closes, is left alone where the program or `nohup` has said what
+    it does. Off the main thread nothing is changed: signals are the main program's there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -37,10 +37,13 @@ def stop_on_signals(
             _log.warning("received %s again: stopping at once", number.name)
             stop_at_once()
 
-    for number in _STOPPING:
+    numbers = [*_STOPPING]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
         yield
     finally:
-        for number in _STOPPING:
+        for number in numbers:
             loop.remove_signal_handler(number)

@@ -21,7 +21,7 @@ from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
 from treadle.core.lanes import Lanes
 from treadle.store.contract import WorkerInfo
-from treadle.worker.crew import Crew
+from treadle.worker.crew import TOO_MANY_STUCK, Crew
 from treadle.worker.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ class Worker:
     def run(self) -> int:
         """Work until a signal or the end of a burst; return the exit code.
 
-        0 after a clean stop, 1 when jobs had to be handed back in mid-run.
+        0 after a clean stop, 1 when jobs had to be handed back in mid-run, 3 when too many
+        attempts ignored their end and a supervisor should start a fresh process.
         """
         return asyncio.run(self.arun())
 
@@ -126,6 +127,8 @@ class Worker:
             except asyncio.CancelledError:
                 if self._main is not None or not self._at_once.is_set():
                     raise
+        if self.reason == TOO_MANY_STUCK:
+            return 3
         return 1 if self.cut else 0
 
     async def wait(self) -> None:

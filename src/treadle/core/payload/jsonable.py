@@ -92,6 +92,9 @@ def from_plain(cls: type, value: object) -> object:
     return model.model_validate_json(text)
 
 
+_DEPTH_SAFE: Final = 200
+"""So many brackets cannot be nested too deep, however they stand."""
+
 encode_plain: Final = msgspec.json.Encoder(enc_hook=to_plain).encode
 
 
@@ -112,9 +115,21 @@ def pack(value: object, parts: Parts, whole: str, limit: int) -> bytes:
         raise _blame(parts(value), error) from error
     if len(payload) > limit:
         raise PayloadTooLarge(whole, len(payload), limit)
+    if payload.count(b"[") + payload.count(b"{") > _DEPTH_SAFE:
+        _check_depth(payload, whole)
     if (b"null" in payload or _DOUBTFUL_TIME(payload)) and _holds_unfit(parts(value)):
         raise _first_unfit(parts(value))
     return payload
+
+
+def _check_depth(payload: bytes, whole: str) -> None:
+    """Make sure that what was written can be read again: reading nests less deep than writing."""
+    try:
+        msgspec.json.decode(payload)
+    except RecursionError as error:
+        raise NotSerializable(
+            whole, "nested values", "they are nested too deep to be read again; flatten them"
+        ) from error
 
 
 @functools.lru_cache(maxsize=256)

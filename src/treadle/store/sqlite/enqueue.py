@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from treadle.core.errors import StoreUnavailable
 from treadle.core.job import JobState, NewJob
 from treadle.store.contract import BATCH_MAX
 
 Statements = dict[str, str]
+# sqlite3.LEGACY_TRANSACTION_CONTROL, which CPython 3.11 has not yet.
+_LEGACY = -1
 
 
 def check_batch(jobs: Sequence[NewJob]) -> None:
@@ -25,6 +29,33 @@ def check_batch(jobs: Sequence[NewJob]) -> None:
     if len(jobs) > BATCH_MAX:
         msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
         raise ValueError(msg)
+
+
+def check_connection(connection: sqlite3.Connection, path: Path | None, name: str) -> None:
+    """Refuse a connection of the caller's that is not to the store's own file.
+
+    Raises:
+        StoreUnavailable: the jobs would go where no worker of this store looks.
+    """
+    rows = connection.execute("pragma database_list").fetchall()
+    main = next((file for _, schema, file in rows if schema == "main"), "")
+    same = path is not None and main and Path(main).exists() and Path(main).samefile(path)
+    if not same:
+        msg = (
+            f"{name}: connection= is open on {main or 'a database in memory'}; give one that is "
+            "open on the store's own file, or leave connection= out"
+        )
+        raise StoreUnavailable(msg)
+
+
+def begin_if_asked(connection: sqlite3.Connection) -> None:
+    """Begin the transaction that the sqlite3 module would begin before an insert.
+
+    It does not for a savepoint, whose release would then commit what the caller has not.
+    """
+    legacy = getattr(connection, "autocommit", _LEGACY) == _LEGACY
+    if legacy and connection.isolation_level is not None and not connection.in_transaction:
+        connection.execute("begin")
 
 
 def enqueue(

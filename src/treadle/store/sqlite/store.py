@@ -35,7 +35,12 @@ from treadle.store.sqlite.engine.live import LiveFiles, LiveMemory
 from treadle.store.sqlite.engine.pool import SQLITE_MIN, Pool
 from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
-from treadle.store.sqlite.enqueue import check_batch, enqueue
+from treadle.store.sqlite.enqueue import (
+    begin_if_asked,
+    check_batch,
+    check_connection,
+    enqueue,
+)
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
 from treadle.store.sqlite.rescue import Watch, others, take_over
 
@@ -195,17 +200,28 @@ class SqliteStore(SqliteAccess):
             StoreUnavailable: the connection is not to this store's file.
         """
         check_batch(jobs)
+        check_connection(connection, self._path, self._name)
         queues = sorted({job.queue for job in jobs})
         try:
-            return enqueue(connection, self._sql, jobs, queues, self._clock.now())
+            begin_if_asked(connection)
+            connection.execute("savepoint treadle_enqueue")
+            try:
+                states = enqueue(connection, self._sql, jobs, queues, self._clock.now())
+            except BaseException:
+                connection.execute("rollback to treadle_enqueue")
+                raise
+            finally:
+                connection.execute("release treadle_enqueue")
         except sqlite3.OperationalError as error:
             msg = f"{self._name}: the given connection cannot take the jobs: {error}"
             raise StoreUnavailable(msg) from error
+        return states
 
     def _enqueue(self, jobs: Sequence[NewJob], now: int | None) -> Pauses[Sequence[JobState]]:
         check_batch(jobs)
-        named = {job.queue for job in jobs}
-        new_queues = () if named <= self._known_queues else sorted(named - self._known_queues)
+        new_queues: Sequence[str] = ()
+        if len(jobs) != 1 or jobs[0].queue not in self._known_queues:
+            new_queues = sorted({job.queue for job in jobs} - self._known_queues)
 
         def body(db: sqlite3.Connection, at: int) -> Sequence[JobState]:
             states = enqueue(db, self._sql, jobs, new_queues, at)
@@ -220,7 +236,8 @@ class SqliteStore(SqliteAccess):
         fault.point("enqueue.after_commit")
         # A job that went into a file which somebody deleted or replaced is not stored.
         self._pool.check_file()
-        self._known_queues.update({job.queue for job in jobs})
+        if len(jobs) != 1 or jobs[0].queue not in self._known_queues:
+            self._known_queues.update({job.queue for job in jobs})
         self._bell.ring(WORK)
         return states
 

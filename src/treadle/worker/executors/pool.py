@@ -9,6 +9,7 @@ a short job does. What is run, and what a result means, the callers of `put` say
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from queue import SimpleQueue
@@ -18,6 +19,8 @@ from treadle.worker.attempt import Attempt
 from treadle.worker.executors.seat import WITHDRAWN, Seat, Work
 
 _NAME: Final = "treadle-task"
+_FORKED: Final = 70
+"""Exit code of a child process that a task forked and did not end (EX_SOFTWARE of sysexits.h)."""
 
 
 class Pool:
@@ -35,6 +38,7 @@ class Pool:
         self._given_up: set[Attempt] = set()
         self._results: deque[tuple[Work, object]] = deque()
         self._awake = False
+        self._pid = os.getpid()
 
     @property
     def threads(self) -> int:
@@ -102,6 +106,9 @@ class Pool:
                 self._inbox.put(None)  # For the next thread.
                 return
             result = seat.run(work, self._waiting)
+            if os.getpid() != self._pid:
+                # A task forked and its child came back here: it must not go on as a worker.
+                os._exit(_FORKED)
             if result is WITHDRAWN:
                 continue
             self._results.append((work, result))

@@ -46,6 +46,8 @@ class Pool:
         self._identity: tuple[int, int] | None = None
         self._made = threading.Lock()
         """Taken for good once a memory store's only connection is made."""
+        # A store that nobody closed lets go of its connections with itself.
+        weakref.finalize(self, _close_all, self._idle).atexit = False
         _pools.add(self)
 
     def take(self) -> sqlite3.Connection | None:
@@ -135,10 +137,15 @@ class Pool:
 
     def _after_fork(self) -> None:
         _inherited.extend(self._lent)
-        self._idle = deque()
+        self._idle.clear()
         self._lent = weakref.WeakSet()
         self._made = threading.Lock()
         self._identity = None
+
+
+def _close_all(idle: deque[sqlite3.Connection]) -> None:
+    while idle:
+        idle.pop().close()
 
 
 def _after_fork() -> None:

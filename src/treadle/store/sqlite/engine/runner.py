@@ -120,25 +120,30 @@ class Runner:
 
     def _until_free(self, attempt: Callable[[], T]) -> Pauses[T]:
         """Try until the lock is free, giving way in between."""
+        try:
+            return attempt()
+        except sqlite3.OperationalError as error:
+            if _primary(error) not in _BUSY:
+                raise
         for pause in self._pauses():
+            yield pause
             try:
                 return attempt()
             except sqlite3.OperationalError as error:
                 if _primary(error) not in _BUSY:
                     raise
-            yield pause
         raise self._locked()
 
     def _connection(self) -> Pauses[sqlite3.Connection]:
         connection = self._take()
-        for pause in self._pauses() if connection is None else ():
+        if connection is not None:
+            return connection
+        for pause in self._pauses():
             yield pause
             connection = self._take()
             if connection is not None:
-                break
-        if connection is None:
-            raise self._locked()
-        return connection
+                return connection
+        raise self._locked()
 
     def _take(self) -> sqlite3.Connection | None:
         """Take a connection; None while there is none, or the file is too busy to open one."""
