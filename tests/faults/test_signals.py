@@ -20,7 +20,7 @@ def busy_worker(scene: Scene, go: Path, jobs: int, *options: str) -> Process:
     return worker
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_lets_running_jobs_end(tmp_path: Path, number: signal.Signals) -> None:
     """What runs ends and is settled, nothing new starts, and the worker exits with 0."""
     go = tmp_path / "go"

@@ -201,3 +201,23 @@ def test_subclasses_of_plain_types_are_stored_plain() -> None:
     assert ANYTHING.encode((*odd, *days), {}) == ANYTHING.encode(plain, {})
     with pytest.raises(NotSerializable, match="naive"):
         ANYTHING.encode((type("Instant", (dt.datetime,), {})(2026, 1, 2),), {})
+
+
+@pytest.mark.parametrize("depth", [500, 900, 990, 1_200])
+def test_what_is_stored_can_be_read_again_however_deep(depth: int) -> None:
+    """A nested list is refused where it is enqueued, or comes back: never stored unreadable."""
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    try:
+        stored = ANYTHING.encode((value,), {})
+    except NotSerializable as error:
+        assert "too deep" in str(error)  # noqa: PT017 -- either answer is right
+    else:
+        assert ANYTHING.decode(stored) == ((value,), {})
+
+
+def test_many_flat_lists_are_not_deep() -> None:
+    """The number of brackets alone refuses nothing."""
+    value = [[n] for n in range(1_000)]
+    assert ANYTHING.decode(ANYTHING.encode((value,), {})) == ((value,), {})

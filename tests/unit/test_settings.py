@@ -42,3 +42,10 @@ def test_settings_must_fit_together() -> None:
     """A beat must be well inside its lease."""
     with pytest.raises(SettingsError, match="a third of lease"):
         load_settings({"lease": 2, "beat": 1}, {})
+
+
+def test_what_does_not_fit_together_is_reported_with_the_rest() -> None:
+    """A pair that clashes and a value out of range are shown by the same start."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"lease": 2, "beat": 1, "grace": -1}, {})
+    assert len(caught.value.problems) == 2
