@@ -6,22 +6,37 @@ autouse fixtures; a test cannot forget them. Fixtures that only some tests need 
 `conftest.py` of their folder.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import settings
 
+from treadle.testing.servers import (
+    NoServerError,
+    Postgres,
+    Redis,
+    postgres_programs,
+    redis_program,
+)
+
 LEAK_WAIT_S: Final = 2.0
 """How long a thread that is already ending may take before it counts as left behind."""
 
 # Started once a process by the standard library and kept by it on purpose.
 KEPT_CHILDREN: Final = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+# Servers that somebody else runs, for this session alone; read before the tests hide them.
+_SERVERS: Final[dict[str, Callable[[], object]]] = {
+    "TREADLE_TEST_POSTGRES": postgres_programs,
+    "TREADLE_TEST_REDIS": redis_program,
+}
+_FROM_OUTSIDE: Final = {name: os.environ[name] for name in _SERVERS if name in os.environ}
 TASK_LEAKS: Final = ("Task was destroyed but it is pending", "exception was never retrieved")
 
 # No deadline: a shared machine pauses at will. The blob replays a failure found elsewhere.
@@ -32,10 +47,44 @@ settings.load_profile("treadle")
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
-    """Print the command that replays the order and the random numbers of a failed session."""
+    """Say which stores were not tested, and how a failed session is replayed."""
+    for variable, find in _SERVERS.items():
+        with contextlib.suppress(NoServerError):
+            if variable not in os.environ:
+                find()
+            continue
+        terminalreporter.write_line(f"NOT TESTED, there is no server: set {variable}")
     seed: object = config.getoption("randomly_seed", default=None)
     if exitstatus == pytest.ExitCode.TESTS_FAILED and seed is not None:
         terminalreporter.write_line(f'replay: make test ARGS="--randomly-seed={seed}"')
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Give the URL of a real Redis server, all keys of which belong to this session."""
+    yield from _served("TREADLE_TEST_REDIS", Redis)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Give the URL of a database on a real PostgreSQL server that belongs to this session."""
+    yield from _served("TREADLE_TEST_POSTGRES", Postgres)
+
+
+def _served(variable: str, make: type[Postgres | Redis]) -> Iterator[str]:
+    """Give a server from outside, or one of this session's own; else skip, in CI fail."""
+    given = _FROM_OUTSIDE.get(variable)
+    if given is not None:
+        yield given
+        return
+    try:
+        server = make()
+    except NoServerError as error:
+        if "CI" in os.environ:
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    with server:
+        yield server.url
 
 
 @pytest.fixture(autouse=True)

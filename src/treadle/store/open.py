@@ -12,11 +12,10 @@ from treadle.store.sqlite.store import SqliteStore
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
     from treadle.core.settings import Settings
+    from treadle.store.contract import Store
 
 
-def open_store(
-    url: str, namespace: str, settings: Settings, clock: Clock | None = None
-) -> SqliteStore:
+def open_store(url: str, namespace: str, settings: Settings, clock: Clock | None = None) -> Store:
     """Make the store that a URL names; it is opened by its `open` or `open_now`.
 
     `memory://` is SQLite in memory; `sqlite:///jobs.db` is relative to the working folder,

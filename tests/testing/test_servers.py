@@ -1,0 +1,54 @@
+"""The real servers of the test kit: they answer, come back with their data, and leave nothing."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+import redis
+
+from treadle.testing.servers import Postgres, Redis
+
+KEPT = 7
+
+
+async def ask(url: str, statement: str) -> Any:  # noqa: ANN401 -- what the statement gives
+    """Run a statement on a connection of its own."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+def test_postgres_comes_back_with_what_it_committed_and_leaves_nothing(postgres_url: str) -> None:
+    """A server of one's own can be killed; the session's own answers beside it."""
+    with Postgres() as server:
+        asyncio.run(ask(server.url, f"create table kept as select {KEPT} as number"))
+        server.kill()
+        server.start()
+        assert asyncio.run(ask(server.url, "select number from kept")) == KEPT
+        assert asyncio.run(ask(postgres_url, "select to_regclass('kept')")) is None
+    assert not server.folder.exists()
+
+
+def test_redis_comes_back_with_its_append_only_file(redis_url: str) -> None:
+    """With `appendfsync always` a killed server has lost nothing it answered for."""
+    with Redis("--appendfsync", "always") as server:
+        with redis.Redis.from_url(server.url) as client:
+            client.set("kept", KEPT)
+        server.kill()
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            assert client.get("kept") == str(KEPT).encode()
+        with redis.Redis.from_url(redis_url) as client:
+            assert client.get("kept") is None
+    assert not server.folder.exists()
+
+
+def test_a_server_that_does_not_start_says_why() -> None:
+    """The error carries what the server logged."""
+    server = Redis("--maxmemory-policy", "no-such-policy")
+    with pytest.raises(RuntimeError, match="maxmemory-policy"):
+        server.start()
+    assert not server.folder.exists()
