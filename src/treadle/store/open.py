@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from treadle.core.errors import SettingsError
+from treadle.store.redis.store import RedisStore
 from treadle.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def open_store(url: str, namespace: str, settings: Settings, clock: Clock | None
         return SqliteStore(None, namespace, settings, clock)
     if scheme == "sqlite" and separator:
         return SqliteStore(_path(url), namespace, settings, clock)
+    if scheme.startswith("redis") and separator:
+        return RedisStore(url, namespace, settings, clock)
     msg = f"{_shown(url)!r} is not a store; write memory:// or sqlite:///path/to/file.db"
     raise SettingsError([msg])
 

@@ -1,0 +1,237 @@
+"""The listener: how a write in one process wakes a waiter in another within a millisecond.
+
+A waiter marks that it listens (a key that expires, the ears), and subscribes. A script that
+writes something of interest takes the mark away and publishes once: so a server with nobody
+waiting publishes nothing, and one that is busy publishes once for each round of waiters. Whoever
+finds the mark gone when setting it again may have missed something and looks for himself.
+
+Each event loop has one connection for all its waiters, read by the loop itself. When it breaks
+it is opened again at the next wait, with growing rests; meanwhile waits end as if they had heard
+something, no sooner than those rests. A wait is a hint only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+from hiredis import pack_command
+
+from treadle.core.errors import StoreError
+from treadle.store.redis.engine.pool import Pool
+from treadle.store.redis.engine.runner import Runner
+from treadle.store.redis.engine.wire import LostError, Wire
+
+_EARS_S = 60.0
+_REST_S, _REST_MAX_S = 0.1, 5.0
+_ANSWER_WITHIN_S = 5.0
+
+Task = asyncio.Task[Any]
+
+
+class Listener:
+    """One event loop's ear."""
+
+    def __init__(self, pool: Pool, runner: Runner) -> None:
+        """Listen through a wire of its own from `pool`; marks are set through `runner`."""
+        self._pool = pool
+        self._runner = runner
+        self._loop = asyncio.get_running_loop()
+        self._wire: Wire | None = None
+        self._opening = asyncio.Lock()
+        self._channels: set[str] = set()
+        self._rung: dict[str, int] = {}
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._heard: weakref.WeakKeyDictionary[Task, dict[tuple[str, ...], int]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._quiet_since = 0.0
+        self._pinged = False
+        self._failed = 0
+
+    async def wait(self, ears: Sequence[str], timeout: float) -> bool:
+        """Wait for a hint on these keys since this task's last return; False when time is up.
+
+        A task's first wait returns at once: what happened before it is unknown.
+        """
+        task = asyncio.current_task()
+        assert task is not None, "wait is awaited from a task"
+        try:
+            await self._listen(ears)
+            silent = await self._mark(ears, timeout)
+        except StoreError:
+            return await self._rest(timeout)
+        self._failed = 0
+        heard, kinds = self._heard.setdefault(task, {}), tuple(ears)
+        known = heard.get(kinds)
+        if silent and known == self._count(ears):
+            await self._sleep(ears, timeout)
+        heard[kinds] = self._count(ears)
+        return not silent or heard[kinds] != known
+
+    def _count(self, ears: Sequence[str]) -> int:
+        return sum(self._rung.get(key, 0) for key in ears)
+
+    async def _sleep(self, ears: Sequence[str], timeout: float) -> None:
+        """Sleep until one of these has rung or the time is up."""
+        before, deadline = self._count(ears), self._loop.time() + timeout
+        while self._count(ears) == before and self._loop.time() < deadline:
+            woken: asyncio.Future[None] = self._loop.create_future()
+            timer = self._loop.call_at(deadline, _resolve, woken)
+            self._waiting.add(woken)
+            try:
+                await woken
+            finally:
+                timer.cancel()
+                self._waiting.discard(woken)
+
+    async def _rest(self, timeout: float) -> bool:
+        """Stand in for a wait while nothing can be heard."""
+        self._failed += 1
+        longest = min(_REST_MAX_S, _REST_S * (1 << min(self._failed, 10)))
+        rest = longest * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads, guards nothing
+        await asyncio.sleep(min(rest, timeout))
+        return rest <= timeout
+
+    async def _mark(self, ears: Sequence[str], timeout: float) -> bool:
+        """Say that somebody listens; True when that was still known, so that nothing was missed."""
+        expires = str(int(1000 * max(_EARS_S, 2 * timeout)))
+        marked = True
+        for key in ears:
+            was = await self._runner.run(
+                self._runner.command("SET", key, "1", "PX", expires, "GET")
+            )
+            marked = marked and was is not None
+        return marked
+
+    # The connection
+
+    async def _listen(self, ears: Sequence[str]) -> None:
+        """Be subscribed to these channels, on a connection that lives."""
+        async with self._opening:
+            self._check()
+            if self._wire is None:
+                deadline = time.monotonic() + self._runner.timeout
+                try:
+                    self._wire = await self._pool.connect_beside(deadline)
+                except LostError as error:
+                    raise StoreError(str(error)) from error
+                self._quiet_since, self._pinged = self._loop.time(), False
+                self._loop.add_reader(self._wire.fileno(), self._arrived)
+                self._channels.clear()
+            new = [key for key in ears if key not in self._channels]
+            if new:
+                self._send("SUBSCRIBE", *new)
+                self._channels.update(new)
+                # What was published before the server knew of us was not heard.
+                for key in new:
+                    self._rung[key] = self._rung.get(key, 0) + 1
+
+    def _check(self) -> None:
+        """Ask a connection that has long been silent whether it lives; let go of one that is dead."""
+        if self._wire is None:
+            return
+        quiet = self._loop.time() - self._quiet_since
+        if self._pinged and quiet > _ANSWER_WITHIN_S + self._runner.timeout:
+            self._break()
+        elif not self._pinged and quiet > _ANSWER_WITHIN_S:
+            self._pinged = True
+            self._send("PING")
+
+    def _send(self, *words: str) -> None:
+        if self._wire is not None:
+            try:
+                self._wire.send_soon(pack_command(words))
+            except OSError:
+                self._break()
+
+    def _arrived(self) -> None:
+        """Read what came; called by the loop."""
+        if self._wire is None:
+            return
+        try:
+            messages = self._wire.arrived()
+        except (OSError, hiredis.HiredisError):
+            self._break()
+            return
+        self._quiet_since, self._pinged = self._loop.time(), False
+        for message in messages:
+            if isinstance(message, list) and message[0] == b"message":
+                key = message[1].decode()
+                self._rung[key] = self._rung.get(key, 0) + 1
+                self._wake()
+
+    def _wake(self) -> None:
+        for woken in self._waiting:
+            _resolve(woken)
+
+    def _break(self) -> None:
+        """Let go of a dead connection; whoever waits looks for himself."""
+        self.close()
+        for key in self._rung:
+            self._rung[key] += 1
+        self._wake()
+
+    def close(self) -> None:
+        """Close the connection; on the listener's own loop, or when that runs no more."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(wire.fileno())
+            wire.close()
+
+    def abandon(self) -> None:
+        """Close the connection from another thread, or after a fork, without touching the loop."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+
+class Listeners:
+    """The listeners of one store, one an event loop."""
+
+    def __init__(self, pool: Pool, runner: Runner) -> None:
+        self._pool = pool
+        self._runner = runner
+        self._all: dict[asyncio.AbstractEventLoop, Listener] = {}
+
+    def here(self) -> Listener:
+        """Give the running loop's listener; forget those of loops that are closed."""
+        loop = asyncio.get_running_loop()
+        listener = self._all.get(loop)
+        if listener is None:
+            for other in [one for one in list(self._all) if one.is_closed()]:
+                self._all.pop(other).abandon()
+            listener = self._all[loop] = Listener(self._pool, self._runner)
+        return listener
+
+    def close(self) -> None:
+        """Close every listener, each on its own loop where that runs."""
+        while self._all:
+            loop, listener = self._all.popitem()
+            if loop.is_running() and loop is not _running():
+                loop.call_soon_threadsafe(listener.close)
+            else:
+                listener.close()
+
+    def abandon(self) -> None:
+        """Forget them all, in a child or at the end of a program."""
+        while self._all:
+            self._all.popitem()[1].abandon()
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,67 @@
+"""Replies: what a server's refusals mean, in the project's errors.
+
+A refusal begins with a word in capitals. `is_passing` tells those that may be over in a moment;
+`refused` makes the error that is raised when they are not.
+"""
+
+from __future__ import annotations
+
+from treadle.core.errors import StoreError, StoreUnavailable
+
+_PASSING = ("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "UNBLOCKED")
+_AWAY = {
+    "LOADING": "it is reading its files after a start; wait until it has",
+    "BUSY": "a script of somebody else holds it up; end that one with SCRIPT KILL",
+    "MASTERDOWN": "it is a replica that has lost its primary; name the primary in the URL",
+    "CLUSTERDOWN": "its cluster is down or lacks slots; look at CLUSTER INFO",
+    "TRYAGAIN": "the namespace's slot is being moved; the move has not ended in time",
+    "READONLY": "it is a read-only replica; name the primary in the URL, or use redis+sentinel://",
+    "OOM": "its memory is full (maxmemory) and nothing was written; raise the limit or prune. "
+    "Jobs that it has still run and settle",
+    "MISCONF": "it cannot write its files and takes no writes until it can; look at its log",
+    "NOREPLICAS": "it has fewer replicas than it is told to have (min-replicas-to-write)",
+    "MOVED": "the namespace's slot moves from node to node without end; look at CLUSTER NODES",
+    "ASK": "the namespace's slot is being moved; the move has not ended in time",
+}
+_SHUT = {
+    "NOAUTH": "it asks for a password; write redis://:PASSWORD@host or redis://USER:PASSWORD@host",
+    "WRONGPASS": "it does not know this user and password; correct them in the URL",
+    "NOPERM": "this user may not do what treadle needs; give it the rights +@all on the keys "
+    "{treadle:*} and the channels {treadle:*}",
+    "DENIED": "it takes no connections from other machines (protected mode); set a password there",
+    "CROSSSLOT": "it is a cluster that does not keep a namespace in one slot",
+}
+
+
+def word_of(reply: Exception) -> str:
+    """Give the word that a refusal begins with."""
+    return str(reply).partition(" ")[0].lstrip("-")
+
+
+def is_passing(reply: Exception) -> bool:
+    """Tell a refusal that did nothing and may be over in a moment."""
+    return word_of(reply) in _PASSING
+
+
+def refused(name: str, reply: Exception) -> StoreError:
+    """Make the error of a refusal; `name` is the server as it may be shown."""
+    word, said = word_of(reply), str(reply)
+    # Redis 6 puts what a command in a script met behind words of its own; 7 leads with them.
+    inner = next((known for known in _AWAY if f"-{known} " in said), word)
+    if inner in _AWAY:
+        return StoreUnavailable(f"{name}: {_AWAY[inner]} ({_short(said)})")
+    if word in _SHUT:
+        return StoreError(f"{name}: {_SHUT[word]} ({_short(said)})")
+    if word == "MISUSED":
+        _, key, found, kind = said.split(" ")
+        return StoreError(
+            f"{name}: the key {key} is a {found} where treadle keeps a {kind}; somebody else wrote "
+            "it: rename or delete it, and give treadle a database or server of its own"
+        )
+    if "invalid password" in said or "AUTH" in said:
+        return StoreError(f"{name}: {_SHUT['WRONGPASS']} ({_short(said)})")
+    return StoreError(f"{name} refused a call: {_short(said)}")
+
+
+def _short(said: str) -> str:
+    return ascii(said[:300])[1:-1]

@@ -1,0 +1,237 @@
+"""Rows: what goes into the scripts as words, and what comes back read as values.
+
+Redis keeps text; a number that is not there is its default and an empty text is none. What the
+store never looks into travels packed as one value, the call: arguments, policy, tags and so on.
+Values that a hand has damaged are shown as well as they can be by reads, and refused
+(`ValueError`) for a claim, which is then set aside.
+"""
+
+from __future__ import annotations
+
+from binascii import unhexlify
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct, msgpack
+
+from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, read_error
+from treadle.core.outcome import Settlement
+
+Words = list[str | bytes | int]
+
+_STATES = {str(state): state for state in JobState}
+_SIGNED_64 = range(-(2**63), 2**63)
+_ATTEMPT_VALUES = 8
+
+
+class Call(Struct, frozen=True, array_like=True, gc=False):
+    """The part of a job that the scripts never look into."""
+
+    args: bytes
+    attempts_max: int | None = None
+    policy: bytes | None = None
+    tags: bytes | None = None
+    meta: bytes | None = None
+    tenant: str | None = None
+    cost: int = 1
+
+
+_NO_CALL = Call(b"")
+_pack = msgpack.Encoder().encode
+_unpack = msgpack.Decoder(Call).decode
+
+
+def job_words(jobs: Sequence[NewJob]) -> Words:
+    """Write jobs for `enqueue`, those that are alike under one head.
+
+    Raises:
+        OverflowError: an instant or a duration is beyond 64 bits.
+    """
+    words: Words = []
+    head: tuple[Any, ...] | None = None
+    many = 0
+    for job in jobs:
+        like = (
+            job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
+        )  # fmt: skip
+        if like != head:
+            if head is not None:
+                words[many] = (len(words) - many) // 2
+            head = like
+            words += _head(job)
+            many = len(words) - 1
+        words.append(job.id.hex())
+        words.append(
+            _pack(
+                Call(
+                    job.args, job.attempts_max, job.policy, job.tags, job.meta, job.tenant,
+                    job.cost,
+                )
+            )
+        )  # fmt: skip
+    if head is not None:
+        words[many] = (len(words) - many) // 2
+    return words
+
+
+def _head(job: NewJob) -> Words:
+    for value in (job.at, job.delay, job.expires_at, job.expires_in):
+        if value is not None and value not in _SIGNED_64:
+            raise OverflowError(f"an instant or duration of {value} microseconds is out of range")
+    return [
+        job.queue, job.priority, job.task, _text(job.at), job.delay, _text(job.expires_at),
+        _text(job.expires_in), 0,
+    ]  # fmt: skip
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def settlement_words(settlements: Sequence[Settlement]) -> Words:
+    """Write settlements for `exchange`; the letter says how many values follow."""
+    words: Words = []
+    for each in settlements:
+        if each.state is JobState.SUCCEEDED:
+            if each.result is None:
+                words += ("N", each.id.hex(), each.number, each.keep, each.ran)
+            else:
+                words += ("S", each.id.hex(), each.number, each.keep, each.ran, each.result)
+            continue
+        ends = each.state.is_terminal
+        words += (
+            "E" if ends else "W", each.id.hex(), each.number, each.keep if ends else each.delay,
+            each.state.value, each.attempt, each.outcome, each.reason or "", each.forgiven,
+            each.crashes, each.ran, each.lost_by or "", each.error or b"",
+        )  # fmt: skip
+    return words
+
+
+def read_claim(row: Sequence[Any]) -> Claim:
+    """Read a claim from the values that a script gave.
+
+    Raises:
+        ValueError: one of them is not of its kind.
+    """
+    (
+        id_, number, attempt, task, queue, priority, call, forgiven, crashes, created_at, run_at,
+        expires_at, parked_at, started_at,
+    ) = row  # fmt: skip
+    said = _unpack(call)
+    created = int(created_at)
+    return Claim(
+        unhexlify(id_), int(number), task.decode(), queue.decode(),
+        int(priority) if priority else 0, int(attempt), said.args, said.attempts_max,
+        int(forgiven) if forgiven else 0, int(crashes) if crashes else 0, said.policy, created,
+        int(run_at) if run_at else created, int(expires_at) if expires_at else None,
+        int(parked_at) if parked_at else None, int(started_at) if started_at else 0, said.tags,
+        said.meta, said.tenant,
+    )  # fmt: skip
+
+
+def read_record(id_: bytes, flat: Sequence[bytes], now: int) -> JobRecord:
+    """Read a job from its fields and values; what is damaged is shown as nothing."""
+    row = _Fields(flat)
+    state = _STATES.get(row.text("state") or "")
+    said = row.call()
+    created = row.number("created_at") or 0
+    run_at = row.number("run_at")
+    return JobRecord(
+        id_,
+        row.text("task") or "",
+        row.text("queue") or "",
+        # A state that a hand has put there: shown as what it amounts to, a job nothing will run.
+        JobState.FAILED if state is None else state,
+        row.number("priority") or 0,
+        row.number("attempt") or 0,
+        row.number("number") or 0,
+        said.args,
+        created,
+        created if run_at is None else run_at,
+        now,
+        attempts_max=said.attempts_max,
+        forgiven=row.number("forgiven") or 0,
+        crashes=row.number("crashes") or 0,
+        policy=said.policy,
+        started_at=row.number("started_at"),
+        finished_at=row.number("finished_at"),
+        expires_at=row.number("expires_at"),
+        keep_until=row.number("keep_until"),
+        worker=row.text("worker"),
+        outcome=row.text("outcome") or ("succeeded" if state is JobState.SUCCEEDED else None),
+        reason="unreadable" if state is None else row.text("reason"),
+        error=row.raw("error") or None,
+        result=row.raw("result"),
+        tags=said.tags,
+        meta=said.meta,
+        tenant=said.tenant,
+        progress=row.raw("progress"),
+    )
+
+
+class _Fields:
+    """A job's fields by name."""
+
+    def __init__(self, flat: Sequence[bytes]) -> None:
+        self._values = dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def raw(self, name: str) -> bytes | None:
+        return self._values.get(name.encode())
+
+    def text(self, name: str) -> str | None:
+        value = self.raw(name)
+        return value.decode(errors="replace") if value else None
+
+    def number(self, name: str) -> int | None:
+        return read_number(self.raw(name))
+
+    def call(self) -> Call:
+        value = self.raw("call")
+        if value is None:
+            return _NO_CALL
+        try:
+            return _unpack(value)
+        except ValueError:
+            return Call(value)
+
+
+def read_number(value: bytes | None) -> int | None:
+    """Read a number; None for nothing, and for what a hand has made no number."""
+    if not value:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return None
+
+
+def read_attempts(past: Sequence[bytes], last: Sequence[bytes | None]) -> list[AttemptRecord]:
+    """Read the attempts before the last one, and the last one from the job's own fields."""
+    groups = [past[at : at + _ATTEMPT_VALUES] for at in range(0, len(past), _ATTEMPT_VALUES)]
+    found = [_attempt(*group) for group in groups if len(group) == _ATTEMPT_VALUES]
+    state, number, attempt, worker, started_at, finished_at, outcome, error, ran = last
+    running = state == b"running"
+    settled = state in (b"succeeded", b"failed", b"cancelled") and ran is not None
+    if started_at and (running or settled):
+        found.append(
+            _attempt(
+                number or b"", attempt or b"", worker or b"", started_at,
+                finished_at or b"", b"running" if running else outcome or state or b"",
+                b"" if running else error or b"", ran or b"",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _attempt(*values: bytes) -> AttemptRecord:
+    number, attempt, worker, started_at, finished_at, outcome, error, ran = values
+    return AttemptRecord(
+        read_number(attempt) or 0,
+        read_number(number) or 0,
+        worker.decode(errors="replace") or None,
+        read_number(started_at) or 0,
+        read_number(finished_at),
+        outcome.decode(errors="replace"),
+        read_error(error or None),
+        read_number(ran),
+    )

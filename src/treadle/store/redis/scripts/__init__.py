@@ -1,0 +1,31 @@
+"""The scripts of the Redis store, as texts: one a verb, and what stands before each of them."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+
+from msgspec import Struct
+
+from treadle.store.redis.keys import script_names
+
+
+class Script(Struct, frozen=True):
+    """A script: its text for `EVAL`, and the digest under which a server knows it."""
+
+    name: str
+    text: bytes
+    sha: bytes
+
+
+@cache
+def script(name: str) -> Script:
+    """Read a script of this folder, with the names of the keys and `common` before it."""
+    parts = (script_names(), _read("common"), _read(name))
+    text = "\n".join(parts).encode()
+    return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")

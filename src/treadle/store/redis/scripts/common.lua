@@ -1,0 +1,162 @@
+-- Called by: every script; this text stands before each of them, after the names of the keys.
+-- ARGV[1] is the time to go by, or nothing for the server's own. Instants are microseconds: they
+-- fit a double exactly until the year 2255. Written as text, because Lua's own conversion of
+-- numbers to text keeps 14 digits. A script is the only thing that runs while it runs.
+
+local call = redis.call
+local KEEP, HOUR, EXACT = 2592000000000, 3600000000, 9007199254740991
+local WAITS = {ready = true, scheduled = true, retrying = true, blocked = true}
+local ENDS = {succeeded = true, failed = true, cancelled = true, expired = true}
+
+local now = tonumber(ARGV[1])
+if not now then
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+
+local texts = {}
+
+local function text(number)
+  local found = texts[number]
+  if not found then
+    found = string.format('%.0f', number)
+    texts[number] = found
+  end
+  return found
+end
+
+local NOW = text(now)
+
+-- Read a whole number that a double holds exactly; nil for anything else.
+local function whole(value)
+  local number = tonumber(value)
+  if number and number == math.floor(number) and number >= -EXACT and number <= EXACT then
+    return number
+  end
+end
+
+-- Give an error when a key that the script is about to use is of another type: a script that met
+-- it after its first write would leave half of its work done.
+local function misused(kinds)
+  for key, kind in pairs(kinds) do
+    local found = call('TYPE', key).ok
+    if found ~= kind and found ~= 'none' then
+      return redis.error_reply('MISUSED ' .. key .. ' ' .. found .. ' ' .. kind)
+    end
+  end
+end
+
+-- Write nothing, but with a command that only frees memory. Redis refuses a script's writes when
+-- its memory is full, unless one that frees came first: with it a full server still settles.
+local function relieve()
+  call('HDEL', K, '')
+end
+
+local changes = {}
+
+-- Note that a job of a queue goes from one state to another; either may be nil.
+local function count(queue, from, to)
+  if from then
+    local name = queue .. ':' .. from
+    changes[name] = (changes[name] or 0) - 1
+  end
+  if to then
+    local name = queue .. ':' .. to
+    changes[name] = (changes[name] or 0) + 1
+  end
+end
+
+local function write_counts()
+  for name, change in pairs(changes) do
+    if change ~= 0 and call('HINCRBY', COUNTS, name, change) == 0 then
+      call('HDEL', COUNTS, name)
+    end
+  end
+end
+
+-- Wake who waits, once: whoever goes on waiting says so again.
+local function ring(ears)
+  if call('DEL', ears) == 1 then
+    call('PUBLISH', ears, '1')
+  end
+end
+
+-- Take a waiting job out of the lists that it waits in.
+local function unlist(id, queue, task)
+  call('ZREM', ready_key(queue), id)
+  call('ZREM', DUE, id)
+  call('ZREM', EXPIRING, id)
+  call('ZREM', PARKED, (task or '') .. '\0' .. id)
+end
+
+-- Put a job that becomes ready where it is claimed.
+local function list_ready(id, queue, priority, expires_at)
+  call('ZADD', ready_key(queue), text(-(whole(priority) or 0)), id)
+  if expires_at then
+    call('ZADD', EXPIRING, expires_at, id)
+  end
+end
+
+-- Say until when an ended job is kept: an hour from when it was made, at least, so that whoever
+-- enqueued it may send that again.
+local function kept(created_at, keep)
+  return text(math.max(now + keep, (whole(created_at) or now) + HOUR))
+end
+
+-- End a waiting job without an attempt: cancelled, purged or expired.
+local function end_waiting(id, found, state, reason)
+  local until_ = kept(found.created_at, KEEP)
+  unlist(id, found.queue or '', found.task)
+  call('HSET', job_key(id), 'state', state, 'outcome', state, 'reason', reason,
+    'finished_at', NOW, 'keep_until', until_)
+  call('ZADD', ENDED, until_, id)
+  count(found.queue or '', found.state, state)
+end
+
+-- Make a job that cannot be read a dead letter, so that it never stops its neighbours.
+local function set_aside(id, queue, state, why)
+  local key = job_key(id)
+  local kind = call('TYPE', key).ok
+  call('ZREM', ready_key(queue), id)
+  call('ZREM', DUE, id)
+  call('ZREM', EXPIRING, id)
+  if kind == 'none' then
+    return
+  end
+  if kind ~= 'hash' then
+    call('DEL', key)
+  end
+  local number, attempt = call('HGET', key, 'number'), call('HGET', key, 'attempt')
+  local until_ = kept(call('HGET', key, 'created_at'), KEEP)
+  call('HSET', key, 'state', 'failed', 'outcome', 'unreadable', 'reason', 'unreadable',
+    'number', text(math.min((whole(number or 0) or EXACT) + 1, EXACT)),
+    'attempt', text(math.min(whole(attempt or 0) or 0, 1000000)), 'queue', queue,
+    'error', '{"type":"UnreadableRow","message":"' .. why .. '"}',
+    'finished_at', NOW, 'keep_until', until_)
+  call('HDEL', key, 'worker')
+  call('ZADD', ENDED, until_, id)
+  call('ZADD', DEAD, 0, id)
+  call('ZADD', JOBS, 0, id)
+  count(queue, state, 'failed')
+end
+
+local function record(id, number, attempt, worker, started_at, outcome, failure, ran)
+  local key = attempts_key(id)
+  call('RPUSH', key, number, attempt, worker, started_at, NOW, outcome, failure, ran)
+  call('LTRIM', key, -400, -1)
+end
+
+-- Give a claim back unspent: ready again, under a number that fences its holder off.
+local function give_back(id, number)
+  local key = job_key(id)
+  local found = call('HMGET', key, 'attempt', 'queue', 'priority', 'expires_at')
+  call('HSET', key, 'state', 'ready', 'number', text(number + 1),
+    'attempt', text((whole(found[1]) or 1) - 1))
+  call('HDEL', key, 'worker', 'started_at')
+  list_ready(id, found[2] or '', found[3], found[4])
+  count(found[2] or '', 'running', 'ready')
+end
+
+-- What a claim is read from; the id stands in the place of the state when it goes out.
+local CLAIM = {'state', 'number', 'attempt', 'task', 'queue', 'priority', 'call', 'forgiven',
+  'crashes', 'created_at', 'run_at', 'expires_at', 'parked_at', 'started_at'}

@@ -1,0 +1,351 @@
+-- Called by: exchange, the hot path; any number at once. ARGV after the time: worker, request,
+-- how many jobs are wanted, how many steps, a queue (or nothing for all, merged) and a limit for
+-- each, then the settlements: S (a success with its result), N (one without), E (an end) or W (a
+-- wait), each with its own number of values. First everything is read and judged, then claims are
+-- let go, which frees memory, so that a server that is full still settles; then ends are written
+-- and jobs are claimed. A settlement is fenced by the claim number, compared as text.
+-- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, claims.
+
+local worker, request = ARGV[2], ARGV[3]
+local wanted, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
+local me, held = worker_key(worker), held_key(worker)
+local mine = call('HMGET', me, 'info', 'request', 'verdicts', 'claims')
+local known = mine[1]
+
+-- Give the claims of a request that was carried out before, whatever became of their jobs.
+local function again()
+  local claims, packed = {}, cmsgpack.unpack(mine[4])
+  for i = 1, #packed, 2 do
+    local row = redis.pcall('HMGET', job_key(packed[i]), unpack(CLAIM))
+    if not row.err and row[4] then
+      row[1], row[2] = packed[i], packed[i + 1]
+      claims[#claims + 1] = row
+    end
+  end
+  return {0, mine[3], 1, false, claims}
+end
+
+if known and mine[2] == request then
+  return again()
+end
+
+local wrong = misused({[JOBS] = 'zset', [DUE] = 'zset', [EXPIRING] = 'zset', [PARKED] = 'zset',
+  [ENDED] = 'zset', [DEAD] = 'zset', [QUEUES] = 'hash', [COUNTS] = 'hash', [held] = 'set'})
+if wrong then
+  return wrong
+end
+
+-- Settle
+
+local SIZES = {S = 6, N = 5, E = 13, W = 13}
+local judged, freed, verdicts = {}, {}, {}
+
+local over = {ENDED}
+
+-- Read what a settlement's fence and its writing need; a success needs less.
+local function read(id, kind)
+  if kind == 'S' or kind == 'N' then
+    return redis.pcall('HMGET', job_key(id), 'state', 'number', 'worker', 'queue', 'created_at')
+  end
+  return redis.pcall('HMGET', job_key(id), 'state', 'number', 'worker', 'queue', 'created_at',
+    'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
+end
+
+local function judge(at)
+  local id, number = ARGV[at + 1], ARGV[at + 2]
+  local was = read(id, ARGV[at])
+  if judged[id] or was.err or was[1] ~= 'running' or was[2] ~= number then
+    return '0'
+  end
+  judged[id] = was
+  local claims = freed[was[3] or '']
+  if not claims then
+    claims = {held_key(was[3] or '')}
+    freed[was[3] or ''] = claims
+  end
+  claims[#claims + 1] = id .. number
+  return '1'
+end
+
+local function end_at(id, until_)
+  over[#over + 1], over[#over + 2] = until_, id
+end
+
+local function succeeded(at, id, was)
+  local key, until_ = job_key(id), kept(was[5], ARGV[at + 3])
+  if ARGV[at] == 'S' then
+    call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
+      'ran', ARGV[at + 4], 'result', ARGV[at + 5])
+  else
+    call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
+      'ran', ARGV[at + 4])
+  end
+  if was[2] ~= '1' then
+    call('HDEL', key, 'error', 'reason', 'parked_at')
+  end
+  end_at(id, until_)
+  return 'succeeded'
+end
+
+-- Write an end: keep, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
+local function ended(at, id, was)
+  local key, until_, state = job_key(id), kept(was[5], ARGV[at + 3]), ARGV[at + 4]
+  call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'outcome', ARGV[at + 6],
+    'reason', ARGV[at + 7], 'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9],
+    'ran', ARGV[at + 10], 'error', ARGV[at + 12], 'finished_at', NOW, 'keep_until', until_)
+  if ARGV[at + 11] ~= '' then
+    call('HSET', key, 'worker', ARGV[at + 11])
+  end
+  call('HDEL', key, 'result', 'parked_at')
+  end_at(id, until_)
+  if state == 'failed' then
+    call('ZADD', DEAD, 0, id)
+  end
+  return state
+end
+
+-- Write a wait: delay, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
+local function waits(at, id, was)
+  local key, delay, state = job_key(id), tonumber(ARGV[at + 3]), ARGV[at + 4]
+  local outcome, reason, failure = ARGV[at + 6], ARGV[at + 7], ARGV[at + 12]
+  if outcome ~= '' then
+    local lost_by = ARGV[at + 11]
+    record(id, was[2], was[11] or '0', lost_by ~= '' and lost_by or was[3] or '', was[6] or '',
+      outcome, failure, ARGV[at + 10])
+  end
+  if delay == 0 then
+    state = 'ready'
+  end
+  call('HDEL', key, 'worker', 'started_at', 'ran', 'outcome')
+  call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'reason', reason,
+    'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9])
+  if outcome ~= '' or delay ~= 0 then
+    call('HSET', key, 'run_at', text(now + delay))
+  end
+  if failure ~= '' then
+    call('HSET', key, 'error', failure)
+  end
+  if reason == 'unknown_task' then
+    call('HSETNX', key, 'parked_at', NOW)
+  elseif was[9] then
+    call('HDEL', key, 'parked_at')
+  end
+  if state == 'ready' then
+    list_ready(id, was[4], was[7], was[8])
+  else
+    call('ZADD', DUE, text(now + delay), id)
+    if was[8] then
+      call('ZADD', EXPIRING, was[8], id)
+    end
+    if reason == 'unknown_task' then
+      call('ZADD', PARKED, 0, was[10] .. '\0' .. id)
+    end
+  end
+  return state
+end
+
+local WRITE = {S = succeeded, N = succeeded, E = ended, W = waits}
+local first = 6 + 2 * steps
+local at, any_waits = first, false
+while at <= #ARGV do
+  verdicts[#verdicts + 1] = judge(at)
+  at = at + SIZES[ARGV[at]]
+end
+if #verdicts > 0 then
+  relieve()
+  for _, claims in pairs(freed) do
+    call('SREM', unpack(claims))
+  end
+  at = first
+  for i = 1, #verdicts do
+    if verdicts[i] == '1' then
+      local id = ARGV[at + 1]
+      local was = judged[id]
+      local state = WRITE[ARGV[at]](at, id, was)
+      count(was[4] or '', 'running', state)
+      any_waits = any_waits or ARGV[at] == 'W'
+    end
+    at = at + SIZES[ARGV[at]]
+  end
+  if #over > 1 then
+    call('ZADD', unpack(over))
+  end
+end
+
+-- Claim
+
+local claims, holds, packed, fell_away = {}, {held}, {}, false
+
+local function expire(id, row, queue)
+  local found = {created_at = row[10], queue = queue, task = row[4], state = 'ready'}
+  end_waiting(id, found, 'expired', 'expired')
+end
+
+local function claim(id, queue)
+  local row = redis.pcall('HMGET', job_key(id), unpack(CLAIM))
+  local number, attempt = whole(row[2] or 0), whole(row[3] or 0)
+  if row.err or row[1] ~= 'ready' then
+    fell_away = true
+    if row.err or (row[1] and not (WAITS[row[1]] or ENDS[row[1]] or row[1] == 'running')) then
+      set_aside(id, queue, 'ready', 'its state is none')
+    end
+    return
+  end
+  if not (number and attempt and number < EXACT and attempt < EXACT and row[4] and row[7]
+      and whole(row[10]) and tonumber(row[12] or 0)) then
+    fell_away = true
+    return set_aside(id, queue, 'ready', 'a number of it cannot be read, or its call is missing')
+  end
+  if row[12] then
+    if tonumber(row[12]) <= now then
+      fell_away = true
+      return expire(id, row, queue)
+    end
+    call('ZREM', EXPIRING, id)
+  end
+  number, attempt = number + 1, attempt + 1
+  local key, n = job_key(id), text(number)
+  call('HSET', key, 'state', 'running', 'number', n, 'attempt', text(attempt),
+    'worker', worker, 'started_at', NOW)
+  if number > 1 then
+    call('HDEL', key, 'reason', 'outcome')
+  end
+  row[1], row[2], row[3], row[14] = id, n, attempt, NOW
+  claims[#claims + 1] = row
+  holds[#holds + 1] = id .. n
+  packed[#packed + 1], packed[#packed + 2] = id, n
+  count(queue, 'ready', 'running')
+end
+
+-- Take the best jobs of one queue.
+local function take(queue, room)
+  local popped = redis.pcall('ZPOPMIN', ready_key(queue), room)
+  if popped.err then
+    return
+  end
+  for i = 1, #popped, 2 do
+    claim(popped[i], queue)
+  end
+end
+
+local function before(a, b)
+  if a.score ~= b.score then
+    return a.score < b.score
+  end
+  return a.id < b.id
+end
+
+-- Sink the head at a place of the heap until none below it comes before it.
+local function sink(heap, place)
+  while true do
+    local least, left = place, 2 * place
+    if heap[left] and before(heap[left], heap[least]) then
+      least = left
+    end
+    if heap[left + 1] and before(heap[left + 1], heap[least]) then
+      least = left + 1
+    end
+    if least == place then
+      return
+    end
+    heap[place], heap[least] = heap[least], heap[place]
+    place = least
+  end
+end
+
+-- Let a head show its queue's next job; false when the queue is empty.
+local function advance(head, chunk)
+  if head.next > #head.jobs then
+    head.jobs = redis.pcall('ZRANGE', ready_key(head.queue), head.from, head.from + chunk - 1,
+      'WITHSCORES')
+    head.from, head.next = head.from + chunk, 1
+    if head.jobs.err or #head.jobs == 0 then
+      return false
+    end
+  end
+  head.id, head.score = head.jobs[head.next], tonumber(head.jobs[head.next + 1])
+  head.next = head.next + 2
+  return true
+end
+
+-- Take the best jobs of these queues together.
+local function merge(queues, room)
+  local heap, chunk, taken = {}, math.max(8, math.ceil(2 * room / #queues)), {}
+  for _, queue in ipairs(queues) do
+    local head = {queue = queue, from = 0, next = 1, jobs = {}}
+    if advance(head, chunk) then
+      heap[#heap + 1] = head
+    end
+  end
+  for place = math.floor(#heap / 2), 1, -1 do
+    sink(heap, place)
+  end
+  while room > 0 and heap[1] do
+    local head = heap[1]
+    taken[#taken + 1] = head
+    taken[#taken + 1] = head.id
+    if not advance(head, chunk) then
+      heap[1] = heap[#heap]
+      heap[#heap] = nil
+    end
+    if heap[1] then
+      sink(heap, 1)
+    end
+    room = room - 1
+  end
+  for i = 1, #taken, 2 do
+    call('ZREM', ready_key(taken[i].queue), taken[i + 1])
+    claim(taken[i + 1], taken[i].queue)
+  end
+end
+
+local function open_queues()
+  local all, open = call('HGETALL', QUEUES), {}
+  for i = 1, #all, 2 do
+    if all[i + 1] == '' then
+      open[#open + 1] = all[i]
+    end
+  end
+  return open
+end
+
+if known then
+  for step = 0, steps - 1 do
+    local queue, limit = ARGV[6 + 2 * step], tonumber(ARGV[7 + 2 * step])
+    local room = math.min(limit, wanted - #claims)
+    if room > 0 and queue == '' then
+      local open = open_queues()
+      if #open == 1 then
+        take(open[1], room)
+      elseif #open > 1 then
+        merge(open, room)
+      end
+    elseif room > 0 and (call('HGET', QUEUES, queue) or '') == '' then
+      take(queue, room)
+    end
+  end
+  if #claims > 0 then
+    call('SADD', unpack(holds))
+  end
+  if #claims > 0 or #verdicts > 0 then
+    call('HSET', me, 'request', request, 'verdicts', table.concat(verdicts),
+      'claims', cmsgpack.pack(packed))
+  end
+end
+write_counts()
+if #verdicts > 0 then
+  ring(EARS_ENDS)
+  if any_waits then
+    ring(EARS_WORK)
+  end
+end
+
+local short, next_due = #claims < wanted or wanted == 0, false
+if short then
+  local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
+  if due[1] then
+    next_due = math.max(0, due[2] - now)
+  end
+end
+return {known and 0 or 1, table.concat(verdicts), (fell_away or not short) and 1 or 0, next_due,
+  claims}

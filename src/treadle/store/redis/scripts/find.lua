@@ -1,0 +1,36 @@
+-- Called by: find; only reads. ARGV after the time: the id before which to begin or nothing, how
+-- many jobs to look at, how many to give, then state, queue, task and reason, each nothing for
+-- any. Rides the list of all jobs, or of the dead letters, from the newest id down: one page a
+-- call. Answers: the time, the last id looked at or nothing when there are no more, and the jobs
+-- that fit.
+
+local before, looks, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local wanted = {ARGV[5], ARGV[6], ARGV[7], ARGV[8]}
+local list = wanted[1] == 'failed' and DEAD or JOBS
+local from = before == '' and '+' or '(' .. before
+local ids = call('ZREVRANGEBYLEX', list, from, '-', 'LIMIT', 0, looks)
+local found, last = {}, false
+
+local function fits(row)
+  for place = 1, 4 do
+    if wanted[place] ~= '' and row[place] ~= wanted[place] then
+      return false
+    end
+  end
+  return true
+end
+
+for _, id in ipairs(ids) do
+  if #found == limit then
+    break
+  end
+  last = id
+  local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'task', 'reason')
+  if not row.err and row[1] and fits(row) then
+    found[#found + 1] = {id, call('HGETALL', job_key(id))}
+  end
+end
+if #found < limit and #ids < looks then
+  last = false
+end
+return {NOW, last, found}

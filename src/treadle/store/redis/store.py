@@ -1,0 +1,381 @@
+"""The Redis store's face: every verb of the contract, in a few lines each.
+
+A verb packs its words (`rows`), runs its script (`scripts/<verb>.lua`) through the runner and
+reads the answer. What a verb promises is written in `store.contract`; reads and control are in
+`access`.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from treadle.core import fault
+from treadle.core.clock import SystemClock
+from treadle.core.durations import to_us
+from treadle.core.errors import SchemaMismatch, StoreError
+from treadle.core.job import Claim, JobState, NewJob, Orphan
+from treadle.core.outcome import Verdict
+from treadle.store.contract import (
+    BATCH_MAX,
+    Beaten,
+    Exchanged,
+    Note,
+    StoreFeatures,
+    WorkerInfo,
+)
+from treadle.store.redis.access import RedisAccess
+from treadle.store.redis.engine.address import read_address
+from treadle.store.redis.engine.listener import Listeners
+from treadle.store.redis.engine.pool import Pool
+from treadle.store.redis.engine.runner import Runner, Steps
+from treadle.store.redis.keys import base_key, key
+from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
+from treadle.store.redis.rows import job_words, read_claim, read_number, settlement_words
+from treadle.store.redis.scripts import script
+
+if TYPE_CHECKING:
+    from treadle.core.clock import Clock
+    from treadle.core.lanes import Demand
+    from treadle.core.outcome import Settlement
+    from treadle.core.settings import Settings
+
+VERSION = 1
+"""Of the schema: what the keys hold. A store of a newer one is refused."""
+SERVER_MIN = (6, 2)
+
+_ID_DIGITS = 32
+_READY = ord("r")
+_APPLIED = ord("1")
+
+Held = set[tuple[bytes, int]]
+
+_stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
+
+
+class RedisStore(RedisAccess):
+    """A store in one namespace of a Redis or Valkey server."""
+
+    def __init__(
+        self, url: str, namespace: str, settings: Settings, clock: Clock | None = None
+    ) -> None:
+        """Prepare the store; nothing connects before `open`.
+
+        Raises:
+            SettingsError: the URL is not of one of the forms (`engine.address`).
+        """
+        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self._pool = Pool(read_address(url))
+        self._runner = Runner(self._pool, base_key(namespace), settings.store_timeout)
+        self._listeners = Listeners(self._pool, self._runner)
+        self._clock = clock
+        self._system = SystemClock() if clock is None else clock
+        self._ears = {kind: key(namespace, f"ears_{kind}") for kind in ("work", "ends")}
+        self._suspect_after = to_us(settings.suspect_after, "suspect_after")
+        self._watches: dict[str, Watch] = {}
+        self._unheld: dict[str, Held] = {}
+        self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
+        _stores.add(self)
+
+    # Life
+
+    async def open(self, *, create: bool = True) -> None:
+        """Reach the server and check what is there."""
+        self._check_server(await self._runner.run(self._runner.command("INFO", "server")))
+        self._check_version(await self._runner.run(self._begun(create=create)))
+
+    def open_now(self, *, create: bool = True) -> None:
+        """Do the same on the caller's own thread."""
+        self._check_server(self._runner.run_now(self._runner.command("INFO", "server")))
+        self._check_version(self._runner.run_now(self._begun(create=create)))
+
+    def _begun(self, *, create: bool) -> Steps[Any]:
+        words = (self._now(None), VERSION, int(create))
+        return self._runner.script(script("open"), words, again=True)
+
+    def _check_server(self, info: bytes) -> None:
+        lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
+        said = {name: value for name, _, value in lines}
+        version = said.get("redis_version", "")
+        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if numbers and numbers < SERVER_MIN:
+            wanted = ".".join(map(str, SERVER_MIN))
+            raise StoreError(
+                f"{self._pool.name} is Redis {version}; treadle needs {wanted} or later, or Valkey"
+            )
+
+    def _check_version(self, found: bytes | None) -> int:
+        number = 0 if found is None else read_number(found)
+        if number is None or number > VERSION:
+            raise SchemaMismatch(
+                f"{self._pool.name} has schema version {number}, this library knows {VERSION}: "
+                "install a newer treadle, or use another namespace"
+            )
+        return number
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._listeners.close()
+        self._pool.close()
+
+    def close_now(self) -> None:
+        """Do the same on the caller's own thread; never waits."""
+        self._listeners.close()
+        self._pool.close()
+
+    async def migrate(self) -> tuple[int, int]:
+        """Write the version where there is none; there are no tables to change."""
+        found = self._check_version(await self._runner.run(self._begun(create=True)))
+        return found, VERSION
+
+    def after_fork(self) -> None:
+        """Begin anew in a child, which has no event loop and no worker of its parent's."""
+        self._listeners.abandon()
+        self._watches.clear()
+        self._unheld.clear()
+        self._marks.clear()
+
+    # Enqueue
+
+    async def enqueue(
+        self,
+        request: bytes,  # noqa: ARG002 -- here the jobs' own ids tell a repeat
+        jobs: Sequence[NewJob],
+        *,
+        now: int | None = None,
+    ) -> Sequence[JobState]:
+        """Store a batch; see the contract."""
+        return _states(await self._runner.run(self._enqueue(jobs, now))) if jobs else []
+
+    def enqueue_now(
+        self,
+        request: bytes,  # noqa: ARG002 -- as in `enqueue`
+        jobs: Sequence[NewJob],
+        *,
+        now: int | None = None,
+    ) -> Sequence[JobState]:
+        """Store a batch on the caller's own thread."""
+        return _states(self._runner.run_now(self._enqueue(jobs, now))) if jobs else []
+
+    def _enqueue(self, jobs: Sequence[NewJob], now: int | None) -> Steps[bytes]:
+        if len(jobs) > BATCH_MAX:
+            msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
+            raise ValueError(msg)
+        words = (self._now(now), *job_words(jobs))
+        return self._runner.script(script("enqueue"), words, again=True)
+
+    # The line
+
+    async def exchange(
+        self,
+        worker: str,
+        request: bytes,
+        settlements: Sequence[Settlement],
+        demand: Demand | None,
+        *,
+        now: int | None = None,
+    ) -> Exchanged:
+        """Settle these, then claim those; see the contract."""
+        total = 0 if demand is None else min(demand.total, BATCH_MAX)
+        steps = () if demand is None or not total else demand.steps
+        words = [self._now(now), worker, request, total, len(steps)]
+        for step in steps:
+            words += (step.queue or "", step.limit)
+        words += settlement_words(settlements)
+        answer = await self._runner.run(
+            self._runner.script(script("exchange"), words, again=True)
+        )
+        fault.point("exchange.after_commit")
+        gone, verdicts, more, next_due, rows = answer
+        claims, bad = _claims(rows)
+        if bad:
+            await self._set_aside(worker, bad)
+        return Exchanged(
+            [Verdict.APPLIED if said == _APPLIED else Verdict.LOST for said in verdicts],
+            claims,
+            more=bool(more or bad),
+            next_due=next_due,
+            gone=bool(gone),
+        )
+
+    async def _set_aside(self, worker: str, bad: Sequence[tuple[bytes, int]]) -> None:
+        """Make dead letters of claims whose values cannot be read."""
+        words = [self._now(None), worker]
+        for id_, number in bad:
+            words += (id_, number)
+        await self._runner.run(self._runner.script(script("set_aside"), words, again=True))
+
+    async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
+        """Make a worker known, which counts as its first beat."""
+        words = (self._now(now), worker.id, write_info(worker), worker.lease)
+        begun = self._system.monotonic()
+        server = await self._runner.run(
+            self._runner.script(script("register"), words, again=True)
+        )
+        fault.point("register.after_commit")
+        self._marks.setdefault(worker.id, {})
+        watch = self._watches.setdefault(worker.id, Watch(worker.lease, self._suspect_after))
+        watch.beaten(int(server), begun)
+
+    async def beat(
+        self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
+    ) -> Beaten:
+        """Prolong the lease, and compare what is held with what is stored."""
+        begun = self._system.monotonic()
+        answer = await self._runner.run(
+            self._runner.script(script("beat"), (self._now(now), worker), again=True)
+        )
+        if answer is None:
+            self._watches.pop(worker, None)
+            return Beaten(gone=True)
+        server, claims = answer
+        if worker in self._watches:
+            self._watches[worker].beaten(int(server), begun)
+        stored = {_claim_of(claim) for claim in claims}
+        unheld = stored - set(held)
+        # A claim whose answer is just being read looks unheld once; twice means it was lost.
+        lost = sorted(unheld & self._unheld.get(worker, set()))
+        self._unheld[worker] = unheld
+        returned = 0
+        if lost:
+            words = [self._now(now), worker]
+            for id_, number in lost:
+                words += (id_.hex(), number)
+            returned = await self._runner.run(
+                self._runner.script(script("give_back"), words, again=True)
+            )
+        return Beaten(revoked=sorted(set(held) - stored), returned=returned)
+
+    async def leave(self, worker: str, *, now: int | None = None) -> int:
+        """Forget a worker that stops; what it still held goes back unspent."""
+        words = [self._now(now), worker]
+        for id_, number in self._marks.get(worker, {}).values():
+            words += (id_.hex(), number)
+        steps = self._runner.script(script("leave"), words, again=True)
+        returned = int(await self._runner.run(steps))
+        fault.point("leave.after_commit")
+        for memory in (self._marks, self._watches, self._unheld):
+            memory.pop(worker, None)
+        return returned
+
+    async def note(
+        self,
+        worker: str,  # noqa: ARG002 -- the claim numbers are fence enough
+        notes: Sequence[Note],
+    ) -> None:
+        """Write progress and log lines of running jobs."""
+        words = [self._now(None)]
+        for one in notes:
+            words += (
+                one.id.hex(), one.number, int(one.progress is not None), one.progress or b"",
+                len(one.logs),
+            )  # fmt: skip
+            for line in one.logs:
+                words += line
+        await self._runner.run(self._runner.script(script("note"), words, again=False))
+
+    def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
+        """Remember, for this process's own `leave`, that this claim's code is about to start."""
+        marks = self._marks.get(worker)
+        if marks is not None:
+            marks[place] = (job, number)
+
+    async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
+        """Wait for a hint."""
+        ears = [self._ears[kind] for kind, on in (("work", work), ("ends", ends)) if on]
+        return await self._listeners.here().wait(ears, timeout)
+
+    # Upkeep
+
+    async def stage(self, tasks: Sequence[str], limit: int, *, now: int | None = None) -> int:
+        """Make due jobs ready and expire those past their time."""
+        words = (self._now(now), limit, *tasks)
+        steps = self._runner.script(script("stage"), words, again=True)
+        moved = int(await self._runner.run(steps))
+        fault.point("stage.after_commit")
+        return moved
+
+    async def rescue(self, worker: str, limit: int, *, now: int | None = None) -> Sequence[Orphan]:
+        """Take over the jobs of dead workers."""
+        watch, monotonic = self._watches.get(worker), self._system.monotonic()
+        if watch is None or not watch.may_rescue(monotonic):
+            return ()
+        if watch.pending is not None:
+            await self._take_over(worker, watch, watch.pending, limit, now)
+        server, rows = await self._runner.run(
+            self._runner.script(script("watch"), (self._now(now),), again=True)
+        )
+        others = [_seen(row, int(server)) for row in rows if row[0].decode() != worker]
+        for dead in watch.dead(others, int(server), monotonic):
+            room = limit - len(watch.taken)
+            if room <= 0:
+                break
+            await self._take_over(worker, watch, watch.begin(dead), room, now)
+        orphans, watch.taken = watch.taken, []
+        return orphans
+
+    async def _take_over(
+        self, worker: str, watch: Watch, rescue: Rescue, limit: int, now: int | None
+    ) -> None:
+        """Claim one dead worker's jobs; asked again until the server has answered."""
+        words = (self._now(now), worker, rescue.request, rescue.dead, rescue.beat, limit)
+        answer = await self._runner.run(
+            self._runner.script(script("rescue"), words, again=True)
+        )
+        fault.point("rescue.after_commit")
+        watch.pending = None
+        if answer is None:
+            return
+        claims, bad = _claims(answer[1])
+        # Kept until a call returns them: the next dead worker's jobs may meet a store that is away.
+        watch.taken += [Orphan(claim, started=True, lost_by=rescue.dead) for claim in claims]
+        if bad:
+            await self._set_aside(worker, bad)
+
+    async def prune(self, limit: int, *, now: int | None = None) -> int:
+        """Delete records whose time is over."""
+        steps = self._runner.script(script("prune"), (self._now(now), limit), again=True)
+        gone = int(await self._runner.run(steps))
+        fault.point("prune.after_commit")
+        return gone
+
+
+def _states(answer: bytes) -> Sequence[JobState]:
+    fault.point("enqueue.after_commit")
+    return [JobState.READY if said == _READY else JobState.SCHEDULED for said in answer]
+
+
+def _claims(rows: Sequence[Any]) -> tuple[list[Claim], list[tuple[bytes, int]]]:
+    """Read claims; also name those that cannot be read, by id (as stored) and number."""
+    claims, bad = [], []
+    for row in rows:
+        try:
+            claims.append(read_claim(row))
+        except (ValueError, TypeError):
+            bad.append((row[0], int(row[1])))
+    return claims, bad
+
+
+def _claim_of(claim: bytes) -> tuple[bytes, int]:
+    """Read a claim that a worker holds: its job's id and its number, in one."""
+    return bytes.fromhex(claim[:_ID_DIGITS].decode()), int(claim[_ID_DIGITS:])
+
+
+def _seen(row: Sequence[Any], now: int) -> Seen:
+    id_, info, _, lease, beat_at, _ = row
+    name = id_.decode()
+    beat = read_number(beat_at)
+    usual = read_info(name, info).lease
+    # Without a beat that can be read its lease has ended; the second look decides.
+    age = (usual + 1) if beat is None else now - beat
+    return Seen(name, beat_at or b"", age, read_number(lease) or usual)
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
