@@ -51,5 +51,6 @@ def script_names() -> str:
     """Write the lines of Lua with which each script begins: K, then each key by its name."""
     lines = ["local K = KEYS[1]"]
     lines += [f"local {name.upper()} = K .. ':{name}'" for name in FIXED]
-    lines += [f"local function {name}_key(of) return K .. ':{name}:' .. of end" for name in FAMILIES]
+    lines += [f"local {name.upper()}_ = K .. ':{name}:'" for name in FAMILIES]
+    lines += [f"local function {name}_key(of) return {name.upper()}_ .. of end" for name in FAMILIES]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct, msgpack
+from msgspec.structs import replace
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, read_error
 from treadle.core.outcome import Settlement
@@ -22,6 +23,7 @@ Words = list[str | bytes | int]
 _STATES = {str(state): state for state in JobState}
 _SIGNED_64 = range(-(2**63), 2**63)
 _ATTEMPT_VALUES = 8
+_PLAIN_VALUES = 7
 
 
 class Call(Struct, frozen=True, array_like=True, gc=False):
@@ -107,26 +109,32 @@ def settlement_words(settlements: Sequence[Settlement]) -> Words:
     return words
 
 
-def read_claim(row: Sequence[Any]) -> Claim:
-    """Read a claim from the values that a script gave.
+def read_claim(row: Sequence[Any], now: int) -> Claim:
+    """Read a claim from the values that a script gave; `now` is the time that it went by.
 
     Raises:
         ValueError: one of them is not of its kind.
     """
-    (
-        id_, number, attempt, task, queue, priority, call, forgiven, crashes, created_at, run_at,
-        expires_at, parked_at, started_at,
-    ) = row  # fmt: skip
-    said = _unpack(call)
-    created = int(created_at)
-    return Claim(
-        unhexlify(id_), int(number), task.decode(), queue.decode(),
-        int(priority) if priority else 0, int(attempt), said.args, said.attempts_max,
-        int(forgiven) if forgiven else 0, int(crashes) if crashes else 0, said.policy, created,
-        int(run_at) if run_at else created, int(expires_at) if expires_at else None,
-        int(parked_at) if parked_at else None, int(started_at) if started_at else 0, said.tags,
-        said.meta, said.tenant,
+    said = _unpack(row[5])
+    created = int(row[6])
+    plain = Claim(
+        unhexlify(row[0]), int(row[1]), row[3].decode(), row[4].decode(), 0, int(row[2]),
+        said.args, said.attempts_max, 0, 0, said.policy, created, created, None, None, now,
+        said.tags, said.meta, said.tenant,
     )  # fmt: skip
+    if len(row) == _PLAIN_VALUES:
+        return plain
+    priority, forgiven, crashes, run_at, expires_at, parked_at, started_at = row[_PLAIN_VALUES:]
+    return replace(
+        plain,
+        priority=int(priority or 0),
+        forgiven=int(forgiven or 0),
+        crashes=int(crashes or 0),
+        run_at=int(run_at) if run_at else created,
+        expires_at=int(expires_at) if expires_at else None,
+        parked_at=int(parked_at) if parked_at else None,
+        started_at=int(started_at or 0),
+    )
 
 
 def read_record(id_: bytes, flat: Sequence[bytes], now: int) -> JobRecord:

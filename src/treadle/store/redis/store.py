@@ -188,8 +188,8 @@ class RedisStore(RedisAccess):
             self._runner.script(script("exchange"), words, again=True)
         )
         fault.point("exchange.after_commit")
-        gone, verdicts, more, next_due, rows = answer
-        claims, bad = _claims(rows)
+        gone, verdicts, more, next_due, at, rows = answer
+        claims, bad = _claims(rows, int(at))
         if bad:
             await self._set_aside(worker, bad)
         return Exchanged(
@@ -328,7 +328,7 @@ class RedisStore(RedisAccess):
         watch.pending = None
         if answer is None:
             return
-        claims, bad = _claims(answer[1])
+        claims, bad = _claims(answer[1], 0)
         # Kept until a call returns them: the next dead worker's jobs may meet a store that is away.
         watch.taken += [Orphan(claim, started=True, lost_by=rescue.dead) for claim in claims]
         if bad:
@@ -347,12 +347,12 @@ def _states(answer: bytes) -> Sequence[JobState]:
     return [JobState.READY if said == _READY else JobState.SCHEDULED for said in answer]
 
 
-def _claims(rows: Sequence[Any]) -> tuple[list[Claim], list[tuple[bytes, int]]]:
+def _claims(rows: Sequence[Any], now: int) -> tuple[list[Claim], list[tuple[bytes, int]]]:
     """Read claims; also name those that cannot be read, by id (as stored) and number."""
     claims, bad = [], []
     for row in rows:
         try:
-            claims.append(read_claim(row))
+            claims.append(read_claim(row, now))
         except (ValueError, TypeError):
             bad.append((row[0], int(row[1])))
     return claims, bad

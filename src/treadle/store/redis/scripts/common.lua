@@ -54,22 +54,28 @@ end
 
 local changes = {}
 
--- Note that a job of a queue goes from one state to another; either may be nil.
-local function count(queue, from, to)
+-- Note that jobs of a queue go from one state to another; either may be nil.
+local function count(queue, from, to, many)
+  local states = changes[queue]
+  if not states then
+    states = {}
+    changes[queue] = states
+  end
   if from then
-    local name = queue .. ':' .. from
-    changes[name] = (changes[name] or 0) - 1
+    states[from] = (states[from] or 0) - (many or 1)
   end
   if to then
-    local name = queue .. ':' .. to
-    changes[name] = (changes[name] or 0) + 1
+    states[to] = (states[to] or 0) + (many or 1)
   end
 end
 
 local function write_counts()
-  for name, change in pairs(changes) do
-    if change ~= 0 and call('HINCRBY', COUNTS, name, change) == 0 then
-      call('HDEL', COUNTS, name)
+  for queue, states in pairs(changes) do
+    for state, change in pairs(states) do
+      local name = queue .. ':' .. state
+      if change ~= 0 and call('HINCRBY', COUNTS, name, change) == 0 then
+        call('HDEL', COUNTS, name)
+      end
     end
   end
 end
@@ -100,7 +106,8 @@ end
 -- Say until when an ended job is kept: an hour from when it was made, at least, so that whoever
 -- enqueued it may send that again.
 local function kept(created_at, keep)
-  return text(math.max(now + keep, (whole(created_at) or now) + HOUR))
+  local earliest = (tonumber(created_at) or now) + HOUR
+  return text(earliest > now + keep and whole(earliest) or now + keep)
 end
 
 -- End a waiting job without an attempt: cancelled, purged or expired.
@@ -157,6 +164,7 @@ local function give_back(id, number)
   count(found[2] or '', 'running', 'ready')
 end
 
--- What a claim is read from; the id stands in the place of the state when it goes out.
-local CLAIM = {'state', 'number', 'attempt', 'task', 'queue', 'priority', 'call', 'forgiven',
-  'crashes', 'created_at', 'run_at', 'expires_at', 'parked_at', 'started_at'}
+-- What a claim is read from; the id stands in the place of the state when it goes out. What comes
+-- after the seventh is there for few jobs, so a row of a job without any of it ends with that.
+local CLAIM = {'state', 'number', 'attempt', 'task', 'queue', 'call', 'created_at', 'priority',
+  'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'started_at'}

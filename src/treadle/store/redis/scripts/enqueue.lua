@@ -55,7 +55,7 @@ local function store(queue, priority, task, run_at, expires_at, news)
   call('ZADD', JOBS, unpack(all))
   call('ZADD', state == 'ready' and ready_key(queue) or DUE, unpack(listed))
   call('HSETNX', QUEUES, queue, '')
-  changes[queue .. ':' .. state] = (changes[queue .. ':' .. state] or 0) + #news / 2
+  count(queue, nil, state, #news / 2)
 end
 
 local answer = {}

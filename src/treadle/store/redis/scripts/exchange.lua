@@ -4,7 +4,7 @@
 -- wait), each with its own number of values. First everything is read and judged, then claims are
 -- let go, which frees memory, so that a server that is full still settles; then ends are written
 -- and jobs are claimed. A settlement is fenced by the claim number, compared as text.
--- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, claims.
+-- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time, claims.
 
 local worker, request = ARGV[2], ARGV[3]
 local wanted, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -22,7 +22,7 @@ local function again()
       claims[#claims + 1] = row
     end
   end
-  return {0, mine[3], 1, false, claims}
+  return {0, mine[3], 1, false, NOW, claims}
 end
 
 if known and mine[2] == request then
@@ -40,24 +40,25 @@ end
 local SIZES = {S = 6, N = 5, E = 13, W = 13}
 local judged, freed, verdicts = {}, {}, {}
 
-local over = {ENDED}
+local over, keys = {ENDED}, {}
 
 -- Read what a settlement's fence and its writing need; a success needs less.
-local function read(id, kind)
+local function read(key, kind)
   if kind == 'S' or kind == 'N' then
-    return redis.pcall('HMGET', job_key(id), 'state', 'number', 'worker', 'queue', 'created_at')
+    return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at')
   end
-  return redis.pcall('HMGET', job_key(id), 'state', 'number', 'worker', 'queue', 'created_at',
+  return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
     'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
 end
 
 local function judge(at)
   local id, number = ARGV[at + 1], ARGV[at + 2]
-  local was = read(id, ARGV[at])
+  local key = JOB_ .. id
+  local was = read(key, ARGV[at])
   if judged[id] or was.err or was[1] ~= 'running' or was[2] ~= number then
     return '0'
   end
-  judged[id] = was
+  judged[id], keys[id] = was, key
   local claims = freed[was[3] or '']
   if not claims then
     claims = {held_key(was[3] or '')}
@@ -72,7 +73,7 @@ local function end_at(id, until_)
 end
 
 local function succeeded(at, id, was)
-  local key, until_ = job_key(id), kept(was[5], ARGV[at + 3])
+  local key, until_ = keys[id], kept(was[5], ARGV[at + 3])
   if ARGV[at] == 'S' then
     call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
       'ran', ARGV[at + 4], 'result', ARGV[at + 5])
@@ -89,7 +90,7 @@ end
 
 -- Write an end: keep, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
 local function ended(at, id, was)
-  local key, until_, state = job_key(id), kept(was[5], ARGV[at + 3]), ARGV[at + 4]
+  local key, until_, state = keys[id], kept(was[5], ARGV[at + 3]), ARGV[at + 4]
   call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'outcome', ARGV[at + 6],
     'reason', ARGV[at + 7], 'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9],
     'ran', ARGV[at + 10], 'error', ARGV[at + 12], 'finished_at', NOW, 'keep_until', until_)
@@ -106,7 +107,7 @@ end
 
 -- Write a wait: delay, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
 local function waits(at, id, was)
-  local key, delay, state = job_key(id), tonumber(ARGV[at + 3]), ARGV[at + 4]
+  local key, delay, state = keys[id], tonumber(ARGV[at + 3]), ARGV[at + 4]
   local outcome, reason, failure = ARGV[at + 6], ARGV[at + 7], ARGV[at + 12]
   if outcome ~= '' then
     local lost_by = ARGV[at + 11]
@@ -177,12 +178,14 @@ end
 local claims, holds, packed, fell_away = {}, {held}, {}, false
 
 local function expire(id, row, queue)
-  local found = {created_at = row[10], queue = queue, task = row[4], state = 'ready'}
+  local found = {created_at = row[7], queue = queue, task = row[4], state = 'ready'}
   end_waiting(id, found, 'expired', 'expired')
 end
 
 local function claim(id, queue)
-  local row = redis.pcall('HMGET', job_key(id), unpack(CLAIM))
+  local key = JOB_ .. id
+  local row = redis.pcall('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
+    'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at')
   local number, attempt = whole(row[2] or 0), whole(row[3] or 0)
   if row.err or row[1] ~= 'ready' then
     fell_away = true
@@ -191,8 +194,8 @@ local function claim(id, queue)
     end
     return
   end
-  if not (number and attempt and number < EXACT and attempt < EXACT and row[4] and row[7]
-      and whole(row[10]) and tonumber(row[12] or 0)) then
+  if not (number and attempt and number < EXACT and attempt < EXACT and row[4] and row[6]
+      and whole(row[7]) and tonumber(row[12] or 0)) then
     fell_away = true
     return set_aside(id, queue, 'ready', 'a number of it cannot be read, or its call is missing')
   end
@@ -204,13 +207,18 @@ local function claim(id, queue)
     call('ZREM', EXPIRING, id)
   end
   number, attempt = number + 1, attempt + 1
-  local key, n = job_key(id), text(number)
+  local n = text(number)
   call('HSET', key, 'state', 'running', 'number', n, 'attempt', text(attempt),
     'worker', worker, 'started_at', NOW)
   if number > 1 then
     call('HDEL', key, 'reason', 'outcome')
   end
-  row[1], row[2], row[3], row[14] = id, n, attempt, NOW
+  row[1], row[2], row[3] = id, n, attempt
+  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] then
+    row[14] = NOW
+  else
+    row[8] = nil
+  end
   claims[#claims + 1] = row
   holds[#holds + 1] = id .. n
   packed[#packed + 1], packed[#packed + 2] = id, n
@@ -348,4 +356,4 @@ if short then
   end
 end
 return {known and 0 or 1, table.concat(verdicts), (fell_away or not short) and 1 or 0, next_due,
-  claims}
+  NOW, claims}
