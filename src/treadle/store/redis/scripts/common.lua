@@ -98,7 +98,7 @@ end
 -- Put a job that becomes ready where it is claimed.
 local function list_ready(id, queue, priority, expires_at)
   call('ZADD', ready_key(queue), text(-(whole(priority) or 0)), id)
-  if expires_at then
+  if tonumber(expires_at) then
     call('ZADD', EXPIRING, expires_at, id)
   end
 end

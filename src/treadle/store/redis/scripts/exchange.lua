@@ -135,11 +135,11 @@ local function waits(at, id, was)
     list_ready(id, was[4], was[7], was[8])
   else
     call('ZADD', DUE, text(now + delay), id)
-    if was[8] then
+    if tonumber(was[8]) then
       call('ZADD', EXPIRING, was[8], id)
     end
     if reason == 'unknown_task' then
-      call('ZADD', PARKED, 0, was[10] .. '\0' .. id)
+      call('ZADD', PARKED, 0, (was[10] or '') .. '\0' .. id)
     end
   end
   return state
