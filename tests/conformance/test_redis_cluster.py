@@ -17,7 +17,7 @@ __all__ = ["cluster"]
 
 
 @pytest.fixture
-def make_store(cluster: list[Redis], clock: MovedClock) -> MakeStore:  # noqa: F811 -- the fixture
+def make_store(cluster: list[Redis], clock: MovedClock) -> MakeStore:
     """Make stores that know one node of the three."""
     own = secrets.token_hex(6)
 

@@ -76,7 +76,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder, "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem",
             "-subj", f"/CN={name}", "-days", "2",
         )  # fmt: skip
-    openssl(folder, "req", *key, "-keyout", "host.key", "-out", "host.csr", "-subj", "/CN=localhost")
+    openssl(
+        folder, "req", *key, "-keyout", "host.key", "-out", "host.csr", "-subj", "/CN=localhost"
+    )
     (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     openssl(
         folder, "x509", "-req", "-in", "host.csr", "-CA", "ours.pem", "-CAkey", "ours.key",

@@ -240,9 +240,7 @@ class TestMisused:
         assert await case.states(await case.add()) == [JobState.READY]
 
     @scenario
-    async def test_an_exchange_names_it_and_settles_nothing(
-        self, case: Case, hands: Hands
-    ) -> None:
+    async def test_an_exchange_names_it_and_settles_nothing(self, case: Case, hands: Hands) -> None:
         """The settlement is kept by its worker and goes through later."""
         await case.add()
         worker = await case.worker()

@@ -15,7 +15,7 @@ from treadle.core.durations import SECOND
 from treadle.core.errors import SchemaMismatch, SettingsError, StoreError, StoreUnavailable
 from treadle.core.ids import new_id
 from treadle.core.job import JobState, NewJob
-from treadle.core.outcome import Failed, Succeeded, Verdict
+from treadle.core.outcome import Failed, Outcome, Settlement, Succeeded, Verdict
 from treadle.core.settings import Settings
 from treadle.store.contract import Note, Store
 from treadle.store.open import open_store
@@ -62,7 +62,8 @@ async def _worker(store: Store, name: str = "w1") -> Hand:
 
 async def _drain(worker: Hand, until: asyncio.Event) -> int:
     """Settle and claim until told and nothing is left; the same request goes out until answered."""
-    settled, batch, request = 0, [], new_id()
+    settled, request = 0, new_id()
+    batch: list[Settlement] = []
     while True:
         ending = until.is_set()
         try:
@@ -181,7 +182,11 @@ def test_a_full_server_refuses_new_jobs_and_still_settles(server: Redis, client:
             await store.enqueue(new_id(), [new_job()])
         await worker.register()
         await worker.beat(*claims)
-        kinds = [Succeeded(b"1"), Failed(ERROR, delay=SECOND), Failed(ERROR, retryable=False)]
+        kinds: list[Outcome] = [
+            Succeeded(b"1"),
+            Failed(ERROR, delay=SECOND),
+            Failed(ERROR, retryable=False),
+        ]
         batch = [settlement(claim, kinds[n % 3]) for n, claim in enumerate(claims)]
         answer = await worker.exchange(batch, take(20))
         assert set(answer.verdicts) == {Verdict.APPLIED}

@@ -15,7 +15,8 @@ from msgspec import json
 
 from treadle.core.job import AttemptRecord, JobRecord
 from treadle.store.contract import Filter, QueueRecord, WorkerRecord
-from treadle.store.redis.engine.runner import Runner, Steps, Word
+from treadle.store.redis.engine.runner import Runner, Steps
+from treadle.store.redis.engine.wire import Word
 from treadle.store.redis.rescue import read_info
 from treadle.store.redis.rows import read_attempts, read_number, read_record
 from treadle.store.redis.scripts import script
@@ -44,11 +45,11 @@ class RedisAccess:
             now = self._clock.wall()
         return "" if now is None else str(now)
 
-    async def _read(self, name: str, *words: Word) -> Any:  # noqa: ANN401 -- as the script answers
+    async def _read(self, name: str, *words: Word) -> Any:  # noqa: ANN401
         steps = self._runner.script(script(name), (self._now(None), *words), again=True)
         return await self._runner.run(steps)
 
-    async def _control(self, name: str, words: Sequence[Word], now: int | None) -> Any:  # noqa: ANN401
+    async def _act(self, name: str, words: Sequence[Word], now: int | None) -> Any:  # noqa: ANN401
         """Run a script whose answer says what this call did: sent twice it would say less."""
         steps = self._runner.script(script(name), (self._now(now), *words), again=False)
         return await self._runner.run(steps)
@@ -161,7 +162,7 @@ class RedisAccess:
         """Count dead letters by task, reason and error."""
         counts: Counter[tuple[str, str, str]] = Counter()
         newest: dict[tuple[str, str, str], int] = {}
-        last = b""
+        last: bytes | None = b""
         while last is not None:
             last, rows = await self._read("dead", last, LOOKS_MAX)
             for *texts, finished_at in rows:
@@ -190,7 +191,7 @@ class RedisAccess:
         done: list[bool] = []
         for start in range(0, len(ids), IDS_MAX):
             page = [id_.hex() for id_ in ids[start : start + IDS_MAX]]
-            done += [said == ord("1") for said in await self._control(name, page, now)]
+            done += [said == ord("1") for said in await self._act(name, page, now)]
         return done
 
     async def purge(self, queue: str, *, limit: int, now: int | None = None) -> int:
@@ -199,17 +200,17 @@ class RedisAccess:
         while done < limit and not over:
             room = min(limit - done, LOOKS_MAX)
             words = (queue, room, passed, LOOKS_MAX)
-            gone, skipped, over = await self._control("purge", words, now)
+            gone, skipped, over = await self._act("purge", words, now)
             done, passed = done + gone, passed + skipped
         return done
 
     async def pause(self, queue: str, *, now: int | None = None) -> bool:
         """Stop claims from a queue."""
-        return bool(await self._control("pause", (queue, "1"), now))
+        return bool(await self._act("pause", (queue, "1"), now))
 
     async def resume(self, queue: str, *, now: int | None = None) -> bool:
         """Allow claims again."""
-        return bool(await self._control("pause", (queue, "0"), now))
+        return bool(await self._act("pause", (queue, "0"), now))
 
 
 def _records(ids: Sequence[bytes], answer: list[Any]) -> list[JobRecord | None]:

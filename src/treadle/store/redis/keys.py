@@ -52,5 +52,7 @@ def script_names() -> str:
     lines = ["local K = KEYS[1]"]
     lines += [f"local {name.upper()} = K .. ':{name}'" for name in FIXED]
     lines += [f"local {name.upper()}_ = K .. ':{name}:'" for name in FAMILIES]
-    lines += [f"local function {name}_key(of) return {name.upper()}_ .. of end" for name in FAMILIES]
+    lines += [
+        f"local function {name}_key(of) return {name.upper()}_ .. of end" for name in FAMILIES
+    ]
     return "\n".join(lines)

@@ -33,7 +33,7 @@ from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.keys import base_key, key
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
-from treadle.store.redis.rows import job_words, read_claim, read_number, settlement_words
+from treadle.store.redis.rows import Words, job_words, read_claim, read_number, settlement_words
 from treadle.store.redis.scripts import script
 
 if TYPE_CHECKING:
@@ -180,13 +180,11 @@ class RedisStore(RedisAccess):
         """Settle these, then claim those; see the contract."""
         total = 0 if demand is None else min(demand.total, BATCH_MAX)
         steps = () if demand is None or not total else demand.steps
-        words = [self._now(now), worker, request, total, len(steps)]
+        words: Words = [self._now(now), worker, request, total, len(steps)]
         for step in steps:
             words += (step.queue or "", step.limit)
         words += settlement_words(settlements)
-        answer = await self._runner.run(
-            self._runner.script(script("exchange"), words, again=True)
-        )
+        answer = await self._runner.run(self._runner.script(script("exchange"), words, again=True))
         fault.point("exchange.after_commit")
         gone, verdicts, more, next_due, at, rows = answer
         claims, bad = _claims(rows, int(at))
@@ -202,7 +200,7 @@ class RedisStore(RedisAccess):
 
     async def _set_aside(self, worker: str, bad: Sequence[tuple[bytes, int]]) -> None:
         """Make dead letters of claims whose values cannot be read."""
-        words = [self._now(None), worker]
+        words: Words = [self._now(None), worker]
         for id_, number in bad:
             words += (id_, number)
         await self._runner.run(self._runner.script(script("set_aside"), words, again=True))
@@ -211,9 +209,7 @@ class RedisStore(RedisAccess):
         """Make a worker known, which counts as its first beat."""
         words = (self._now(now), worker.id, write_info(worker), worker.lease)
         begun = self._system.monotonic()
-        server = await self._runner.run(
-            self._runner.script(script("register"), words, again=True)
-        )
+        server = await self._runner.run(self._runner.script(script("register"), words, again=True))
         fault.point("register.after_commit")
         self._marks.setdefault(worker.id, {})
         watch = self._watches.setdefault(worker.id, Watch(worker.lease, self._suspect_after))
@@ -240,7 +236,7 @@ class RedisStore(RedisAccess):
         self._unheld[worker] = unheld
         returned = 0
         if lost:
-            words = [self._now(now), worker]
+            words: Words = [self._now(now), worker]
             for id_, number in lost:
                 words += (id_.hex(), number)
             returned = await self._runner.run(
@@ -250,7 +246,7 @@ class RedisStore(RedisAccess):
 
     async def leave(self, worker: str, *, now: int | None = None) -> int:
         """Forget a worker that stops; what it still held goes back unspent."""
-        words = [self._now(now), worker]
+        words: Words = [self._now(now), worker]
         for id_, number in self._marks.get(worker, {}).values():
             words += (id_.hex(), number)
         steps = self._runner.script(script("leave"), words, again=True)
@@ -266,7 +262,7 @@ class RedisStore(RedisAccess):
         notes: Sequence[Note],
     ) -> None:
         """Write progress and log lines of running jobs."""
-        words = [self._now(None)]
+        words: Words = [self._now(None)]
         for one in notes:
             words += (
                 one.id.hex(), one.number, int(one.progress is not None), one.progress or b"",
@@ -291,7 +287,7 @@ class RedisStore(RedisAccess):
 
     async def stage(self, tasks: Sequence[str], limit: int, *, now: int | None = None) -> int:
         """Make due jobs ready and expire those past their time."""
-        words = (self._now(now), limit, *tasks)
+        words: Words = [self._now(now), limit, *tasks]
         steps = self._runner.script(script("stage"), words, again=True)
         moved = int(await self._runner.run(steps))
         fault.point("stage.after_commit")
@@ -321,9 +317,7 @@ class RedisStore(RedisAccess):
     ) -> None:
         """Claim one dead worker's jobs; asked again until the server has answered."""
         words = (self._now(now), worker, rescue.request, rescue.dead, rescue.beat, limit)
-        answer = await self._runner.run(
-            self._runner.script(script("rescue"), words, again=True)
-        )
+        answer = await self._runner.run(self._runner.script(script("rescue"), words, again=True))
         fault.point("rescue.after_commit")
         watch.pending = None
         if answer is None:

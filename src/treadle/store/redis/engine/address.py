@@ -23,7 +23,14 @@ from treadle.core.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_SCHEMES = (
+    "redis",
+    "rediss",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _OPTIONS = (*_TLS_FILES, "ssl_cert_reqs", "sentinel_username", "sentinel_password")
 _PORT, _SENTINEL_PORT = 6379, 26379

@@ -20,12 +20,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import hiredis
-from hiredis import pack_command
 
 from treadle.core.errors import StoreError
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.runner import Runner
-from treadle.store.redis.engine.wire import LostError, Wire
+from treadle.store.redis.engine.wire import LostError, Wire, pack
 
 _EARS_S = 60.0
 _REST_S, _REST_MAX_S = 0.1, 5.0
@@ -133,7 +132,7 @@ class Listener:
                     self._rung[key] = self._rung.get(key, 0) + 1
 
     def _check(self) -> None:
-        """Ask a connection that has long been silent whether it lives; let go of one that is dead."""
+        """Ask a connection that has long been silent for a sign of life; let go of a dead one."""
         if self._wire is None:
             return
         quiet = self._loop.time() - self._quiet_since
@@ -146,7 +145,7 @@ class Listener:
     def _send(self, *words: str) -> None:
         if self._wire is not None:
             try:
-                self._wire.send_soon(pack_command(words))
+                self._wire.send_soon(pack(words))
             except OSError:
                 self._break()
 

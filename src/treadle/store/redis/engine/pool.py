@@ -17,14 +17,13 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
-
-from hiredis import pack_command
 
 from treadle.core.errors import StoreError
 from treadle.store.redis.engine.address import Address, Place, tls_context
 from treadle.store.redis.engine.replies import is_passing, refused
-from treadle.store.redis.engine.wire import LostError, Wire
+from treadle.store.redis.engine.wire import LostError, Wire, pack
 
 WIRES_MAX = 32
 _IDLE_MAX = 8
@@ -171,7 +170,7 @@ class Pool:
     # Finding the server
 
     def forget(self) -> None:
-        """Let go of the place and of the wires that rest: the next one looks for the server anew."""
+        """Let go of the place and of the wires that rest: the next one looks for it anew."""
         self._target = None
         self._batch += 1
         _close_all(self._idle)
@@ -197,31 +196,8 @@ class Pool:
 
     async def connect_beside(self, deadline: float, place: Place | None = None) -> Wire:
         """Do the same on a thread of its own: names are looked up by a call that blocks."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Wire] = loop.create_future()
-
-        def deliver(wire: Wire | None, error: BaseException | None) -> None:
-            if done.done():
-                if wire is not None:
-                    wire.close()
-            elif wire is not None:
-                done.set_result(wire)
-            elif error is not None:
-                done.set_exception(error)
-
-        def run() -> None:
-            wire, failed = None, None
-            try:
-                wire = self.connect(deadline, place)
-            except BaseException as error:  # noqa: BLE001 -- raised again by who waits for it
-                failed = error
-            try:
-                loop.call_soon_threadsafe(deliver, wire, failed)
-            except RuntimeError:
-                # The loop was closed meanwhile: nobody waits any more.
-                if wire is not None:
-                    wire.close()
-
+        done: asyncio.Future[Wire] = asyncio.get_running_loop().create_future()
+        run = partial(_connect_for, done, partial(self.connect, deadline, place))
         threading.Thread(target=run, name="treadle-connect", daemon=True).start()
         try:
             async with asyncio.timeout(max(0.001, deadline + _GRACE_S - time.monotonic())):
@@ -265,7 +241,7 @@ class Pool:
             except LostError as error:
                 said.append(str(error))
                 continue
-            role = wire.call_now(pack_command(("ROLE",)), deadline)
+            role = wire.call_now(pack(("ROLE",)), deadline)
             if isinstance(role, list) and role and role[0] == _PRIMARY:
                 return wire
             wire.close()
@@ -278,7 +254,7 @@ class Pool:
             if self.address.sentinel_login:
                 self._told(wire, ("AUTH", *self.address.sentinel_login), deadline)
             words = ("SENTINEL", "get-master-addr-by-name", self.address.primary)
-            found = wire.call_now(pack_command(words), deadline)
+            found = wire.call_now(pack(words), deadline)
         finally:
             wire.close()
         if isinstance(found, Exception):
@@ -307,7 +283,7 @@ class Pool:
 
     def _told(self, wire: Wire, words: tuple[str, ...], deadline: float) -> Any:  # noqa: ANN401
         """Send one word of greeting; close the wire when it is refused."""
-        reply = wire.call_now(pack_command(words), deadline)
+        reply = wire.call_now(pack(words), deadline)
         if isinstance(reply, Exception):
             wire.close()
             if is_passing(reply):
@@ -334,6 +310,30 @@ class Pool:
 def _close_all(idle: deque[Wire]) -> None:
     while idle:
         idle.pop().close()
+
+
+def _connect_for(done: asyncio.Future[Wire], connect: Callable[[], Wire]) -> None:
+    """Connect and hand the wire to who waits on its own loop, or close it when nobody does."""
+    wire, failed = None, None
+    try:
+        wire = connect()
+    except BaseException as error:  # noqa: BLE001 -- raised again by who waits for it
+        failed = error
+    try:
+        done.get_loop().call_soon_threadsafe(_deliver, done, wire, failed)
+    except RuntimeError:
+        # The loop was closed meanwhile: nobody waits any more.
+        _deliver(None, wire, failed)
+
+
+def _deliver(
+    done: asyncio.Future[Wire] | None, wire: Wire | None, failed: BaseException | None
+) -> None:
+    wanted = done is not None and not done.done()
+    if wire is not None and not wanted:
+        wire.close()
+    elif done is not None and wanted:
+        done.set_result(wire) if wire is not None else done.set_exception(failed or LostError)
 
 
 def _resolve(came: asyncio.Future[None]) -> None:

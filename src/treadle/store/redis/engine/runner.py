@@ -14,24 +14,22 @@ import time
 from collections.abc import Generator, Sequence
 from typing import Any, TypeVar, cast
 
-from hiredis import pack_command
 from msgspec import Struct
 
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.redis.engine.address import Place
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.replies import is_passing, refused, word_of
-from treadle.store.redis.engine.wire import LostError
+from treadle.store.redis.engine.wire import LostError, Word, pack
 from treadle.store.redis.scripts import Script
 
 T = TypeVar("T")
-Word = str | bytes | int
 
 REQUEST_MAX = 400_000_000
 """Bytes of one call; the server's own limit for what a client sends is 1 GiB."""
 _TRIES = 5
 _PAUSE_S = 0.03
-_ASKING = pack_command(("ASKING",))
+_ASKING = pack(("ASKING",))
 
 
 class Ask(Struct, frozen=True):
@@ -70,7 +68,7 @@ class Runner:
             StoreError: the server refuses it.
         """
         rest = (b"1", self._base, *args)
-        packed = pack_command((b"EVALSHA", script.sha, *rest))
+        packed = pack((b"EVALSHA", script.sha, *rest))
         if len(packed) > REQUEST_MAX:
             raise StoreError(
                 f"{self.pool.name}: one call would take {len(packed):,} bytes, more than "
@@ -90,7 +88,7 @@ class Runner:
             if not isinstance(reply, Exception):
                 return reply
             if word_of(reply) == "NOSCRIPT":
-                ask = Ask(pack_command((b"EVAL", script.text, *rest)), ask.place, ask.replies)
+                ask = Ask(pack((b"EVAL", script.text, *rest)), ask.place, ask.replies)
             else:
                 ask = self._redirected(packed, reply)
                 if is_passing(reply):
@@ -105,7 +103,7 @@ class Runner:
         """
         for turn in range(_TRIES):
             try:
-                reply = yield Ask(pack_command(words))
+                reply = yield Ask(pack(words))
             except LostError as lost:
                 if turn == _TRIES - 1:
                     raise self._lost(lost, again=True) from lost
@@ -137,7 +135,9 @@ class Runner:
         return Pause(_PAUSE_S * (1 << turn) * (0.5 + random.random()))  # noqa: S311 -- spreads
 
     def _lost(self, lost: LostError, *, again: bool) -> StoreUnavailable:
-        known = "" if again or not lost.sent else "; it is not known whether the call was carried out"
+        known = (
+            "" if again or not lost.sent else "; it is not known whether the call was carried out"
+        )
         return StoreUnavailable(
             f"{self.pool.name} cannot be reached ({lost}){known}; check that it runs, its address "
             "and the network, then send the same call again"

@@ -12,15 +12,25 @@ import asyncio
 import socket
 import ssl
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import hiredis
 
 from treadle.store.redis.engine.address import Place
 
+Word = str | bytes | int
+
 _READ_BYTES = 1 << 17
 _KEEPALIVE_S = 5
 _KEEPALIVE_COUNT = 3
+
+
+def pack(words: Sequence[Word]) -> bytes:
+    """Write a command as the server reads it."""
+    # hiredis takes any number of words; its types name a tuple of one.
+    packed: bytes = hiredis.pack_command(cast("tuple[Word]", tuple(words)))
+    return packed
 
 
 class LostError(Exception):
@@ -136,25 +146,19 @@ class Wire:
         Raises:
             LostError: the connection broke, or no answer came in time; the wire is closed.
         """
-        sock, data = self._socket, packed if self._tls is None else self._tls.seal(packed)
+        sock, found = self._socket, list[Any]()
         try:
             sock.settimeout(_left(deadline))
-            sock.sendall(data)
-            while True:
-                reply = self._reader.gets()
-                if reply is not False:
-                    replies -= 1
-                    if not replies:
-                        return reply
-                    continue
+            sock.sendall(self._sealed(packed))
+            while not self._gathered(found, replies):
                 sock.settimeout(_left(deadline))
                 self.feed(sock.recv(_READ_BYTES))
         except (OSError, hiredis.HiredisError) as error:
-            self.close()
-            raise LostError(f"{self.place[0]}:{self.place[1]}: {_why(error)}", sent=True) from error
+            raise self._broken(error) from error
         except BaseException:
             self.close()
             raise
+        return found[-1]
 
     async def call(self, packed: bytes, deadline: float, replies: int = 1) -> Any:  # noqa: ANN401
         """Do the same on the running event loop.
@@ -162,26 +166,36 @@ class Wire:
         Raises:
             LostError: as in `call_now`.
         """
-        sock, data = self._socket, packed if self._tls is None else self._tls.seal(packed)
-        loop = asyncio.get_running_loop()
         try:
-            sock.setblocking(False)
             async with asyncio.timeout(_left(deadline)):
-                await loop.sock_sendall(sock, data)
-                while True:
-                    reply = self._reader.gets()
-                    if reply is not False:
-                        replies -= 1
-                        if not replies:
-                            return reply
-                        continue
-                    self.feed(await loop.sock_recv(sock, _READ_BYTES))
+                return await self._talk(packed, replies)
         except (OSError, hiredis.HiredisError) as error:
-            self.close()
-            raise LostError(f"{self.place[0]}:{self.place[1]}: {_why(error)}", sent=True) from error
+            raise self._broken(error) from error
         except BaseException:
             self.close()
             raise
+
+    async def _talk(self, packed: bytes, replies: int) -> Any:  # noqa: ANN401
+        loop, sock, found = asyncio.get_running_loop(), self._socket, list[Any]()
+        sock.settimeout(0)
+        await loop.sock_sendall(sock, self._sealed(packed))
+        while not self._gathered(found, replies):
+            self.feed(await loop.sock_recv(sock, _READ_BYTES))
+        return found[-1]
+
+    def _gathered(self, found: list[Any], count: int) -> bool:
+        """Add the replies that are whole; tell whether there are so many."""
+        while len(found) < count and (reply := self._reader.gets()) is not False:
+            found.append(reply)
+        return len(found) == count
+
+    def _sealed(self, packed: bytes) -> bytes:
+        return packed if self._tls is None else self._tls.seal(packed)
+
+    def _broken(self, error: Exception) -> LostError:
+        self.close()
+        why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
+        return LostError(f"{self.place[0]}:{self.place[1]}: {why}", sent=True)
 
     # For the listener, which reads as it comes
 
@@ -195,8 +209,8 @@ class Wire:
         Raises:
             OSError: the connection broke, or its buffer is full.
         """
-        self._socket.setblocking(False)
-        data = packed if self._tls is None else self._tls.seal(packed)
+        self._socket.settimeout(0)
+        data = self._sealed(packed)
         if self._socket.send(data) < len(data):
             raise BlockingIOError("the connection takes no more")
 
@@ -206,7 +220,7 @@ class Wire:
         Raises:
             OSError, hiredis.HiredisError: the connection broke.
         """
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         try:
             self.feed(self._socket.recv(_READ_BYTES))
         except BlockingIOError:
@@ -230,9 +244,9 @@ class Wire:
     # Life
 
     def is_stale(self) -> bool:
-        """Tell whether a resting wire was closed by the server, or has bytes that nobody asked for."""
+        """Tell whether a resting wire has met its end, or holds bytes that nobody asked for."""
         try:
-            self._socket.setblocking(False)
+            self._socket.settimeout(0)
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
@@ -248,7 +262,3 @@ class Wire:
 def _left(deadline: float) -> float:
     """Give the seconds left, never nothing: a timeout of zero would mean not to wait at all."""
     return max(0.001, deadline - time.monotonic())
-
-
-def _why(error: Exception) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
