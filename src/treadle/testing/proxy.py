@@ -165,9 +165,10 @@ class Proxy:
                 self._pump(reader, to_server, "request"),
                 self._pump(from_server, writer, "answer"),
             )
-        except OSError:
-            # The server is away or a connection was reset: the client sees the same.
-            pass
+        except (OSError, asyncio.CancelledError):
+            # The server is away, a connection was reset or the proxy stops: the client is told
+            # by a reset. asyncio would report a cancelled connection as an error (3.11).
+            return
         finally:
             for end in pair:
                 self._open.discard(end)
