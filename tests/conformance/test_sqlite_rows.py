@@ -6,6 +6,7 @@ are not JSON. These tests go past the store, through `sqlite3`.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def make_store(file: Path, clock: MovedClock) -> MakeStore:
 
 def change(file: Path, job: bytes, change: str, *, unchecked: bool = False) -> None:
     """Change a job's row as a person with an SQLite shell would."""
-    with sqlite3.connect(file) as db:
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
         db.execute(f"pragma ignore_check_constraints = {unchecked}")
         tables = db.execute("select name from sqlite_master where type = 'table'")
         [table] = [name for (name,) in tables if name.endswith("jobs")]
@@ -156,7 +157,7 @@ class TestOddRows:
         await case.add()
         worker = await case.worker("dead")
         [claim] = await worker.claim()
-        with sqlite3.connect(file) as db:
+        with contextlib.closing(sqlite3.connect(file)) as db, db:
             tables = db.execute("select name from sqlite_master where type = 'table'")
             [table] = [name for (name,) in tables if name.endswith("workers")]
             db.execute(f"update {table} set info = x'ff'")  # noqa: S608

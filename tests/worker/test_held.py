@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from treadle.core.ids import new_id
 from treadle.core.job import Claim
-from treadle.worker.held import BUFFER_MAX, PLACES, Held
+from treadle.worker.claims.held import BUFFER_MAX, PLACES, Held
 
 
 def claim(number: int = 1, id_: bytes | None = None) -> Claim:

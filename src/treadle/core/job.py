@@ -109,8 +109,9 @@ class Orphan(Struct, frozen=True):
     """A claim taken over from a worker that is gone."""
 
     claim: Claim
-    started: bool
-    """Whether the task's code may have begun: only then is the attempt spent."""
+    started: bool | None
+    """Whether the task's code may have begun: only then is the attempt spent. None: the store has
+    no mark of it, and keeps only those that had to be sure."""
     lost_by: str
     """The worker that held it."""
 

@@ -12,7 +12,7 @@ edges are released by `exchange`, schedules advance in a verb `fire` (docs/adr/0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -39,7 +39,7 @@ class StoreFeatures(Struct, frozen=True):
     shared: bool
     """Other processes can work on the same jobs."""
     start_marks: bool
-    """`mark` is remembered beyond a crash, so that unstarted claims go back unspent."""
+    """Every `mark` outlives its process; elsewhere only those that had to be sure of it."""
 
 
 class WorkerInfo(Struct, frozen=True):
@@ -166,10 +166,17 @@ class StoreSession(Protocol):
         """Write progress and log lines of running jobs; fenced like a settlement."""
         ...
 
-    def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
+    def mark(
+        self, worker: str, job: bytes, number: int, place: int, *, surely: bool = False
+    ) -> Awaitable[None] | None:
         """Remember, in well under a microsecond, that this claim's code is about to start.
 
-        `place` is the claim's place among the worker's held claims, below BATCH_MAX * 4.
+        `place` is the claim's place among the worker's held claims, below BATCH_MAX * 4. With
+        `surely` the mark must outlive this process: where that needs a write, it is given to be
+        awaited before the code starts. A store with `start_marks` never gives one.
+
+        Raises, when awaited:
+            StoreUnavailable: it is not known whether the mark was written.
         """
         ...
 

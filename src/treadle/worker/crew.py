@@ -23,8 +23,9 @@ from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
 from treadle.worker.executors.group import Executors
 from treadle.worker.journal import Journal
+from treadle.worker.kit import Kit
 from treadle.worker.lease import Lease
-from treadle.worker.line import Kit, Line
+from treadle.worker.line import Line
 from treadle.worker.notes import Notes
 from treadle.worker.services import Services
 from treadle.worker.settler import Settler

@@ -6,7 +6,7 @@
     rest       until a slot is free, work is hinted at, or settlements have waited long enough
 
 Everything here runs on the worker's event loop, so nothing needs a lock. How a worker starts
-and stops is in `worker`, what it holds in `held`, how settlements are kept in `settler`.
+and stops is in `worker`, what it holds in `claims`, how settlements are kept in `settler`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core import fault
-from treadle.core.decide import Rules, decide
+from treadle.core.decide import decide
 from treadle.core.durations import SECOND
 from treadle.core.outcome import Outcome, Released, TaskUnknown, WorkerLost
-from treadle.core.retry import DEFAULT_POLICY, read_policy
-from treadle.worker.attempt import Attempt, CancelReason, Surroundings
-from treadle.worker.held import Held
+from treadle.core.retry import DEFAULT_POLICY
+from treadle.worker.attempt import Attempt, CancelReason
+from treadle.worker.claims.held import Held
+from treadle.worker.claims.marks import Marks, had_started
 
 if TYPE_CHECKING:
     from treadle.core.job import Claim, Orphan
-    from treadle.core.lanes import Demand, Lanes
+    from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement, Verdict
     from treadle.core.retry import JobPolicy
-    from treadle.definition import Definition
-    from treadle.store.contract import Exchanged, StoreSession
+    from treadle.store.contract import Exchanged
     from treadle.worker.executors.group import Executors
-    from treadle.worker.journal import Journal
+    from treadle.worker.kit import Kit
     from treadle.worker.settler import Settler
 
 _SUSPECT_PATIENCE_S = 30.0
@@ -43,17 +42,6 @@ _SUSPECT_REST = 30 * SECOND
 _SUSPECT_RESTS_MAX = 2
 _STUCK_REST = 5 * SECOND
 """How long a job rests whose last attempt's thread still lives on this worker."""
-
-
-class Kit(Struct, eq=False, kw_only=True):
-    """What the line works with."""
-
-    store: StoreSession
-    find: Callable[[str], Definition | None]
-    rules: Rules
-    lanes: Lanes
-    surroundings: Surroundings
-    journal: Journal
 
 
 class Line:
@@ -70,6 +58,7 @@ class Line:
         """Whether nothing new is claimed or started any more."""
         self.executors: Executors
         self.settler: Settler
+        self._marks = Marks(self._execute, self._refuse)
         self._wake = wake
         self._alone: bytes | None = None
         self._taken_at = 0.0
@@ -132,32 +121,28 @@ class Line:
         if claim.attempts_max is None:
             claim = replace(claim, attempts_max=definition.retry.attempts)
         place = self.held.place(claim)
-        policy = self._policy(claim, definition)
+        policy = self.kit.policy_of(claim, definition)
         attempt = Attempt(claim, definition, policy, self.kit.surroundings, place)
-        # The mark comes first: a job whose code may have begun must never look unstarted.
-        self.kit.store.mark(self.worker, claim.id, claim.number, place)
-        fault.point("execute.before_start")
         self.running[place] = attempt
         self.starts += 1
         if claim.crashes:
             self._alone, self._rests = claim.id, 0
-        self.kit.journal.started(claim, self.worker)
+        # The mark comes first: a job whose code may have begun must never look unstarted.
+        self._marks.begin(self.kit.store, self.worker, attempt)
+
+    def _execute(self, attempt: Attempt) -> None:
+        """Hand an attempt that is marked to its executor."""
+        fault.point("execute.before_start")
+        self.kit.journal.started(attempt.claim, self.worker)
         try:
             self.executors.start(attempt)
         except RuntimeError as error:
-            self.kit.journal.cannot_start(claim, error)
-            self.finished(attempt, Released(_STUCK_REST))
+            self.kit.journal.cannot_start(attempt.claim, error)
+            self._refuse(attempt)
 
-    def _policy(self, claim: Claim, definition: Definition | None) -> JobPolicy:
-        """Give the job's own policy, else its task's; damaged bytes are told and left aside."""
-        own = DEFAULT_POLICY if definition is None else definition.policy
-        if definition is not None and claim.policy in (None, definition.policy_bytes):
-            return own
-        try:
-            return read_policy(claim.policy) or own
-        except ValueError as error:
-            self.kit.journal.unreadable(claim, error)
-            return own
+    def _refuse(self, attempt: Attempt) -> None:
+        """Give a claim back that could not be started."""
+        self.finished(attempt, Released(_STUCK_REST))
 
     # Decide
 
@@ -194,8 +179,9 @@ class Line:
         for orphan in orphans:
             claim = orphan.claim
             self.held.adopt(claim)
-            outcome: Outcome = WorkerLost(orphan.lost_by) if orphan.started else Released()
-            policy = self._policy(claim, self.kit.find(claim.task))
+            policy = self.kit.policy_of(claim, self.kit.find(claim.task))
+            lost = had_started(orphan, policy)
+            outcome: Outcome = WorkerLost(orphan.lost_by) if lost else Released()
             self.settle(claim, outcome, policy)
         self._wake()
 
@@ -230,7 +216,7 @@ class Line:
         revoked = set(claims)
         for attempt in list(self.running.values()):
             if (attempt.claim.id, attempt.claim.number) in revoked:
-                self.executors.cancel(attempt, "revoked")
+                self._cancel(attempt, "revoked")
         self.held.drop_buffered(revoked)
 
     def cancel_running(
@@ -239,11 +225,16 @@ class Line:
         """Ask running attempts to end."""
         for attempt in list(self.running.values()):
             if which(attempt):
-                self.executors.cancel(attempt, reason)
+                self._cancel(attempt, reason)
+
+    def _cancel(self, attempt: Attempt, reason: CancelReason) -> None:
+        if not self._marks.stop(attempt):
+            self.executors.cancel(attempt, reason)
 
     def abandon_running(self) -> int:
         """Hand back what still runs when the worker's time to stop is over; return how many."""
         left = list(self.running.values())
         for attempt in left:
-            self.executors.abandon(attempt)
+            if not self._marks.stop(attempt):
+                self.executors.abandon(attempt)
         return len(left)

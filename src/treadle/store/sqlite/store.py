@@ -367,7 +367,15 @@ class SqliteStore(SqliteAccess):
         """Write progress and log lines of running jobs."""
         await drive(self._runner.write(lambda db, _: workers.note(db, self._sql, notes)))
 
-    def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
+    def mark(
+        self,
+        worker: str,
+        job: bytes,
+        number: int,
+        place: int,
+        *,
+        surely: bool = False,  # noqa: ARG002 -- the kernel keeps each of these marks
+    ) -> None:
         """Remember that this claim's code is about to start."""
         self._lives.mark(worker, job, number, place)
 

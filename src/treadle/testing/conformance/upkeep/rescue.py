@@ -33,10 +33,12 @@ async def dead_worker(case: Case, jobs: int, name: str = "dead") -> tuple[Hand, 
     return worker, claims
 
 
-def mark_all(worker: Hand, claims: list[Claim]) -> None:
-    """Say that the code of these claims is about to start."""
+async def mark_all(worker: Hand, claims: list[Claim]) -> None:
+    """Say surely that the code of these claims is about to start."""
     for place, claim in enumerate(claims):
-        worker.store.mark(worker.name, claim.id, claim.number, place)
+        written = worker.store.mark(worker.name, claim.id, claim.number, place, surely=True)
+        if written is not None:
+            await written
 
 
 async def leave(case: Case, rescuer: Hand) -> None:
@@ -128,17 +130,30 @@ class TestRescue:
 
     @scenario
     async def test_an_attempt_that_had_not_started_is_known(self, case: Case) -> None:
-        """By the mark, where the store keeps marks; where not, every claim may have begun."""
+        """By the mark; where only sure marks are kept, nothing is known without one."""
         await case.add(4)
         worker = await case.worker("dead")
         claims = await worker.claim(4)
-        mark_all(worker, claims[:2])
+        await mark_all(worker, claims[:2])
         case.clock.move(LEASE_S + 0.1)
         rescuer = await case.worker("rescuer")
         orphans = await rescuer.rescue_in_two_looks(case.clock)
-        started = {orphan.claim.id for orphan in orphans if orphan.started}
-        kept = case.store.features.start_marks
-        assert started == set(ids_of(claims[:2] if kept else claims))
+        unmarked = False if case.store.features.start_marks else None
+        started = {orphan.claim.id: orphan.started for orphan in orphans}
+        assert [started[claim.id] for claim in claims] == [True, True, unmarked, unmarked]
+
+    @scenario
+    async def test_a_store_that_keeps_every_mark_asks_nobody_to_wait(self, case: Case) -> None:
+        """A mark is a write only where it must be sure and the store would not keep it."""
+        await case.add()
+        worker = await case.worker()
+        [claim] = await worker.claim()
+        usual = worker.store.mark(worker.name, claim.id, claim.number, 0)
+        assert usual is None
+        sure = worker.store.mark(worker.name, claim.id, claim.number, 0, surely=True)
+        assert (sure is None) == case.store.features.start_marks
+        if sure is not None:
+            await sure
 
     @scenario
     async def test_a_mark_of_an_earlier_claim_does_not_count(self, case: Case) -> None:
@@ -146,14 +161,14 @@ class TestRescue:
         await case.add(2)
         worker = await case.worker("dead")
         [first] = await worker.claim()
-        mark_all(worker, [first])
+        await mark_all(worker, [first])
         await worker.finish(first, Released())
         [again] = await worker.claim()
         case.clock.move(LEASE_S + 0.1)
         rescuer = await case.worker("rescuer")
         [orphan] = await rescuer.rescue_in_two_looks(case.clock)
         assert orphan.claim.id == again.id
-        assert orphan.started != case.store.features.start_marks
+        assert orphan.started == (False if case.store.features.start_marks else None)
 
     @scenario
     async def test_a_rescuer_that_dies_itself_hands_on_what_it_knew(self, case: Case) -> None:
@@ -161,7 +176,7 @@ class TestRescue:
         await case.add(2)
         worker = await case.worker("dead")
         claims = await worker.claim(2)
-        mark_all(worker, claims[:1])
+        await mark_all(worker, claims[:1])
         case.clock.move(LEASE_S + 0.1)
         first = await case.worker("first")
         before = {o.claim.id: o for o in await first.rescue_in_two_looks(case.clock)}
@@ -182,7 +197,7 @@ class TestRescue:
         await case.add()
         worker = await case.worker("dead")
         [claim] = await worker.claim()
-        mark_all(worker, [claim])
+        await mark_all(worker, [claim])
         case.clock.move(LEASE_S + 0.1)
         rescuer = await case.worker("rescuer")
         [orphan] = await rescuer.rescue_in_two_looks(case.clock)
