@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,11 +113,13 @@ def test_a_worker_that_is_stopped_hands_back_what_it_did_not_start(fleet: Fleet)
 def test_workers_outlive_a_server_that_restarts(fleet: Fleet) -> None:
     """Killed twice under load: nobody exits, nothing is lost, nothing that ran is run again."""
     workers = [fleet.worker("--slots", "8") for _ in range(2)]
-    jobs = []
+    jobs: list[Job[object]] = []
     for _ in range(2):
         jobs += [fleet.app.named("touch").enqueue(f"j{len(jobs) + n}") for n in range(1)]
-        jobs += fleet.app.named("slow").enqueue_many([(f"j{len(jobs) + n}", 0.2) for n in range(60)])
-        fleet.until(lambda: fleet.started(f"j{len(jobs) - 40}"), "the batch runs")
+        jobs += fleet.app.named("slow").enqueue_many(
+            [(f"j{len(jobs) + n}", 0.2) for n in range(60)]
+        )
+        fleet.until(partial(fleet.started, f"j{len(jobs) - 40}"), "the batch runs")
         fleet.server.kill()
         time.sleep(0.5)
         fleet.server.start()
@@ -137,7 +140,7 @@ def test_a_worker_without_a_server_says_so(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize(
     "point",
-    ["exchange.after_commit", "claim.accepted", "rescue.after_commit", "register.after_commit"],
+    ["exchange.after_commit", "claim.accepted", "rescue.after_commit"],
 )
 def test_a_worker_killed_between_two_steps_loses_nothing(fleet: Fleet, point: str) -> None:
     """SIGKILL right behind a script's answer: every job ends, and is settled once."""

@@ -47,6 +47,11 @@ class Point(Struct, frozen=True, order=True):
         """Whether it lies inside a call of the store, where `error` is something that happens."""
         return self.where.startswith("store/")
 
+    @property
+    def store(self) -> str | None:
+        """Which store it lies in; the same step has the same name in each of them."""
+        return self.where.split("/")[1] if self.in_store else None
+
 
 class Spec(Struct, frozen=True):
     """A fault: what happens when a point is reached for the nth time, counted from 1."""
@@ -83,16 +88,15 @@ def points(package: Path = _PACKAGE) -> list[Point]:
     """List the fault points by reading the package's sources; a new one needs no entry here.
 
     Raises:
-        ValueError: two places have one name, or a name is not a plain string.
+        ValueError: two places of one store, or outside the stores, have one name, or a name is
+            not a plain string.
     """
     found: dict[str, Point] = {}
     files = (file for file in package.rglob("*.py") if not file.is_relative_to(_OURSELVES))
     for point in (point for file in sorted(files) for point in _points_in(file, package)):
-        if point.name in found:
-            raise ValueError(
-                f"{point.where} and {found[point.name].where} are both named {point.name!r}"
-            )
-        found[point.name] = point
+        known = found.setdefault(point.name, point)
+        if known is not point and (known.store is None or point.store in {None, known.store}):
+            raise ValueError(f"{point.where} and {known.where} are both named {point.name!r}")
     return sorted(found.values())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.core import fault
@@ -48,7 +48,7 @@ SERVER_MIN = (6, 2)
 
 _ID_DIGITS = 32
 _READY = ord("r")
-_APPLIED = ord("1")
+_YES = ord("1")
 
 Held = set[tuple[bytes, int]]
 
@@ -191,7 +191,7 @@ class RedisStore(RedisAccess):
         if bad:
             await self._set_aside(worker, bad)
         return Exchanged(
-            [Verdict.APPLIED if said == _APPLIED else Verdict.LOST for said in verdicts],
+            [Verdict.APPLIED if said == _YES else Verdict.LOST for said in verdicts],
             claims,
             more=bool(more or bad),
             next_due=next_due,
@@ -210,7 +210,6 @@ class RedisStore(RedisAccess):
         words = (self._now(now), worker.id, write_info(worker), worker.lease)
         begun = self._system.monotonic()
         server = await self._runner.run(self._runner.script(script("register"), words, again=True))
-        fault.point("register.after_commit")
         self._marks.setdefault(worker.id, {})
         watch = self._watches.setdefault(worker.id, Watch(worker.lease, self._suspect_after))
         watch.beaten(int(server), begun)
@@ -272,11 +271,21 @@ class RedisStore(RedisAccess):
                 words += line
         await self._runner.run(self._runner.script(script("note"), words, again=False))
 
-    def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
-        """Remember, for this process's own `leave`, that this claim's code is about to start."""
+    def mark(
+        self, worker: str, job: bytes, number: int, place: int, *, surely: bool = False
+    ) -> Awaitable[None] | None:
+        """Remember that this claim's code is about to start.
+
+        Usually for this process's own `leave` alone; written to the server where it must be sure.
+        """
         marks = self._marks.get(worker)
         if marks is not None:
             marks[place] = (job, number)
+        return self._mark_surely(job, number) if surely else None
+
+    async def _mark_surely(self, job: bytes, number: int) -> None:
+        words = (self._now(None), job.hex(), number)
+        await self._runner.run(self._runner.script(script("mark"), words, again=True))
 
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint."""
@@ -289,9 +298,7 @@ class RedisStore(RedisAccess):
         """Make due jobs ready and expire those past their time."""
         words: Words = [self._now(now), limit, *tasks]
         steps = self._runner.script(script("stage"), words, again=True)
-        moved = int(await self._runner.run(steps))
-        fault.point("stage.after_commit")
-        return moved
+        return int(await self._runner.run(steps))
 
     async def rescue(self, worker: str, limit: int, *, now: int | None = None) -> Sequence[Orphan]:
         """Take over the jobs of dead workers."""
@@ -322,18 +329,20 @@ class RedisStore(RedisAccess):
         watch.pending = None
         if answer is None:
             return
-        claims, bad = _claims(answer[1], 0)
+        rows, begun = answer
+        claims, bad = _claims(rows, 0)
+        marked = {bytes(row[0]): said == _YES for row, said in zip(rows, begun, strict=True)}
         # Kept until a call returns them: the next dead worker's jobs may meet a store that is away.
-        watch.taken += [Orphan(claim, started=True, lost_by=rescue.dead) for claim in claims]
+        for claim in claims:
+            started = True if marked[claim.id.hex().encode()] else None
+            watch.taken.append(Orphan(claim, started, rescue.dead))
         if bad:
             await self._set_aside(worker, bad)
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
         steps = self._runner.script(script("prune"), (self._now(now), limit), again=True)
-        gone = int(await self._runner.run(steps))
-        fault.point("prune.after_commit")
-        return gone
+        return int(await self._runner.run(steps))
 
 
 def _states(answer: bytes) -> Sequence[JobState]:

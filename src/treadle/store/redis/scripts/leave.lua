@@ -14,7 +14,7 @@ for _, claim in ipairs(call('SMEMBERS', held)) do
   if found[1] ~= 'running' or found[2] ~= number or found[3] ~= worker then
     call('SREM', held, claim)
   elseif begun[claim] then
-    call('HSET', job_key(id), 'reason', 'lost')
+    call('HSET', job_key(id), 'reason', 'lost', 'begun', number)
   elseif found[4] ~= 'lost' then
     call('SREM', held, claim)
     give_back(id, tonumber(number))
