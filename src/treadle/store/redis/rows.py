@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct, msgpack
-from msgspec.structs import replace
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, read_error
 from treadle.core.outcome import Settlement
@@ -23,7 +22,6 @@ Words = list[str | bytes | int]
 _STATES = {str(state): state for state in JobState}
 _SIGNED_64 = range(-(2**63), 2**63)
 _ATTEMPT_VALUES = 8
-_PLAIN_VALUES = 7
 
 
 class Call(Struct, frozen=True, array_like=True, gc=False):
@@ -109,32 +107,47 @@ def settlement_words(settlements: Sequence[Settlement]) -> Words:
     return words
 
 
-def read_claim(row: Sequence[Any], now: int) -> Claim:
-    """Read a claim from the values that a script gave; `now` is the time that it went by.
+def read_claim(row: list[Any] | bytes, now: int) -> Claim:
+    """Read a claim from what a script gave; `now` is the time that it went by.
 
     Raises:
-        ValueError: one of them is not of its kind.
+        ValueError: a value is not of its kind.
     """
-    said = _unpack(row[5])
-    created = int(row[6])
-    plain = Claim(
-        unhexlify(row[0]), int(row[1]), row[3].decode(), row[4].decode(), 0, int(row[2]),
-        said.args, said.attempts_max, 0, 0, said.policy, created, created, None, None, now,
-        said.tags, said.meta, said.tenant,
+    if isinstance(row, bytes):
+        return _plain_claim(row, now)
+    (
+        id_, number, attempt, task, queue, call, created_at, priority, forgiven, crashes, run_at,
+        expires_at, parked_at, started_at,
+    ) = row  # fmt: skip
+    said = _unpack(call)
+    return Claim(
+        unhexlify(id_), int(number), task.decode(), queue.decode(), int(priority or 0),
+        int(attempt), said.args, said.attempts_max, int(forgiven or 0), int(crashes or 0),
+        said.policy, int(created_at), int(run_at or created_at), _instant(expires_at),
+        _instant(parked_at), int(started_at or 0), said.tags, said.meta, said.tenant,
     )  # fmt: skip
-    if len(row) == _PLAIN_VALUES:
-        return plain
-    priority, forgiven, crashes, run_at, expires_at, parked_at, started_at = row[_PLAIN_VALUES:]
-    return replace(
-        plain,
-        priority=int(priority or 0),
-        forgiven=int(forgiven or 0),
-        crashes=int(crashes or 0),
-        run_at=int(run_at) if run_at else created,
-        expires_at=int(expires_at) if expires_at else None,
-        parked_at=int(parked_at) if parked_at else None,
-        started_at=int(started_at or 0),
-    )
+
+
+def _plain_claim(row: bytes, now: int) -> Claim:
+    """Read a claim of a job that has nothing out of the ordinary: its values in one text."""
+    id_, number, attempt, created_at, task_size, queue_size, rest = row.split(b" ", 6)
+    task, queue = int(task_size), int(task_size) + int(queue_size)
+    said, created = _unpack(memoryview(rest)[queue:]), int(created_at)
+    return Claim(
+        unhexlify(id_), int(number), rest[:task].decode(), rest[task:queue].decode(), 0,
+        int(attempt), said.args, said.attempts_max, 0, 0, said.policy, created, created, None, None,
+        now, said.tags, said.meta, said.tenant,
+    )  # fmt: skip
+
+
+def name_of(row: list[Any] | bytes) -> tuple[bytes, int]:
+    """Name a claim that cannot be read, by its id as stored and its number."""
+    id_, number = row.split(b" ", 2)[:2] if isinstance(row, bytes) else row[:2]
+    return bytes(id_), int(number)
+
+
+def _instant(value: bytes | None) -> int | None:
+    return int(value) if value else None
 
 
 def read_record(id_: bytes, flat: Sequence[bytes], now: int) -> JobRecord:

@@ -33,7 +33,14 @@ from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.keys import base_key, key
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
-from treadle.store.redis.rows import Words, job_words, read_claim, read_number, settlement_words
+from treadle.store.redis.rows import (
+    Words,
+    job_words,
+    name_of,
+    read_claim,
+    read_number,
+    settlement_words,
+)
 from treadle.store.redis.scripts import script
 
 if TYPE_CHECKING:
@@ -357,7 +364,7 @@ def _claims(rows: Sequence[Any], now: int) -> tuple[list[Claim], list[tuple[byte
         try:
             claims.append(read_claim(row, now))
         except (ValueError, TypeError):
-            bad.append((row[0], int(row[1])))
+            bad.append(name_of(row))
     return claims, bad
 
 

@@ -165,6 +165,6 @@ local function give_back(id, number)
 end
 
 -- What a claim is read from; the id stands in the place of the state when it goes out. What comes
--- after the seventh is there for few jobs, so a row of a job without any of it ends with that.
+-- after the seventh is there for few jobs.
 local CLAIM = {'state', 'number', 'attempt', 'task', 'queue', 'call', 'created_at', 'priority',
   'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'started_at'}

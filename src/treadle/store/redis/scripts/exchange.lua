@@ -4,7 +4,8 @@
 -- wait), each with its own number of values. First everything is read and judged, then claims are
 -- let go, which frees memory, so that a server that is full still settles; then ends are written
 -- and jobs are claimed. A settlement is fenced by the claim number, compared as text.
--- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time, claims.
+-- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time, claims;
+-- a claim is a row of values, or one text for a plain job, because each value costs 0.4 us.
 
 local worker, request = ARGV[2], ARGV[3]
 local wanted, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -213,11 +214,10 @@ local function claim(id, queue)
   if number > 1 then
     call('HDEL', key, 'reason', 'outcome')
   end
-  row[1], row[2], row[3] = id, n, attempt
   if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] then
-    row[14] = NOW
+    row[1], row[2], row[3], row[14] = id, n, attempt, NOW
   else
-    row[8] = nil
+    row = table.concat({id, n, attempt, row[7], #row[4], #row[5], row[4] .. row[5] .. row[6]}, ' ')
   end
   claims[#claims + 1] = row
   holds[#holds + 1] = id .. n
