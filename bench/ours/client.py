@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from bench.harness.figures import percentile
-from bench.ours.app import mark_and_sleep, mark_async, no_op
+from bench.ours.app import app, mark_and_sleep, mark_async, no_op
 from treadle import Job, ResultTimeout
 
 _PRIORITIES = (-20, -10, 0, 10, 20)
@@ -25,6 +25,8 @@ _CHUNK = 10_000
 _HOUR_S = 3_600
 _RESULT_LIMIT_S = 10
 _SETTLE_S = 2.0
+_LOOK_S = 0.05
+_QUEUE = "default"
 
 
 def fill_mixed(options: argparse.Namespace) -> dict[str, object]:
@@ -112,6 +114,19 @@ async def _wait_in_vain(job: Job[int], seconds: float) -> bool:
     return False
 
 
+def pause(_: argparse.Namespace) -> dict[str, object]:
+    """Let no worker take a job."""
+    return {"paused": app.queues.pause(_QUEUE)}
+
+
+def resume_for(options: argparse.Namespace) -> dict[str, object]:
+    """Wait until `--count` workers are registered, then let all of them take jobs at once."""
+    deadline = time.monotonic() + options.seconds
+    while (up := len(app.workers())) < options.count and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+    return {"resumed": app.queues.resume(_QUEUE), "workers": up}
+
+
 def _chunks(count: int) -> Iterator[range]:
     for first in range(0, count, _CHUNK):
         yield range(first, min(first + _CHUNK, count))
@@ -123,6 +138,8 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
     "fill-long": fill_long,
     "wait-results": wait_results,
     "waiters": waiters,
+    "pause": pause,
+    "resume-for": resume_for,
 }
 
 
