@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from bench.harness.marks import MARKS_VARIABLE
-from bench.harness.processes import run_to_end
+from bench.harness.processes import BenchError, run_to_end
 from bench.peers.base import STORE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "treadle"
 _REQUIREMENTS = ROOT / "requirements"
+_NEEDS_PYTHON: Final = {"bench-oban": (3, 12)}
+"""The oldest minor version of Python for pins that the one which runs the suite may not do for."""
+_PYTHONS_TRIED: Final = 8
 _SETUP_LIMIT_S = 600.0
 _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
 
@@ -55,7 +60,7 @@ def make_environment(pins: Path) -> None:
     """Make the environment of these pins, unless it is already as pinned.
 
     Raises:
-        BenchError: pip failed; the end of its output is in the message.
+        BenchError: pip failed, with the end of its output, or no Python is new enough.
     """
     python = _python(pins)
     folder = python.parents[1]
@@ -64,7 +69,7 @@ def make_environment(pins: Path) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     commands = (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        [_creator(pins), "-m", "venv", "--clear", str(folder)],
         [str(python), *_PIP, "--requirement", str(pins)],
     )
     with tempfile.TemporaryDirectory(prefix="treadle-bench-setup-") as scratch:
@@ -76,3 +81,21 @@ def make_environment(pins: Path) -> None:
 
 def _python(pins: Path) -> Path:
     return ROOT / f".venv-{pins.stem}" / "bin" / "python"
+
+
+def _creator(pins: Path) -> str:
+    """Return the interpreter that makes an environment: this one, or one that is new enough.
+
+    Raises:
+        BenchError: there is none on the PATH or among pyenv's versions.
+    """
+    oldest = _NEEDS_PYTHON.get(pins.stem, (3, 11))
+    if sys.version_info[:2] >= oldest:
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for minor in range(oldest[1], oldest[1] + _PYTHONS_TRIED):
+        inside = sorted(str(one) for one in pyenv.glob(f"3.{minor}.*/bin/python"))
+        found = inside[-1] if inside else shutil.which(f"python3.{minor}")
+        if found is not None:
+            return found
+    raise BenchError(f"{pins.name} needs Python 3.{oldest[1]} or later, and there is none here")
