@@ -19,9 +19,8 @@ from bench.measures.throughput import drain_by_one, drain_by_two, enqueue_bulk, 
 from bench.ours.backlog import backlog_large, backlog_small, concurrency_1, no_op
 from bench.ours.fleet import fleet
 from bench.ours.holding import long_jobs
-from bench.ours.pressure import held_transaction
+from bench.ours.pressure import held_transaction, large_history
 from bench.ours.waiting import result_wait, waiters
-
 
 EVERY_ENGINE = ("sqlite", "redis", "postgres")
 SERVERS = ("redis", "postgres")
@@ -73,6 +72,7 @@ MEASURES = (
     Measure("long_jobs", long_jobs, asked=our_async, engines=("sqlite",), once=True),
     Measure("fleet", fleet, asked=our_async, engines=SERVERS),
     Measure("held_transaction", held_transaction, asked=our_async, engines=POSTGRES, once=True),
+    Measure("large_history", large_history, asked=our_async, engines=POSTGRES, once=True),
 )
 
 

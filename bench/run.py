@@ -89,7 +89,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         choices=list(ENGINES),
         help="keep to this engine; repeatable; without it all of them, one after the other",
     )
-    parser.add_argument("--quick", action="store_true", help="small counts, a few minutes an engine")
+    parser.add_argument(
+        "--quick", action="store_true", help="small counts, a few minutes an engine"
+    )
     parser.add_argument(
         "--only",
         action="append",

@@ -94,7 +94,9 @@ class Suite:
                 log=directory / "log",
                 timeout_s=_PROBE_LIMIT_S,
             )
-        return {name: float(str(value)) for name, value in answer.items()}
+        return {
+            name: float(value) for name, value in answer.items() if isinstance(value, int | float)
+        }
 
     def _systems(self) -> list[System]:
         """Ask every peer file for its systems; one that cannot answer becomes an error row."""

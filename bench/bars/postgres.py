@@ -42,7 +42,9 @@ def _pressure(results: Results) -> list[Verdict]:
     after = results.median(ASYNC, "large_history", "jobs_per_s")
     return [
         at_most("lock waits of 20 processes, p99", waits, 50.0, "ms"),
-        at_least("a held transaction: last tenth, 70 % of the first", last, times(first, 0.7), "jobs/s"),
+        at_least(
+            "a held transaction: last tenth, 70 % of the first", last, times(first, 0.7), "jobs/s"
+        ),
         at_least("a large history: 90 % of the rate without", after, times(before, 0.9), "jobs/s"),
     ]
 

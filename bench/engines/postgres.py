@@ -37,6 +37,9 @@ class PostgresDatabases:
         """Make a database, hand out its URL, and drop it with whoever is still connected.
 
         The checkpoint writes down what others left dirty before anybody is timed.
+
+        Raises:
+            BenchError: the server is away or refused.
         """
         name = f"bench_{next(self._numbers)}"
         self._order("CREATE DATABASE {}", name)
@@ -48,8 +51,11 @@ class PostgresDatabases:
 
     def _order(self, statement: str, *names: str) -> None:
         composed = sql.SQL(statement).format(*(sql.Identifier(name) for name in names))
-        with psycopg.connect(self._url, autocommit=True) as connection:
-            connection.execute(composed)
+        try:
+            with psycopg.connect(self._url, autocommit=True) as connection:
+                connection.execute(composed)
+        except psycopg.Error as error:
+            raise BenchError(f"PostgreSQL refused {statement}: {error}") from error
 
 
 def _facts(connection: psycopg.Connection) -> dict[str, str]:

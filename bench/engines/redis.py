@@ -37,17 +37,13 @@ class RedisKeys:
         that its predecessor's growth would have started.
 
         Raises:
-            BenchError: writing the file took longer than 30 s.
+            BenchError: the server is away, or writing the file took longer than 30 s.
         """
-        with redis.Redis.from_url(self._url, decode_responses=True) as client:
-            client.flushall()
-            client.script_flush()
-            client.bgrewriteaof()
-            deadline = time.monotonic() + _REWRITE_LIMIT_S
-            while _rewrites(client):
-                if time.monotonic() > deadline:
-                    raise BenchError("Redis did not write its append-only file anew within 30 s")
-                time.sleep(_LOOK_S)
+        try:
+            with redis.Redis.from_url(self._url, decode_responses=True) as client:
+                _empty(client)
+        except redis.RedisError as error:
+            raise BenchError(f"Redis could not be emptied: {error}") from error
         yield self._url
 
 
@@ -55,6 +51,17 @@ def _facts(client: Any) -> dict[str, str]:  # noqa: ANN401 -- its answers have n
     version = client.info()
     said = {name: client.config_get(name)[name] or "(none)" for name in _SETTINGS}
     return {"Redis": version["redis_version"], "allocator": version["mem_allocator"]} | said
+
+
+def _empty(client: Any) -> None:  # noqa: ANN401 -- as above
+    client.flushall()
+    client.script_flush()
+    client.bgrewriteaof()
+    deadline = time.monotonic() + _REWRITE_LIMIT_S
+    while _rewrites(client):
+        if time.monotonic() > deadline:
+            raise BenchError("Redis did not write its append-only file anew within 30 s")
+        time.sleep(_LOOK_S)
 
 
 def _rewrites(client: Any) -> bool:  # noqa: ANN401 -- as above

@@ -112,9 +112,9 @@ def summarise_drain(marks: list[Mark], expected: int, processes: int) -> Drain:
 
 
 def rates_by_part(marks: list[Mark], parts: int) -> list[float]:
-    """Cut executions in order of start into parts of as many jobs; return each part's jobs a second.
+    """Cut executions in order of start into equal parts; return the jobs a second of each.
 
-    Fewer than two executions a part have no rates.
+    Parts of fewer than two executions have no rates.
     """
     size = len(marks) // parts
     if size < 2:  # noqa: PLR2004 -- a rate needs two points

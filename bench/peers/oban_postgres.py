@@ -25,7 +25,7 @@ _LIMIT = 100
 _open: list[Any] = []
 
 
-@_oban.worker(queue=_QUEUE)  # type: ignore[untyped-decorator]
+@_oban.worker(queue=_QUEUE)
 class MarkJob:
     """The job."""
 
