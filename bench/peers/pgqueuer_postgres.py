@@ -1,4 +1,4 @@
-"""PgQueuer on PostgreSQL through asyncpg, in batches of 100."""
+"""PgQueuer on PostgreSQL through asyncpg, in batches of 100 and of 500."""
 
 from __future__ import annotations
 
@@ -71,24 +71,26 @@ def prepare() -> None:
     asyncio.run(_prepare())
 
 
+def _variant(name: str, batch: int) -> Variant:
+    return Variant(
+        name=name,
+        settings=f"asyncpg, --batch-size {batch}, uvloop",
+        worker=(
+            *("-m", "pgqueuer", "run", "bench.peers.pgqueuer_postgres:serve"),
+            *("--batch-size", str(batch), "--log-level", "WARNING"),
+        ),
+        rates=Rates(single=3_000, bulk=90_000, drain=17_000),
+        enqueue_one=enqueue_one,
+        enqueue_bulk=enqueue_bulk,
+        prepare=prepare,
+        session=session,
+    )
+
+
 PEER = Peer(
     name="pgqueuer",
     guarantees="at least once: a job without heartbeat for 30 s is taken again; status kept in a "
     "log, no result value",
     distributions=("pgqueuer", "asyncpg"),
-    variants=(
-        Variant(
-            name="pgqueuer:default",
-            settings="asyncpg, --batch-size 100, uvloop",
-            worker=(
-                *("-m", "pgqueuer", "run", "bench.peers.pgqueuer_postgres:serve"),
-                *("--batch-size", "100", "--log-level", "WARNING"),
-            ),
-            rates=Rates(single=3_000, bulk=90_000, drain=17_000),
-            enqueue_one=enqueue_one,
-            enqueue_bulk=enqueue_bulk,
-            prepare=prepare,
-            session=session,
-        ),
-    ),
+    variants=(_variant("pgqueuer:batch-100", 100), _variant("pgqueuer:batch-500", 500)),
 )
