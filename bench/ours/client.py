@@ -119,12 +119,17 @@ def pause(_: argparse.Namespace) -> dict[str, object]:
     return {"paused": app.queues.pause(_QUEUE)}
 
 
-def resume_for(options: argparse.Namespace) -> dict[str, object]:
-    """Wait until `--count` workers are registered, then let all of them take jobs at once."""
+def resume(_: argparse.Namespace) -> dict[str, object]:
+    """Let every worker take jobs again."""
+    return {"resumed": app.queues.resume(_QUEUE)}
+
+
+def await_workers(options: argparse.Namespace) -> dict[str, object]:
+    """Wait until `--count` workers are registered, for `--seconds` at most; return how many are."""
     deadline = time.monotonic() + options.seconds
     while (up := len(app.workers())) < options.count and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
-    return {"resumed": app.queues.resume(_QUEUE), "workers": up}
+    return {"workers": up}
 
 
 def _chunks(count: int) -> Iterator[range]:
@@ -139,7 +144,8 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
     "wait-results": wait_results,
     "waiters": waiters,
     "pause": pause,
-    "resume-for": resume_for,
+    "resume": resume,
+    "await-workers": await_workers,
 }
 
 
@@ -147,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do one action and print its answer."""
     parser = argparse.ArgumentParser(prog="bench.ours.client", description=__doc__)
     parser.add_argument("action", choices=_ACTIONS)
-    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)

@@ -26,9 +26,8 @@ def fleet(place: Site, plan: Plan) -> Figures:
     Raises:
         BenchError: a worker ended, or a backlog was not empty within the limit.
     """
-    few = {count: _drain(place, plan, count).jobs_per_s for count in _FEW}
-    with watched_locks(place.store) as waits:
-        many = _drain(place, plan, _MANY)
+    few = {count: _drain(place, plan, count)[0].jobs_per_s for count in _FEW}
+    many, waits = _drain(place, plan, _MANY)
     return {
         "jobs_per_s": many.jobs_per_s,
         "best_of_few_jobs_per_s": max(few.values()),
@@ -38,25 +37,31 @@ def fleet(place: Site, plan: Plan) -> Figures:
         "missing": many.missing,
         "duplicates": many.duplicates,
         "smallest_share_percent": many.smallest_share_percent,
-        **waits.figures(),
+        **waits,
     }
 
 
-def _drain(place: Site, plan: Plan, processes: int) -> Drain:
-    """Fill the paused queue, start the workers, let them go, and read the marks at the end."""
+def _drain(place: Site, plan: Plan, processes: int) -> tuple[Drain, Figures]:
+    """Fill the paused queue, start the workers, and let them go; return the drain and the waits.
+
+    Who waits for a lock is looked at while jobs run, not while workers start or stop.
+    """
     place.marks.unlink(missing_ok=True)
-    place.program("bench.ours.client", "pause", "--count=1")
+    place.program("bench.ours.client", "pause")
     place.drive("fill", count=plan.fleet_jobs)
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(place.worker()) for _ in range(processes)]
         words = (f"--count={processes}", f"--seconds={_START_LIMIT_S}")
-        up = place.program("bench.ours.client", "resume-for", *words)
+        up = place.program("bench.ours.client", "await-workers", *words)
         if up["workers"] != processes:
             raise BenchError(f"{up['workers']} of {processes} workers registered in time")
-        wait_until(
-            lambda: count_marks(place.marks) >= plan.fleet_jobs,
-            timeout_s=plan.drain_limit_s,
-            what=f"{plan.fleet_jobs} jobs run by {processes} worker(s)",
-            workers=workers,
-        )
-    return summarise_drain(read_marks(place.marks), plan.fleet_jobs, processes)
+        with watched_locks(place.store) as waits:
+            place.program("bench.ours.client", "resume")
+            wait_until(
+                lambda: count_marks(place.marks) >= plan.fleet_jobs,
+                timeout_s=plan.drain_limit_s,
+                what=f"{plan.fleet_jobs} jobs run by {processes} worker(s)",
+                workers=workers,
+            )
+    drained = summarise_drain(read_marks(place.marks), plan.fleet_jobs, processes)
+    return drained, waits.figures()
