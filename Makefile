@@ -66,7 +66,7 @@ format: $(READY) ## Rewrite the sources in the project's format.
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(READY) ## Measure treadle beside its peers and print the ratios.
+bench: $(READY) ## Measure treadle beside its peers on SQLite, Redis and PostgreSQL.
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: crash

@@ -17,8 +17,14 @@ from bench.measures.idle import idle
 from bench.measures.latency import latency
 from bench.measures.throughput import drain_by_one, drain_by_two, enqueue_bulk, enqueue_single
 from bench.ours.backlog import backlog_large, backlog_small, concurrency_1, no_op
+from bench.ours.fleet import fleet
 from bench.ours.holding import long_jobs
+from bench.ours.pressure import held_transaction, large_history
 from bench.ours.waiting import result_wait, waiters
+
+EVERY_ENGINE = ("sqlite", "redis", "postgres")
+SERVERS = ("redis", "postgres")
+POSTGRES = ("postgres",)
 
 
 def everyone(_: System) -> bool:
@@ -40,45 +46,58 @@ def our_async(system: System) -> bool:
 class Measure:
     """A question: its name in the data, the function that answers it once, and who is asked.
 
-    `once` marks those too long to repeat.
+    `engines` are those on which it is asked; `once` marks what is too long to repeat.
     """
 
     name: str
     take: Callable[[Site, Plan], Figures]
     asked: Callable[[System], bool] = everyone
+    engines: tuple[str, ...] = EVERY_ENGINE
     once: bool = False
 
 
+# What a run that takes too long can spare stands last.
 MEASURES = (
     Measure("enqueue_single", enqueue_single),
     Measure("enqueue_bulk", enqueue_bulk, asked=with_bulk),
     Measure("drain_1", drain_by_one),
     Measure("drain_2", drain_by_two),
+    Measure("fleet", fleet, asked=our_async, engines=SERVERS),
+    Measure("held_transaction", held_transaction, asked=our_async, engines=POSTGRES, once=True),
+    Measure("large_history", large_history, asked=our_async, engines=POSTGRES, once=True),
     Measure("latency", latency),
     Measure("idle", idle, once=True),
-    Measure("no_op", no_op, asked=our_async),
+    Measure("no_op", no_op, asked=our_async, engines=("sqlite",)),
     Measure("concurrency_1", concurrency_1, asked=our_async),
-    Measure("backlog_small", backlog_small, asked=our_async),
-    Measure("backlog_large", backlog_large, asked=our_async, once=True),
+    Measure("backlog_small", backlog_small, asked=our_async, engines=("sqlite",)),
+    Measure("backlog_large", backlog_large, asked=our_async, engines=("sqlite",), once=True),
     Measure("result_wait", result_wait, asked=our_async),
     Measure("waiters", waiters, asked=our_async, once=True),
-    Measure("long_jobs", long_jobs, asked=our_async, once=True),
+    Measure("long_jobs", long_jobs, asked=our_async, engines=("sqlite",), once=True),
 )
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A program in `bench/probes/` and its arguments."""
+    """A program in `bench/probes/`, its arguments, and the engines beside which it runs."""
 
     name: str
-    words: Callable[[Plan, Path], list[str]]
+    words: Callable[[Plan, Path, str], list[str]]
+    engines: tuple[str, ...] = EVERY_ENGINE
+
+
+def _on_server(plan: Plan, _: Path, store: str) -> list[str]:
+    return [f"--url={store}", f"--count={plan.probe_jobs}"]
 
 
 PROBES = (
-    Probe("fsync", lambda _, directory: [f"--directory={directory}"]),
+    Probe("fsync", lambda _, directory, __: [f"--directory={directory}"]),
     Probe(
         "sqlite-batch",
-        lambda plan, directory: [f"--directory={directory}", f"--count={plan.probe_jobs}"],
+        lambda plan, directory, _: [f"--directory={directory}", f"--count={plan.probe_jobs}"],
+        engines=("sqlite",),
     ),
-    Probe("asyncio-tasks", lambda plan, _: [f"--count={plan.probe_jobs}"]),
+    Probe("redis", _on_server, engines=("redis",)),
+    Probe("postgres", _on_server, engines=("postgres",)),
+    Probe("asyncio-tasks", lambda plan, _, __: [f"--count={plan.probe_jobs}"]),
 )

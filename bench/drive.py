@@ -8,19 +8,23 @@ and the peer's file, nothing else, because the peer's environment holds nothing 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from bench.harness.marks import WARM_UP
 from bench.peers.base import Peer, Variant
 
 BULK_SIZE = 1_000
-_WARM_UP_CALLS = 20
+_WARM_UPS = [WARM_UP] * 20
 
 
 def load_peer(name: str) -> Peer:
@@ -56,18 +60,12 @@ def describe(peer: Peer) -> dict[str, object]:
     }
 
 
-def enqueue_single(variant: Variant, count: int) -> dict[str, object]:
+def enqueue_single(variant: Variant, count: int) -> float:
     """Time `count` calls of the ordinary enqueue, one after another on one thread."""
-    for _ in range(_WARM_UP_CALLS):
-        variant.enqueue_one(WARM_UP)
-    enqueue = variant.enqueue_one
-    start = time.perf_counter()
-    for number in range(count):
-        enqueue(number)
-    return {"count": count, "seconds": time.perf_counter() - start}
+    return _timed(variant, variant.enqueue_one, range(count), before=_WARM_UPS)
 
 
-def enqueue_bulk(variant: Variant, count: int) -> dict[str, object]:
+def enqueue_bulk(variant: Variant, count: int) -> float:
     """Time storing `count` jobs in calls of 1,000.
 
     Raises:
@@ -75,37 +73,78 @@ def enqueue_bulk(variant: Variant, count: int) -> dict[str, object]:
     """
     if variant.enqueue_bulk is None:
         raise LookupError(f"{variant.name} has no bulk enqueue")
-    variant.enqueue_bulk([WARM_UP] * _WARM_UP_CALLS)
-    start = time.perf_counter()
-    _in_bulks(variant, count)
-    return {"count": count, "seconds": time.perf_counter() - start}
+    return _timed(variant, variant.enqueue_bulk, _bulks(count), before=[_WARM_UPS])
 
 
-def fill(variant: Variant, count: int) -> dict[str, object]:
+def fill(variant: Variant, count: int) -> float:
     """Store a backlog of exactly the jobs 0 to `count` - 1 by the fastest way there is."""
-    start = time.perf_counter()
     if variant.enqueue_bulk is None:
-        for number in range(count):
-            variant.enqueue_one(number)
-    else:
-        _in_bulks(variant, count)
-    return {"count": count, "seconds": time.perf_counter() - start}
+        return _timed(variant, variant.enqueue_one, range(count))
+    return _timed(variant, variant.enqueue_bulk, _bulks(count))
 
 
-def spaced(variant: Variant, count: int, seed: int) -> dict[str, object]:
+def spaced(variant: Variant, count: int, seed: int) -> float:
     """Enqueue single jobs 20 to 50 ms apart, each carrying the moment just before its call."""
+    return _timed(variant, variant.enqueue_one, _moments(count, seed))
+
+
+def _bulks(count: int) -> Iterator[range]:
+    for first in range(0, count, BULK_SIZE):
+        yield range(first, min(first + BULK_SIZE, count))
+
+
+def _moments(count: int, seed: int) -> Iterator[int]:
+    """Wait a little and give the time, again and again.
+
+    It sleeps in an asynchronous library's loop as well: nothing else is to run there.
+    """
     pause = random.Random(seed)  # noqa: S311 -- spacing, not secrecy
     for _ in range(count):
         time.sleep(pause.uniform(0.020, 0.050))
-        variant.enqueue_one(time.monotonic_ns())
-    return {"count": count}
+        yield time.monotonic_ns()
 
 
-def _in_bulks(variant: Variant, count: int) -> None:
-    if variant.enqueue_bulk is None:
-        return
-    for first in range(0, count, BULK_SIZE):
-        variant.enqueue_bulk(range(first, min(first + BULK_SIZE, count)))
+def _timed(
+    variant: Variant,
+    call: Callable[[Any], Any],
+    items: Iterable[object],
+    *,
+    before: Iterable[object] = (),
+) -> float:
+    """Make one call an item, one after another; return the seconds.
+
+    Calls for the items of `before` come first and are not in the time.
+    """
+    if variant.session is None:
+        for item in before:
+            call(item)
+        start = time.perf_counter()
+        for item in items:
+            call(item)
+        return time.perf_counter() - start
+    return _run(_timed_awaits(variant.session, call, items, before))
+
+
+async def _timed_awaits(
+    session: Callable[[], AbstractAsyncContextManager[object]],
+    call: Callable[[Any], Any],
+    items: Iterable[object],
+    before: Iterable[object],
+) -> float:
+    async with session():
+        for item in before:
+            await call(item)
+        start = time.perf_counter()
+        for item in items:
+            await call(item)
+        return time.perf_counter() - start
+
+
+def _run(main: Coroutine[Any, Any, float]) -> float:
+    """Run a coroutine on uvloop where the peer's environment has it, else on asyncio's loop."""
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.run(main)
+    return float(importlib.import_module("uvloop").run(main))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,13 +173,13 @@ def _act(peer: Peer, options: argparse.Namespace) -> dict[str, object]:
         if variant.prepare is not None:
             variant.prepare()
         return {"prepared": variant.name}
-    if options.action == "spaced":
-        return spaced(variant, options.count, options.seed)
     if options.action == "warm":
-        variant.enqueue_one(WARM_UP)
+        _timed(variant, variant.enqueue_one, [WARM_UP])
         return {"count": 1}
+    if options.action == "spaced":
+        return {"count": options.count, "seconds": spaced(variant, options.count, options.seed)}
     timed = {"single": enqueue_single, "bulk": enqueue_bulk, "fill": fill}
-    return timed[options.action](variant, options.count)
+    return {"count": options.count, "seconds": timed[options.action](variant, options.count)}
 
 
 if __name__ == "__main__":

@@ -11,11 +11,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bench.catalogue import MEASURES, PROBES, Measure, Probe
-from bench.harness.environments import ROOT, environment, is_ours, make_peers_environment
+from bench.engines.base import Server
+from bench.harness.environments import (
+    ROOT,
+    environment,
+    is_ours,
+    make_environment,
+    requirements,
+)
 from bench.harness.figures import Figures, medians
 from bench.harness.plan import Clock, Plan
 from bench.harness.processes import BenchError, run_json
@@ -26,13 +34,22 @@ from bench.selection import Selection
 _PROBE_LIMIT_S = 120.0
 
 
-class Suite:
-    """One run: its plan, its time limit, its scratch directory and the rows so far."""
+@dataclass(frozen=True)
+class Bed:
+    """What a run stands on: an engine's name, its running server, a directory for files."""
 
-    def __init__(self, plan: Plan, scratch: Path, selection: Selection) -> None:
-        """Start the clock of a run that keeps to `selection`."""
+    engine: str
+    server: Server
+    scratch: Path
+
+
+class Suite:
+    """One run: its engine, its plan, its time limit and the rows so far."""
+
+    def __init__(self, bed: Bed, plan: Plan, selection: Selection) -> None:
+        """Start the clock of a run on `bed` that keeps to `selection`."""
+        self.bed = bed
         self.plan = plan
-        self.scratch = scratch
         self.selection = selection
         self.clock = Clock(plan.total_limit_s)
         self.rows: list[Row] = []
@@ -42,7 +59,7 @@ class Suite:
         self._probes()
         systems = self._systems()
         for measure in MEASURES:
-            if self.selection.has_measure(measure.name):
+            if self.bed.engine in measure.engines and self.selection.has_measure(measure.name):
                 self._measure(measure, [one for one in systems if measure.asked(one)])
         return self.rows
 
@@ -50,7 +67,7 @@ class Suite:
         """Run each probe as often as the plan says and keep its row."""
         for probe in PROBES:
             name = f"probe:{probe.name}"
-            if self.selection.has_system(name):
+            if self.bed.engine in probe.engines and self.selection.has_system(name):
                 taken: list[Figures] = []
                 error = ""
                 for _ in range(self.plan.repetitions):
@@ -59,32 +76,37 @@ class Suite:
                 self.rows.append(row)
 
     def _run_probe(self, probe: Probe) -> Figures:
-        """Run a probe's program once, in a fresh directory.
+        """Run a probe's program once, on an empty store and in a fresh directory.
 
         Raises:
             BenchError: it failed.
         """
         module = f"bench.probes.{probe.name.replace('-', '_')}"
-        with tempfile.TemporaryDirectory(prefix="probe-", dir=self.scratch) as fresh:
+        with (
+            tempfile.TemporaryDirectory(prefix="probe-", dir=self.bed.scratch) as fresh,
+            self.bed.server.fresh(Path(fresh)) as store,
+        ):
             directory = Path(fresh)
             answer = run_json(
-                [sys.executable, "-m", module, *probe.words(self.plan, directory)],
-                env=environment(directory / "store", directory / "marks"),
+                [sys.executable, "-m", module, *probe.words(self.plan, directory, store)],
+                env=environment(store, directory / "marks"),
                 cwd=ROOT,
                 log=directory / "log",
                 timeout_s=_PROBE_LIMIT_S,
             )
-        return {name: float(str(value)) for name, value in answer.items()}
+        return {
+            name: float(value) for name, value in answer.items() if isinstance(value, int | float)
+        }
 
     def _systems(self) -> list[System]:
         """Ask every peer file for its systems; one that cannot answer becomes an error row."""
-        modules = [one for one in peer_modules() if self.selection.has_module(one)]
-        if not all(is_ours(module) for module in modules):
-            make_peers_environment()
+        modules = peer_modules(self.bed.engine)
         found: list[System] = []
-        for module in modules:
+        for module in filter(self.selection.has_module, modules):
             try:
-                said = ask(module, self.scratch)
+                if not is_ours(module):
+                    make_environment(requirements(module))
+                said = ask(module, self.bed.server, self.bed.scratch)
             except BenchError as error:
                 self.rows.append(Row(module, "describe", error=str(error)))
                 continue
@@ -122,7 +144,7 @@ class Suite:
         """
         self.clock.check()
         start = time.monotonic()
-        with site(system, self.scratch) as place:
+        with site(system, self.bed.server, self.bed.scratch) as place:
             figures = measure.take(place, self.plan)
         say(f"{measure.name:16} {system.name:24} {time.monotonic() - start:6.1f} s")
         return figures

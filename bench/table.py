@@ -69,11 +69,17 @@ def _heading(report: Report) -> str:
     return (
         f"treadle benchmarks, {report.mode} run of {report.date}, {report.seconds:.0f} s\n"
         f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('memory')}, "
-        f"{machine.get('kernel')}, {machine.get('python')}, SQLite {machine.get('sqlite')}, "
-        f"{machine.get('file_system')}; commit {report.commit.get('id')}"
+        f"{machine.get('kernel')}, {machine.get('python')}, {machine.get('file_system')}; "
+        f"{_engine(report)}; commit {report.commit.get('id')}"
         f"{' with changes' if report.commit.get('changed') else ''}; "
         f"load average before: {machine.get('load_average_before')}"
     )
+
+
+def _engine(report: Report) -> str:
+    if not report.engine:
+        return f"SQLite {report.machine.get('sqlite')}"
+    return _pairs(report.engine)
 
 
 def _systems(results: Results) -> list[str]:
@@ -138,7 +144,7 @@ def _settings(report: Report) -> str:
 
 
 def _bars(report: Report) -> str:
-    words = {True: "ok", False: "short", None: "not measured"}
+    words = {True: "met", False: "short", None: "not measured"}
     lines = [[one.bar, one.wanted, one.reached, words[one.ok]] for one in report.verdicts]
     return _markdown(["bar", "wanted", "reached", ""], lines)
 

@@ -111,6 +111,18 @@ def summarise_drain(marks: list[Mark], expected: int, processes: int) -> Drain:
     )
 
 
+def rates_by_part(marks: list[Mark], parts: int) -> list[float]:
+    """Cut executions in order of start into equal parts; return the jobs a second of each.
+
+    Parts of fewer than two executions have no rates.
+    """
+    size = len(marks) // parts
+    if size < 2:  # noqa: PLR2004 -- a rate needs two points
+        return []
+    ends = [(marks[part * size], marks[(part + 1) * size - 1]) for part in range(parts)]
+    return [(size - 1) * 1e9 / max(1, last.at_ns - first.at_ns) for first, last in ends]
+
+
 def _first_starts(marks: Iterable[Mark]) -> dict[int, int]:
     first: dict[int, int] = {}
     for one in marks:

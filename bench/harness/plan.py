@@ -7,7 +7,8 @@ the run and a fast one is not over before it is warm.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from bench.harness.processes import BenchError
 
@@ -35,10 +36,15 @@ class Plan:
     long_job_s: float
     holding_s: float
     probe_jobs: int
+    fleet_jobs: int
+    held_jobs: int
+    held_limit_s: float
+    history_rows: int
+    history_limit_s: float
     total_limit_s: float
 
 
-FULL = Plan(
+FULL: Final = Plan(
     name="full",
     repetitions=3,
     every_variant=True,
@@ -57,10 +63,15 @@ FULL = Plan(
     long_job_s=5.0,
     holding_s=20.0,
     probe_jobs=200_000,
+    fleet_jobs=60_000,
+    held_jobs=2_000_000,
+    held_limit_s=240.0,
+    history_rows=10_000_000,
+    history_limit_s=240.0,
     total_limit_s=25 * 60.0,
 )
 
-QUICK = Plan(
+QUICK: Final = Plan(
     name="quick",
     repetitions=1,
     every_variant=False,
@@ -79,8 +90,26 @@ QUICK = Plan(
     long_job_s=1.0,
     holding_s=2.0,
     probe_jobs=40_000,
+    fleet_jobs=8_000,
+    held_jobs=20_000,
+    held_limit_s=60.0,
+    history_rows=100_000,
+    history_limit_s=60.0,
     total_limit_s=110.0,
 )
+
+_SERVER_FULL: Final = replace(FULL, enqueue_s=1.0, drain_s=3.0, latency_jobs=120, idle_s=10.0)
+_SERVER_QUICK: Final = replace(QUICK, total_limit_s=300.0)
+
+
+def plan_for(engine: str, *, quick: bool) -> Plan:
+    """Return the sizes of a run on an engine.
+
+    Server engines have three times the peers, so each measure of one takes less time.
+    """
+    if engine == "sqlite":
+        return QUICK if quick else FULL
+    return _SERVER_QUICK if quick else _SERVER_FULL
 
 
 class Clock:

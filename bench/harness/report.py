@@ -7,6 +7,7 @@ that fails a build on a busy machine teaches people to ignore it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -49,6 +50,8 @@ class Report(msgspec.Struct, frozen=True):
     machine: dict[str, object]
     rows: list[Row]
     verdicts: list[Verdict]
+    engine: dict[str, str] = {}
+    """What the stores ran on: the engine's version and the settings that make a write durable."""
 
 
 class Results:
@@ -71,10 +74,14 @@ class Results:
 
     def best(self, prefix: str, measure: str, figure: str) -> float | None:
         """Return the highest median among the systems whose name starts with `prefix`."""
+        return self.best_of(lambda name: name.startswith(prefix), measure, figure)
+
+    def best_of(self, among: Callable[[str], bool], measure: str, figure: str) -> float | None:
+        """Return the highest median among the systems whose name `among` accepts."""
         found = [
             row.medians[figure]
             for row in self.rows
-            if row.measure == measure and row.system.startswith(prefix) and figure in row.medians
+            if row.measure == measure and among(row.system) and figure in row.medians
         ]
         return max(found, default=None)
 

@@ -1,7 +1,8 @@
 """Systems: every variant of every peer, as it described itself, and its fresh directories.
 
 The runner never imports a peer's file: it asks a process in the peer's environment. A `Site`
-is one repetition's own directory with its store, marks and logs; two repetitions share nothing.
+is one repetition's own empty store and directory of marks and logs; two repetitions share nothing
+but the engine's server.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.engines.base import Server
 from bench.harness.environments import ROOT, environment, interpreter, is_ours
 from bench.harness.processes import Running, run_json, started
 
@@ -61,13 +63,13 @@ class System(msgspec.Struct, frozen=True):
 
 
 class Site:
-    """A fresh directory for one repetition: the store, the marks, the logs."""
+    """One repetition's own: an empty store, and a directory for the marks and the logs."""
 
-    def __init__(self, system: System, directory: Path) -> None:
-        """Place the store and the marks of `system` in `directory`."""
+    def __init__(self, system: System, directory: Path, store: str) -> None:
+        """Place the marks of `system` in `directory`; its store is at the URL `store`."""
         self.system = system
         self.directory = directory
-        self.store = directory / "store.db"
+        self.store = store
         self.marks = directory / "marks"
         self._programs = 0
 
@@ -112,41 +114,42 @@ class Site:
 
 
 @contextmanager
-def site(system: System, parent: Path) -> Iterator[Site]:
-    """Make a prepared fresh directory under `parent`, and remove it at the end.
+def site(system: System, server: Server, parent: Path) -> Iterator[Site]:
+    """Make an empty, prepared store and a directory under `parent`; remove both at the end.
 
     Raises:
         BenchError: the peer could not prepare its store.
     """
     directory = Path(tempfile.mkdtemp(prefix="site-", dir=parent))
     try:
-        made = Site(system, directory)
-        made.drive("prepare")
-        yield made
+        with server.fresh(directory) as store:
+            made = Site(system, directory, store)
+            made.drive("prepare")
+            yield made
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def peer_modules() -> list[str]:
-    """Return the names of the peer files, treadle's first."""
-    names = sorted(path.stem for path in (ROOT / "bench" / "peers").glob("[a-z]*.py"))
-    names.remove("base")
+def peer_modules(engine: str) -> list[str]:
+    """Return the names of the peer files of an engine, treadle's first."""
+    names = sorted(path.stem for path in (ROOT / "bench" / "peers").glob(f"*_{engine}.py"))
     return sorted(names, key=lambda name: not is_ours(name))
 
 
-def ask(module: str, scratch: Path) -> list[System]:
+def ask(module: str, server: Server, scratch: Path) -> list[System]:
     """Let a peer describe itself and return its variants as systems.
 
     Raises:
         BenchError: the file cannot be imported in its environment.
     """
     python = interpreter(module)
-    answer = run_json(
-        [str(python), "-m", "bench.drive", module, "describe"],
-        env=environment(scratch / f"{module}.db", scratch / f"{module}.marks"),
-        cwd=ROOT,
-        log=scratch / f"{module}.log",
-        timeout_s=_ACTION_LIMIT_S,
-    )
+    with server.fresh(scratch) as store:
+        answer = run_json(
+            [str(python), "-m", "bench.drive", module, "describe"],
+            env=environment(store, scratch / f"{module}.marks"),
+            cwd=ROOT,
+            log=scratch / f"{module}.log",
+            timeout_s=_ACTION_LIMIT_S,
+        )
     peer = msgspec.convert(answer, PeerFacts)
     return [System(module, python, peer, variant) for variant in peer.variants]

@@ -1,6 +1,6 @@
 """The application under test: the tasks that every measure of treadle runs.
 
-Worker processes import it as `bench.ours.app:app`; the store's path comes from the runner.
+Worker processes import it as `bench.ours.app:app`; the store's URL comes from the runner.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import asyncio
 import logging
 
 from bench.harness.marks import mark
-from bench.peers.base import store_path
+from bench.peers.base import store_url
 from treadle import Treadle
 
 # One line a worker, when it leaves: how long it waited for the write lock.
 logging.getLogger("treadle.worker").setLevel(logging.INFO)
 
-app = Treadle(f"sqlite:///{store_path()}")
+app = Treadle(store_url())
 
 
 @app.task

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from bench.harness.figures import percentile
-from bench.ours.app import mark_and_sleep, mark_async, no_op
+from bench.ours.app import app, mark_and_sleep, mark_async, no_op
 from treadle import Job, ResultTimeout
 
 _PRIORITIES = (-20, -10, 0, 10, 20)
@@ -25,6 +25,8 @@ _CHUNK = 10_000
 _HOUR_S = 3_600
 _RESULT_LIMIT_S = 10
 _SETTLE_S = 2.0
+_LOOK_S = 0.05
+_QUEUE = "default"
 
 
 def fill_mixed(options: argparse.Namespace) -> dict[str, object]:
@@ -112,6 +114,24 @@ async def _wait_in_vain(job: Job[int], seconds: float) -> bool:
     return False
 
 
+def pause(_: argparse.Namespace) -> dict[str, object]:
+    """Let no worker take a job."""
+    return {"paused": app.queues.pause(_QUEUE)}
+
+
+def resume(_: argparse.Namespace) -> dict[str, object]:
+    """Let every worker take jobs again."""
+    return {"resumed": app.queues.resume(_QUEUE)}
+
+
+def await_workers(options: argparse.Namespace) -> dict[str, object]:
+    """Wait until `--count` workers are registered, for `--seconds` at most; return how many are."""
+    deadline = time.monotonic() + options.seconds
+    while (up := len(app.workers())) < options.count and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+    return {"workers": up}
+
+
 def _chunks(count: int) -> Iterator[range]:
     for first in range(0, count, _CHUNK):
         yield range(first, min(first + _CHUNK, count))
@@ -123,6 +143,9 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
     "fill-long": fill_long,
     "wait-results": wait_results,
     "waiters": waiters,
+    "pause": pause,
+    "resume": resume,
+    "await-workers": await_workers,
 }
 
 
@@ -130,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do one action and print its answer."""
     parser = argparse.ArgumentParser(prog="bench.ours.client", description=__doc__)
     parser.add_argument("action", choices=_ACTIONS)
-    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)

@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from bench.peers.base import store_file
 
 _BUSY_S = 5.0
 _FINISHED = """
@@ -26,9 +27,14 @@ class Finished:
 
 
 @contextmanager
-def peek(store: Path) -> Iterator[sqlite3.Connection]:
-    """Open the store's file for reading while the block lasts."""
-    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=_BUSY_S)) as opened:
+def peek(store: str) -> Iterator[sqlite3.Connection]:
+    """Open the store's file for reading while the block lasts.
+
+    Raises:
+        ValueError: the store is on another engine.
+    """
+    file = f"file:{store_file(store)}?mode=ro"
+    with closing(sqlite3.connect(file, uri=True, timeout=_BUSY_S)) as opened:
         yield opened
 
 

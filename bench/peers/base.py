@@ -1,22 +1,27 @@
 """What one file in this folder offers: a peer, and its variants.
 
-A peer is a job system on one store with one set of guarantees; a variant is one way to run it
-(default settings, fastest settings, another kind of task). The file is imported only inside
-the peer's own environment, so it may import its library at the top. It reads where its store
-is from `store_path()` and its jobs leave their marks through `bench.harness.marks`.
+A peer is a job system on one engine with one set of guarantees; a variant is one way to run it
+(default settings, fastest settings, another kind of task). The file is named after both,
+`huey_redis.py`, which is how the runner knows whom to ask on which engine; files without an
+engine's name hold what two of them share. The file is imported only inside the peer's own
+environment, so it may import its library at the top. It reads where its store is from
+`store_url()` and its jobs leave their marks through `bench.harness.marks`.
 
 To add a peer, write one file that ends in `PEER = Peer(...)` and pin its library in
-`requirements/bench.in`. Nothing else changes.
+`requirements/bench.in`, or in `requirements/bench-<peer>.in` where its versions do not go with
+the others'. Nothing else changes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 STORE_VARIABLE = "TREADLE_BENCH_STORE"
+_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,12 @@ class Variant:
 
     `enqueue_one` takes the number that the job will leave in its mark and returns when the job
     is stored. `enqueue_bulk` takes many such numbers and is None where the library has no
-    public way to store many jobs at once. `worker` is the command after the interpreter.
-    `prepare` is called once in a fresh directory before anything else: it makes tables and
+    public way to store many jobs at once. `worker` is the command after the interpreter; it
+    holds no URL, because a store is made after the peer has described itself.
+    `prepare` is called once on an empty store before anything else: it makes tables and
     queues, so that two workers do not race for them.
+    `session` is for libraries that are asynchronous: both calls are coroutines then, awaited
+    one after another inside it, so it opens and closes what they need.
     """
 
     name: str
@@ -46,11 +54,12 @@ class Variant:
     enqueue_one: Callable[[int], object]
     enqueue_bulk: Callable[[Sequence[int]], object] | None = None
     prepare: Callable[[], object] | None = None
+    session: Callable[[], AbstractAsyncContextManager[object]] | None = None
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A job system on one store: its promises, its libraries and its variants."""
+    """A job system on one engine: its promises, its libraries and its variants."""
 
     name: str
     guarantees: str
@@ -70,13 +79,24 @@ class Peer:
         raise LookupError(f"peer {self.name} has no variant {name!r}; it has: {known}")
 
 
-def store_path() -> Path:
-    """Return where this run's store file is, as the runner said in the environment.
+def store_url() -> str:
+    """Return the URL of this run's store, as the runner said in the environment.
 
     Raises:
         LookupError: the process was not started by the benchmark runner.
     """
-    path = os.environ.get(STORE_VARIABLE)
-    if path is None:
+    url = os.environ.get(STORE_VARIABLE)
+    if url is None:
         raise LookupError(f"{STORE_VARIABLE} is not set: peers are started by `make bench`")
-    return Path(path)
+    return url
+
+
+def store_file(url: str) -> Path:
+    """Return the file that a URL of SQLite names.
+
+    Raises:
+        ValueError: it is the URL of another engine.
+    """
+    if not url.startswith(_SQLITE):
+        raise ValueError(f"{url} names no file: this measure or peer runs on SQLite only")
+    return Path(url.removeprefix(_SQLITE))

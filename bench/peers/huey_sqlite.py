@@ -10,12 +10,12 @@ import importlib
 from typing import Any
 
 from bench.harness.marks import mark
-from bench.peers.base import Peer, Rates, Variant, store_path
+from bench.peers.base import Peer, Rates, Variant, store_file, store_url
 
 _huey: Any = importlib.import_module("huey")
 
 # Huey's own defaults: write-ahead log, and SQLite's default synchronous=FULL. No keyword here.
-queue: Any = _huey.SqliteHuey("bench", filename=str(store_path()))
+queue: Any = _huey.SqliteHuey("bench", filename=str(store_file(store_url())))
 marked: Any = queue.task(name="mark")(mark)
 
 _CONSUMER = ("-m", "huey.bin.huey_consumer", "bench.peers.huey_sqlite.queue", "-w", "1")
