@@ -12,7 +12,7 @@ edges are released by `exchange`, schedules advance in a verb `fire` (docs/adr/0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -158,15 +158,18 @@ class Transactional(Protocol):
         """
         ...
 
-    async def begin(self) -> Adapter | AsyncAdapter:
+    async def begin(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
         """Begin a transaction on a connection of the store's, for a task on an event loop.
+
+        `keep` is given it as soon as it is there, so that no error that strikes just then leaves
+        a transaction open that nobody ends.
 
         Raises:
             StoreUnavailable: the store cannot be reached, or was locked for too long.
         """
         ...
 
-    def begin_now(self) -> Adapter:
+    def begin_now(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
         """Do the same for a task in a thread, on that thread."""
         ...
 

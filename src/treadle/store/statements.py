@@ -115,6 +115,8 @@ def carry(script: Script[T], adapter: Adapter) -> T:
                 rows = ()
             else:
                 rows = adapter.run(step)
+        except GeneratorExit:
+            raise
         except BaseException as error:  # noqa: BLE001 -- handed to the script, which raises it on
             step = _next(script, error)
         else:
@@ -136,6 +138,8 @@ async def acarry(script: Script[T], adapter: AsyncAdapter) -> T:
                 rows = ()
             else:
                 rows = await adapter.run(step)
+        except GeneratorExit:
+            raise
         except BaseException as error:  # noqa: BLE001 -- as in `carry`
             step = _next(script, error)
         else:

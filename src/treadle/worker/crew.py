@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
 from treadle.events import Event
-from treadle.worker.attempt import Surroundings
+from treadle.worker.attempt import Attempt, Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
 from treadle.worker.executors.group import Executors
 from treadle.worker.journal import Journal
 from treadle.worker.lease import Lease
 from treadle.worker.line import Kit, Line
 from treadle.worker.notes import Notes
+from treadle.worker.outcomes.transaction import Transactions
 from treadle.worker.services import Services
 from treadle.worker.settler import Settler
 
@@ -96,8 +97,18 @@ class Crew:
             may_wait=lambda: len(self.line.running) < self.slots,
             result_max=settings.result_max,
             timeout_us=to_us(settings.timeout, "timeout"),
+            transactions=Transactions(
+                store=self.store,
+                rules=settings.rules(),
+                notes=self.notes,
+                limit_us=to_us(settings.transaction_timeout, "transaction_timeout"),
+                shorten=self._shorten,
+            ),
             middleware=tuple(self.app.middlewares),
         )
+
+    def _shorten(self, attempt: Attempt, at: int) -> None:
+        self._loop.call_soon_threadsafe(self.executors.shorten, attempt, at)
 
     def _make_kit(self) -> Kit:
         on_dead = self._on_dead if self.app.dead_hooks else None

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from treadle.store.contract import Exchanged, StoreSession
     from treadle.worker.executors.group import Executors
     from treadle.worker.journal import Journal
+    from treadle.worker.outcomes.transaction import Transaction
     from treadle.worker.settler import Settler
 
 _SUSPECT_PATIENCE_S = 30.0
@@ -166,7 +167,10 @@ class Line:
         if self.running.pop(attempt.place, None) is None:
             return
         fault.point("execute.after_return")
-        settlement = self.settle(attempt.claim, outcome, attempt.policy)
+        if attempt.own is None:
+            settlement = self.settle(attempt.claim, outcome, attempt.policy)
+        else:
+            settlement = self._settle_own(attempt, attempt.own, outcome)
         self._ran_us += settlement.ran
         self._ended += 1
         if self.held.buffer:
@@ -178,6 +182,19 @@ class Line:
         settlement = decide(claim, outcome, policy, self.kit.rules, draw=random.random)
         self.settler.pending.append(settlement)
         self.kit.journal.ended(claim, settlement, self.worker)
+        return settlement
+
+    def _settle_own(self, attempt: Attempt, own: Transaction, outcome: Outcome) -> Settlement:
+        """Take the settlement that was committed with an attempt's own writes.
+
+        Where none was, the writes end here, whether or not the attempt's code does.
+        """
+        own.abort()
+        if own.committed is None:
+            return self.settle(attempt.claim, outcome, attempt.policy)
+        settlement, verdict = own.committed
+        self.kit.journal.ended(attempt.claim, settlement, self.worker)
+        self.settler.tell(settlement, verdict)
         return settlement
 
     def answered(self, settlement: Settlement, verdict: Verdict) -> None:

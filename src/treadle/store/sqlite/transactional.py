@@ -19,7 +19,7 @@ from treadle.core.job import JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
-from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
+from treadle.store.sqlite.engine.runner import Runner, drive, drive_now
 from treadle.store.sqlite.enqueue import check_batch, job_row, states_in
 from treadle.store.statements import Script, Statement
 
@@ -94,7 +94,7 @@ class SqliteTransactional:
         yield Statement("savepoint treadle_enqueue")
         try:
             yield insert
-        except BaseException:
+        except Exception:
             yield Statement("rollback to treadle_enqueue")
             yield Statement("release treadle_enqueue")
             raise
@@ -133,21 +133,15 @@ class SqliteTransactional:
             )
             yield self._say("trim_logs", [{"job": note.id, "kept": LOGS_MAX}])
 
-    async def begin(self) -> Loan:
+    async def begin(self, keep: Callable[[Loan], None]) -> None:
         """Begin a transaction for a task on an event loop, which goes on meanwhile."""
-        loan = await drive(self._begin(threading.get_ident()))
-        INSIDE.set(loan)
-        return loan
-
-    def begin_now(self) -> Loan:
-        """Begin a transaction for a task in a thread."""
-        loan = drive_now(self._begin(None))
-        INSIDE.set(loan)
-        return loan
-
-    def _begin(self, thread: int | None) -> Pauses[Loan]:
         self._runner.pool.check_file()
-        return (yield from self._runner.lend(thread))
+        INSIDE.set(await drive(self._runner.lend(threading.get_ident(), keep)))
+
+    def begin_now(self, keep: Callable[[Loan], None]) -> None:
+        """Begin a transaction for a task in a thread."""
+        self._runner.pool.check_file()
+        INSIDE.set(drive_now(self._runner.lend(None, keep)))
 
     def check_outside(self) -> None:
         """Refuse a write to code inside a transaction of a task's."""

@@ -125,23 +125,27 @@ class Runner:
     def _now(self, given: int | None) -> int:
         return self.clock.now() if given is None else given
 
-    def lend(self, thread: int | None) -> Pauses[Loan]:
+    def lend(self, thread: int | None, keep: Callable[[Loan], None]) -> Pauses[Loan]:
         """Begin a transaction that lasts until the loan ends; see `Loan` for `thread`.
+
+        `keep` is given it at once: an error raised in this thread may strike at any point.
 
         Raises:
             StoreUnavailable: as for `write`.
         """
         connection = yield from self._connection(self.pool.separate)
-        loan = None
+        kept = False
         try:
             yield from self._until_free(lambda: connection.execute("begin immediate"))
             self.clock.seen(connection)
             loan = Loan(connection, self._take_back, thread)
             self.loans.add(loan)
+            keep(loan)
+            kept = True
         except sqlite3.Error as error:
             raise self._explained(error) from error
         finally:
-            if loan is None:
+            if not kept:
                 self._return(connection, sound=False)
         return loan
 
