@@ -68,9 +68,9 @@ class Adapter(ABC):
         """Roll the transaction back."""
 
     def abort(self, why: str) -> bool:  # noqa: ARG002 -- for those that can
-        """Begin to end the transaction, from any thread and without waiting; tell whether it did.
+        """Roll back from any thread without waiting; tell whether to call again a little later.
 
-        Most drivers leave that to the thread that uses the connection.
+        Most drivers leave the end to the thread that uses the connection; then this is nothing.
         """
         return False
 
@@ -98,7 +98,7 @@ class AsyncAdapter(ABC):
         """Roll the transaction back."""
 
     def abort(self, why: str) -> bool:  # noqa: ARG002 -- as above
-        """Begin to end the transaction without waiting; tell whether it did."""
+        """Roll back from any thread without waiting; tell whether to call again."""
         return False
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from treadle.core.job import JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
-from treadle.store.sqlite.engine.runner import Runner, drive, drive_now
+from treadle.store.sqlite.engine.runner import Runner
 from treadle.store.sqlite.enqueue import check_batch, job_row, states_in
 from treadle.store.statements import Script, Statement
 
@@ -136,12 +135,12 @@ class SqliteTransactional:
     async def begin(self, keep: Callable[[Loan], None]) -> None:
         """Begin a transaction for a task on an event loop, which goes on meanwhile."""
         self._runner.pool.check_file()
-        INSIDE.set(await drive(self._runner.lend(threading.get_ident(), keep)))
+        INSIDE.set(await self._runner.lend(keep))
 
     def begin_now(self, keep: Callable[[Loan], None]) -> None:
         """Begin a transaction for a task in a thread."""
         self._runner.pool.check_file()
-        INSIDE.set(drive_now(self._runner.lend(None, keep)))
+        INSIDE.set(self._runner.lend_now(keep))
 
     def check_outside(self) -> None:
         """Refuse a write to code inside a transaction of a task's."""

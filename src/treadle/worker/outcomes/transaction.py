@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("treadle.worker")
 
+_ABORT_AGAIN_S: Final = 0.1
+_ABORTS_MAX: Final = 600
+
 # A savepoint in the caller's transaction: it is gone when that has ended behind our back.
 _WITNESS: Final = Statement("savepoint treadle_job")
 _WITNESS_THERE: Final = Statement("release savepoint treadle_job")
@@ -170,7 +173,7 @@ class Transaction:
         if self._given or self._adapter is None:
             self._attempt.own = None
         else:
-            self.abort("its block could not be entered")
+            self._adapter.abort("its block could not be entered")
 
     def _keep(self, adapter: Adapter | AsyncAdapter) -> None:
         self._adapter = adapter
@@ -222,14 +225,18 @@ class Transaction:
         self._outcome = outcome
         return outcome
 
-    def abort(self, why: str = "its attempt was ended") -> None:
+    def abort(self, why: str = "its attempt was ended", tries: int = _ABORTS_MAX) -> None:
         """End it while the task's code may still run; one that has ended stays as it is.
 
-        A connection of the caller's is left to the code that uses it: what that does is rolled
-        back when it ends, and refused by the fence if it should get so far as to commit.
+        For the loop's thread. A connection of the caller's is left to the code that uses it: what
+        that does is rolled back when it ends, and refused by the fence if it should get so far as
+        to commit.
         """
-        if not self._ended and self._adapter is not None:
-            self._adapter.abort(why)
+        if self._adapter is not None and self._adapter.abort(why) and tries:
+            # A statement runs in the task's thread, which ends the transaction as it is told to;
+            # but the error that ends the task may strike that thread in the midst of it.
+            loop = asyncio.get_running_loop()
+            loop.call_later(_ABORT_AGAIN_S, self.abort, why, tries - 1)
 
     async def undo(self) -> None:
         """Roll back, once."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Final, Never, TypeVar
 
@@ -28,13 +29,19 @@ class Loan(Adapter):
     anywhere = True
 
     def __init__(
-        self, inner: sqlite3.Connection, take_back: Callable[[Loan], None], thread: int | None
+        self,
+        inner: sqlite3.Connection,
+        take_back: Callable[[Loan], None],
+        turn: Future[None],
+        thread: int | None,
     ) -> None:
         """Take a connection in a write transaction, and who takes it back at the end.
 
-        `thread` is the one whose event loop the task runs on; None for a task in a thread.
+        `turn` is its place in the line of those who lend, `thread` the one whose event loop the
+        task runs on; None for a task in a thread.
         """
         self.inner = inner
+        self.turn = turn
         self.thread = thread
         self.connection = TaskConnection(self)
         self._take_back = take_back
@@ -105,8 +112,8 @@ class Loan(Adapter):
             except sqlite3.Error as error:
                 raise StoreUnavailable(f"the commit of this job failed: {error}") from error
             self._over = _COMMITTED
-            self._closed = True
             self._take_back(self)
+            self._closed = True
 
     def rollback(self) -> None:
         """Roll back, and give the connection back."""
@@ -114,31 +121,33 @@ class Loan(Adapter):
 
     def abort(self, why: str) -> bool:
         """Roll back from any thread; a statement that runs is interrupted and does it then."""
-        if self._closed:
-            return False
-        self._over = self._over or why
-        self.inner.interrupt()
-        self._close()
-        return True
+        if not self._closed:
+            self._over = self._over or why
+            self.inner.interrupt()
+            self._close()
+        return not self._closed
 
     def _check(self) -> None:
         if self._over is not None:
             raise StoreError(f"the transaction of this job is over: {self._over}")
 
     def _close(self) -> None:
-        """Roll back and give back, unless another thread is inside a statement."""
+        """Roll back and give back, unless another thread is inside a statement.
+
+        An error raised in this thread may strike at any point of it; then it is done again.
+        """
         if not self._turn.acquire(blocking=False):
             return
         try:
             if self._closed:
                 return
-            self._closed = True
             self.inner.set_authorizer(None)
             if self.inner.in_transaction:
                 self.inner.execute("rollback")
+            self._take_back(self)
+            self._closed = True
         finally:
             self._turn.release()
-        self._take_back(self)
 
 
 INSIDE: Final[ContextVar[Loan | None]] = ContextVar("treadle_loan", default=None)

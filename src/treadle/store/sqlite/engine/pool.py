@@ -88,10 +88,10 @@ class Pool:
 
     def drop(self, connection: sqlite3.Connection) -> None:
         """Close a connection that met a fault; a memory store keeps its only one."""
-        if self.path is None:
-            self._idle.append(connection)
-        else:
+        if self.path is not None:
             connection.close()
+        elif connection not in self._idle:
+            self._idle.append(connection)
 
     def close(self) -> None:
         """Close the idle connections; a later `take` opens new ones."""

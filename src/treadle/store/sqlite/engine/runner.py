@@ -16,11 +16,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
+from treadle.store.sqlite.engine.turns import Turns
 
 if TYPE_CHECKING:
     from treadle.store.sqlite.engine.clock import StoreClock
@@ -55,6 +57,7 @@ class Runner:
         """How many writes of this process hold or want the lock now."""
         self.loans: set[Loan] = set()
         """The transactions that tasks of this process hold now."""
+        self.turns = Turns()
 
     def write(self, body: Body[T], now: int | None = None, *, clocked: bool = True) -> Pauses[T]:
         """Run `body` in a transaction that holds the write lock from its first statement.
@@ -125,10 +128,47 @@ class Runner:
     def _now(self, given: int | None) -> int:
         return self.clock.now() if given is None else given
 
-    def lend(self, thread: int | None, keep: Callable[[Loan], None]) -> Pauses[Loan]:
-        """Begin a transaction that lasts until the loan ends; see `Loan` for `thread`.
+    async def lend(self, keep: Callable[[Loan], None]) -> Loan:
+        """Begin a transaction that lasts until the loan ends, for a task on this event loop.
 
-        `keep` is given it at once: an error raised in this thread may strike at any point.
+        `keep` is given it at once: an error raised in a thread may strike at any point.
+
+        Raises:
+            StoreUnavailable: as for `write`.
+        """
+        turn: Future[None] = Future()
+        try:
+            await self.turns.wait(turn, self.timeout)
+            return await drive(self._lent(turn, threading.get_ident(), keep))
+        except TimeoutError as error:
+            raise self._locked() from error
+        finally:
+            self._leave(turn)
+
+    def lend_now(self, keep: Callable[[Loan], None]) -> Loan:
+        """Do the same for a task in a thread.
+
+        Raises:
+            StoreUnavailable: as for `write`.
+        """
+        turn: Future[None] = Future()
+        try:
+            self.turns.wait_now(turn, self.timeout)
+            return drive_now(self._lent(turn, None, keep))
+        except TimeoutError as error:
+            raise self._locked() from error
+        finally:
+            self._leave(turn)
+
+    def _leave(self, turn: Future[None]) -> None:
+        """End a turn that came to no loan."""
+        if all(loan.turn is not turn for loan in tuple(self.loans)):
+            self.turns.leave(turn)
+
+    def _lent(
+        self, turn: Future[None], thread: int | None, keep: Callable[[Loan], None]
+    ) -> Pauses[Loan]:
+        """Begin a transaction when the turn has come.
 
         Raises:
             StoreUnavailable: as for `write`.
@@ -138,7 +178,7 @@ class Runner:
         try:
             yield from self._until_free(lambda: connection.execute("begin immediate"))
             self.clock.seen(connection)
-            loan = Loan(connection, self._take_back, thread)
+            loan = Loan(connection, self._take_back, turn, thread)
             self.loans.add(loan)
             keep(loan)
             kept = True
@@ -151,9 +191,11 @@ class Runner:
 
     def _take_back(self, loan: Loan) -> None:
         """Take the connection of a loan that has ended; nobody else is given one of a file."""
-        self.loans.discard(loan)
-        loan.inner.text_factory = str
-        self.pool.drop(loan.inner)
+        if loan in self.loans:
+            loan.inner.text_factory = str
+            self.pool.drop(loan.inner)
+            self.loans.discard(loan)
+        self.turns.leave(loan.turn)
 
     def check_outside(self) -> None:
         """Refuse what code inside a loan would wait for until its own loan ends.
@@ -224,7 +266,7 @@ class Runner:
         Raises:
             StoreUnavailable: it may.
         """
-        if self.loans:
+        if self.turns.taken:
             if blocks and any(loan.thread == threading.get_ident() for loan in tuple(self.loans)):
                 msg = (
                     f"{self.name} has been locked for {waited:.1f} s by the transaction of a job "
@@ -269,7 +311,7 @@ class Runner:
         self.pool.drop(connection)
 
     def _locked(self) -> StoreUnavailable:
-        if self.loans:
+        if self.turns.taken:
             return StoreUnavailable(
                 f"{self.name} was locked by transactions of this worker's own jobs for "
                 f"{self.timeout:g} s; enter ctx.transaction() as late in a task as you can"
