@@ -167,6 +167,7 @@ class Transaction:
                 "attempt, which is committed when the task's function returns"
             )
         self._attempt.own = self
+        fault.point("transaction.before_begin")
 
     def _leave_place(self) -> None:
         """Let the task try again, unless a transaction was begun after all."""
@@ -186,6 +187,7 @@ class Transaction:
     def _entered(self) -> Any:  # noqa: ANN401 -- as `__enter__`
         assert self._adapter is not None, "a transaction that was begun has an adapter"
         self._inside = True
+        fault.point("transaction.begun")
         if self._transactional.exclusive:
             self._until = time.monotonic_ns() + self._shared.limit_us * 1000
             self._shared.shorten(self._attempt, self._until)
