@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
 from treadle.events import Event
-from treadle.worker.attempt import Attempt, Surroundings
+from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
 from treadle.worker.executors.group import Executors
 from treadle.worker.journal import Journal
@@ -102,13 +102,12 @@ class Crew:
                 rules=settings.rules(),
                 notes=self.notes,
                 limit_us=to_us(settings.transaction_timeout, "transaction_timeout"),
-                shorten=self._shorten,
+                shorten=lambda attempt, at: self._loop.call_soon_threadsafe(
+                    self.executors.shorten, attempt, at
+                ),
             ),
             middleware=tuple(self.app.middlewares),
         )
-
-    def _shorten(self, attempt: Attempt, at: int) -> None:
-        self._loop.call_soon_threadsafe(self.executors.shorten, attempt, at)
 
     def _make_kit(self) -> Kit:
         on_dead = self._on_dead if self.app.dead_hooks else None

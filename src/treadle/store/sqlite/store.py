@@ -77,7 +77,7 @@ class SqliteStore(SqliteAccess):
             self._bell = FileBell(self._path, self._pool)
             self._lives = LiveFiles(Path(f"{self._path}-live"), self._prefix)
         self.transactional = SqliteTransactional(
-            self._runner, self._sql, self._clock.now, self._ring
+            self._runner, self._prefix, self._sql, self._clock.now, self._ring
         )
         self._known_queues: set[str] = set()
         self._watches: dict[str, Watch] = {}

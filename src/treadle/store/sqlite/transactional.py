@@ -39,12 +39,14 @@ class SqliteTransactional:
     def __init__(
         self,
         runner: Runner,
+        prefix: str,
         sql: dict[str, str],
         now: Callable[[], int],
         announce: Callable[[], None],
     ) -> None:
-        """Take what runs conversations, the statements, the store's clock and its bell."""
+        """Take what runs conversations, the tables' prefix, statements, clock and bell."""
         self._runner = runner
+        self._prefix = prefix
         self._sql = sql
         self._now = now
         self.announce = announce
@@ -68,7 +70,7 @@ class SqliteTransactional:
 
     def _is_ours(self) -> Script[bool]:
         """Tell whether a database in memory is the store's, by what only that one holds."""
-        if not (yield self._say("has_meta", [()])):
+        if not (yield Statement(f"pragma table_info({self._prefix}meta)")):
             return False
         rows = yield self._say("mark", [()])
         return [row[0] for row in rows] == [self._runner.pool.mark]

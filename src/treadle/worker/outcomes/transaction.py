@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("treadle.worker")
 
+_NOT_LEFT: Final = (
+    "the task's function returned while the block of ctx.transaction() was still open, so nobody "
+    "can tell whether its writes are complete; they are rolled back"
+)
 _ABORT_AGAIN_S: Final = 0.1
 _ABORTS_MAX: Final = 600
 
@@ -62,7 +66,7 @@ class Transactions(Struct, eq=False, kw_only=True):
     notes: Notes
     limit_us: int
     """How long one may last that keeps other writers out."""
-    shorten: Callable[[Attempt, int], None]
+    shorten: Callable[[Attempt, int], object]
     """Ends an attempt by this instant (monotonic nanoseconds); for any thread."""
 
     def of(self, attempt: Attempt, connection: object) -> Transaction:
@@ -273,7 +277,8 @@ class Transaction:
             attempt.claim, outcome, attempt.policy, self._shared.rules, draw=random.random
         )
         try:
-            self._check_left()
+            if self._inside:
+                raise RuntimeError(_NOT_LEFT)  # noqa: TRY301 -- it ends as any other error here
             note = self._shared.notes.of(attempt)
             verdict = yield from self._transactional.settle(settlement, note)
             yield from self._undone() if verdict is Verdict.LOST else self._committed()
@@ -286,13 +291,6 @@ class Transaction:
         self.committed = settlement, verdict
         self._shared.notes.drop(attempt)
         return outcome
-
-    def _check_left(self) -> None:
-        if self._inside:
-            raise RuntimeError(
-                "the task's function returned while the block of ctx.transaction() was still "
-                "open, so nobody can tell whether its writes are complete; they are rolled back"
-            )
 
     def _committed(self) -> Script[None]:
         fault.point("transaction.before_commit")

@@ -20,8 +20,5 @@ select created_at from {p}jobs where id = ?;
 insert into {p}meta (key, value) values ('mark', ?)
 on conflict (key) do update set value = excluded.value;
 
--- name: has_meta
-select 1 from sqlite_schema where type = 'table' and name = '{p}meta';
-
 -- name: mark
 select value from {p}meta where key = 'mark';
