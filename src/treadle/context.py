@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 from msgspec import json
 
@@ -22,9 +23,28 @@ if TYPE_CHECKING:
     from treadle.core.job import Claim
     from treadle.job import Job
 
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+
 LOG_LINE_MAX: Final = 4_096
 """Bytes of UTF-8 kept of one log line."""
 LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class TransactionBlock(Protocol[C_co]):
+    """What `ctx.transaction()` gives: a block for `with` in sync tasks, `async with` in others."""
+
+    def __enter__(self) -> C_co: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None: ...
+
+    async def __aenter__(self) -> C_co: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None: ...
 
 
 class Carrier(Protocol):
@@ -65,6 +85,10 @@ class Carrier(Protocol):
 
     def job(self) -> Job[Any]:
         """Make a snapshot of the job from the claim."""
+        ...
+
+    def transaction(self, connection: object) -> TransactionBlock[Any]:
+        """Make the block in which the task writes its own tables."""
         ...
 
 
@@ -148,6 +172,33 @@ class Context:
         # A cut in the middle of a character leaves bytes that mean nothing: they are dropped.
         raw = str(message).encode("utf-8", "backslashreplace")[:LOG_LINE_MAX]
         self._carrier.say(level, raw.decode("utf-8", "ignore"))
+
+    @overload
+    def transaction(self) -> TransactionBlock[Any]: ...
+    @overload
+    def transaction(self, connection: C) -> TransactionBlock[C]: ...
+    def transaction(self, connection: object = None) -> TransactionBlock[Any]:
+        """Write to tables of your own in the store's database, together with the job's success.
+
+        `with ctx.transaction() as db:` in a sync task, `async with` in an async one; `db` is a
+        connection to the store's database. Leaving the block commits nothing: when the task's
+        function returns, its writes and the job's success are committed as one, or neither is;
+        when it raises, they are rolled back. An error that leaves the block rolls back at once.
+        A task enters it at most once an attempt.
+
+        On SQLite it keeps every other writer of the file out until the function returns, for at
+        most `transaction_timeout` (5 s), after which the attempt has failed. Enter it last.
+
+        Args:
+            connection: a session or connection of your own to the store's database (see
+                `Task.using`), which stays open until the function has returned; treadle commits
+                it and does not close it.
+
+        Raises:
+            TypeError: it is no such connection.
+            StoreError: the store has no transactions.
+        """
+        return self._carrier.transaction(connection)
 
     def __repr__(self) -> str:
         if self._own is None:

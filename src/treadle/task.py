@@ -25,6 +25,7 @@ from typing import (
     overload,
 )
 
+from treadle.client.connections.within import astore_within, store_within
 from treadle.client.plan import CallOptions, Plan
 from treadle.client.snapshot import Home
 from treadle.core.errors import UnknownTask
@@ -37,7 +38,6 @@ from treadle.signature import Signature
 from treadle.store.contract import BATCH_MAX
 
 if TYPE_CHECKING:
-    import sqlite3
     from typing import Self
 
 P = ParamSpec("P")
@@ -80,14 +80,14 @@ class Task(Generic[P, R]):
             NotSerializable, PayloadTooLarge: the arguments cannot be stored.
             StoreUnavailable: it is not known whether the job was stored.
         """
-        if _get_running_loop() is not None:
+        plan = self._plan
+        if plan.connection is None and _get_running_loop() is not None:
             _warn_blocking(self.name)
         job = self._new_job(args, kwargs)
-        plan = self._plan
         if plan.connection is None:
             state = self._home.link.writer.write(job)
         else:
-            state = self._store_within(plan.connection, (job,))[0]
+            state = store_within(self._home.link.store, plan.connection, (job,))[0]
         return Job(self._home, job.id, plan.task, plan.queue, state)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -96,12 +96,15 @@ class Task(Generic[P, R]):
         When it is cancelled the job may be stored all the same.
 
         Raises:
-            TypeError: the task was bound to a connection, which only its own thread may use.
+            TypeError: the task was bound to a connection that is not awaited.
         """
-        self._check_no_connection("aenqueue", "enqueue")
         job = self._new_job(args, kwargs)
-        state = await (await self._home.alink()).writer.awrite(job)
-        return Job(self._home, job.id, self._plan.task, self._plan.queue, state)
+        plan, link = self._plan, await self._home.alink()
+        if plan.connection is None:
+            state = await link.writer.awrite(job)
+        else:
+            [state] = await astore_within(link.store, plan.connection, (job,), "aenqueue")
+        return Job(self._home, job.id, plan.task, plan.queue, state)
 
     def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> list[Job[R]]:
         """Store a job for each call, in batches of 1,000; return them in order.
@@ -123,7 +126,7 @@ class Task(Generic[P, R]):
                 if connection is None:
                     states = store.enqueue_now(new_id(), batch)
                 else:
-                    states = self._store_within(connection, batch)
+                    states = store_within(store, connection, batch)
                 self._add(jobs, batch, states)
         except Exception as error:
             error.add_note(_stored(len(jobs)))
@@ -134,14 +137,19 @@ class Task(Generic[P, R]):
         """Do the same as `enqueue_many`, letting the event loop run between the batches.
 
         Raises:
-            TypeError: a call is no call, or the task was bound to a connection.
+            TypeError: a call is no call, or the task was bound to a connection that is not
+                awaited.
         """
-        self._check_no_connection("aenqueue_many", "enqueue_many")
         jobs: list[Job[R]] = []
+        connection = self._plan.connection
         store = (await self._home.alink()).store
         try:
             for batch in self._batches(calls):
-                self._add(jobs, batch, await store.enqueue(new_id(), batch))
+                if connection is None:
+                    states = await store.enqueue(new_id(), batch)
+                else:
+                    states = await astore_within(store, connection, batch, "aenqueue_many")
+                self._add(jobs, batch, states)
         except Exception as error:
             error.add_note(_stored(len(jobs)))
             raise
@@ -206,26 +214,6 @@ class Task(Generic[P, R]):
             Job(home, new.id, name, new.queue, state)
             for new, state in zip(batch, states, strict=True)
         )
-
-    def _store_within(
-        self, connection: sqlite3.Connection, jobs: Sequence[NewJob]
-    ) -> Sequence[JobState]:
-        """Write jobs inside the caller's own transaction."""
-        store: Any = self._home.link.store
-        if not hasattr(store, "enqueue_on"):
-            raise TypeError(
-                f"connection= takes a connection to the store's own database, and this store "
-                f"({type(store).__name__}) has none that can be shared; leave connection= out"
-            )
-        states: Sequence[JobState] = store.enqueue_on(connection, jobs)
-        return states
-
-    def _check_no_connection(self, verb: str, instead: str) -> None:
-        if self._plan.connection is not None:
-            raise TypeError(
-                f"{verb} cannot use connection=: a sqlite3 connection is written to on its own "
-                f"thread; call {instead} there, inside your transaction"
-            )
 
 
 class _SyncTask(Task[P, R]):

@@ -45,6 +45,7 @@ _LOOK_S: Final = 0.01
 
 _WITNESS: Final = """
 create table witness (job blob not null, state text not null);
+create table sales (key text not null);
 create trigger witness_ends after update of state on treadle_jobs
 when new.state in ('succeeded', 'failed', 'cancelled', 'expired')
     and old.state not in ('succeeded', 'failed', 'cancelled', 'expired')
@@ -249,7 +250,21 @@ class Scene:
     def account(self) -> Account:
         """Call every job to account, and check the file itself."""
         assert self.query("pragma integrity_check") == [("ok",)]
+        self.check_sales()
         return judge(self.ledger.entries(), self.stored())
+
+    def check_sales(self) -> None:
+        """Make sure that what tasks have written in their transactions is what succeeded.
+
+        A job that was enqueued in one is there with it, or not at all.
+        """
+        jobs = {key_in(args): state for args, state in self.query(
+            "select args, state from treadle_jobs where task <> 'old'"
+        )}  # fmt: skip
+        named = "select args from treadle_jobs where state = 'succeeded' and task like 'sell%'"
+        sold = sorted(key_in(args) for (args,) in self.query(named))
+        assert sorted(key for (key,) in self.query("select key from sales")) == sold
+        assert sorted(key.removesuffix("/ship") for key in jobs if key.endswith("/ship")) == sold
 
 
 def key_in(args: bytes) -> str:

@@ -38,6 +38,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         scene.enqueue("nap", "nap1", rest=(0.2,))
         scene.enqueue("spawn", "spawn0", "spawn1", "spawn2")
         scene.enqueue("slow", "slow0", rest=(0.3,))
+        scene.enqueue("sell", *(f"sell{n}" for n in range(4)))
+        scene.enqueue("sell_in_thread", *(f"thread_sell{n}" for n in range(4)))
         # Added last, because the dead workers would have pruned them.
         scene.add_old_records(2)
         yield scene

@@ -35,6 +35,7 @@ def build(store: str, ledger: Ledger) -> Treadle:
     add_steered_tasks(app, ledger)
     add_long_tasks(app, ledger)
     add_deadly_tasks(app, ledger)
+    add_selling_tasks(app, ledger)
     return app
 
 
@@ -128,6 +129,29 @@ def add_deadly_tasks(app: Treadle, ledger: Ledger) -> None:
         ledger.write("START", key)
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)  # SIGKILL reaches the other threads of a process a moment later.
+
+
+def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:
+    """Add tasks that write to a table of their own, and enqueue, together with their success."""
+
+    @app.task(name="sell", retry=1)
+    async def sell(key: str) -> None:
+        ledger.write("START", key)
+        async with current().transaction() as db:
+            db.execute("insert into sales values (?)", (key,))
+            await asyncio.sleep(0)
+            ledger.write("TRY", f"{key}/ship")
+            await app.named("tiny").using(connection=db).aenqueue(f"{key}/ship")
+        ledger.write("END", key)
+
+    @app.task(name="sell_in_thread", retry=1)
+    def sell_in_thread(key: str) -> None:
+        ledger.write("START", key)
+        with current().transaction() as db:
+            db.execute("insert into sales values (?)", (key,))
+            ledger.write("TRY", f"{key}/ship")
+            app.named("tiny").using(connection=db).enqueue(f"{key}/ship")
+        ledger.write("END", key)
 
 
 def is_there(file: str) -> bool:

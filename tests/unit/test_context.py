@@ -11,7 +11,7 @@ import pytest
 from msgspec import json
 
 from treadle.app import Treadle
-from treadle.context import CURRENT, LOG_LINE_MAX, Context, context, current
+from treadle.context import CURRENT, LOG_LINE_MAX, Context, TransactionBlock, context, current
 from treadle.core.errors import BadTaskSignature
 from treadle.core.ids import id_text, new_id
 from treadle.core.job import Claim
@@ -42,6 +42,10 @@ class Running:
     def job(self) -> Job[Any]:
         """Fail: no test here asks for it."""
         raise NotImplementedError
+
+    def transaction(self, connection: object) -> TransactionBlock[Any]:
+        """Fail: no test here asks for it."""
+        raise NotImplementedError(repr(connection))
 
 
 @contextmanager

@@ -339,7 +339,9 @@ def test_a_store_that_shares_no_connection_says_so(app: Treadle) -> None:
     """A store that cannot write on the caller's connection refuses it, naming the store."""
 
     class Other:
-        """A store with no such verb."""
+        """A store with no transactions."""
+
+        transactional = None
 
     store: Any = Other()
     connection = sqlite3.connect(":memory:")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
@@ -69,9 +69,15 @@ class Writer:
     given up for lost finds that the turn has passed on and changes nothing.
     """
 
-    def __init__(self, store: WritesJobs, *, patience: float) -> None:
-        """Take the store and the seconds after which a write that was joined counts as lost."""
+    def __init__(
+        self, store: WritesJobs, *, patience: float, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take the store and the seconds after which a write that was joined counts as lost.
+
+        `check` refuses a caller that would wait for a write which waits for the caller.
+        """
         self._store = store
+        self._check = check
         self._patience = patience
         self._mutex = threading.Lock()
         self._busy = False
@@ -136,6 +142,7 @@ class Writer:
 
     def _joined(self, ticket: _Ticket) -> _Ticket:
         """Queue a ticket; the caller holds the mutex."""
+        self._check()
         if len(self._queue) >= WAITING_MAX:
             raise StoreUnavailable(
                 f"{WAITING_MAX:,} enqueues wait for the store already and this one was not "

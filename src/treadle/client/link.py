@@ -55,10 +55,17 @@ class Link:
         self.store = store
         self.settings = settings
         self.clock = clock
-        self.writer = Writer(store, patience=2 * settings.store_timeout + _MARGIN_S)
+        self.writer = Writer(
+            store, patience=2 * settings.store_timeout + _MARGIN_S, check=self._check_outside
+        )
         self.waiting = Waiting(store)
         self.workers = 0
         """How many workers of this process work on the store."""
+
+    def _check_outside(self) -> None:
+        """Refuse an enqueue that waits for the transaction of the very job it comes from."""
+        if self.store.transactional is not None:
+            self.store.transactional.check_outside()
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, extra: float = 0) -> T:
         """Run a coroutine on the background loop; `extra` is how long it waits on purpose (s).

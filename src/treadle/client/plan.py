@@ -7,7 +7,6 @@ options of the task itself are is told in `treadle.definition`.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import Any, Final, TypedDict
 from msgspec import json
 from msgspec.structs import replace as changed
 
+from treadle.client.connections.find import adapter_of
 from treadle.core.durations import Duration, instant_us, to_us
 from treadle.core.ids import new_id
 from treadle.core.job import NewJob
@@ -23,6 +23,7 @@ from treadle.core.lanes import check_queue
 from treadle.core.payload.jsonable import pack
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
 from treadle.definition import Definition, as_retry, check_priority, limit_us
+from treadle.store.statements import Adapter, AsyncAdapter
 
 TAGS_MAX: Final = 20
 TAG_LENGTH_MAX: Final = 100
@@ -48,8 +49,9 @@ class CallOptions(TypedDict, total=False):
     """Up to 20 words to find the job by."""
     meta: Mapping[str, Any]
     """Up to 16 KiB of JSON that is kept with the job."""
-    connection: sqlite3.Connection | None
-    """Write the job inside this connection's own transaction."""
+    connection: object | None
+    """Write the job inside this connection's own transaction: of sqlite3, SQLAlchemy, psycopg or
+    asyncpg, open on the store's own database."""
 
 
 _OPTIONS: Final = frozenset(CallOptions.__annotations__)
@@ -71,7 +73,8 @@ class Plan:
     """None: as the task says, where the worker's code may have changed since."""
     tags: bytes | None = None
     meta: bytes | None = None
-    connection: sqlite3.Connection | None = None
+    connection: Adapter | AsyncAdapter | None = None
+    """What writes on the caller's own connection."""
 
     @classmethod
     def of(cls, definition: Definition) -> Plan:
@@ -207,7 +210,5 @@ def _meta(value: Mapping[str, Any]) -> bytes | None:
     return pack(meta, lambda whole: (("meta", whole),), "meta", META_MAX) if meta else None
 
 
-def _connection(value: object) -> sqlite3.Connection | None:
-    if value is not None and not isinstance(value, sqlite3.Connection):
-        raise TypeError(f"connection takes a sqlite3.Connection, not {type(value).__name__}")
-    return value
+def _connection(value: object) -> Adapter | AsyncAdapter | None:
+    return None if value is None else adapter_of(value)

@@ -67,6 +67,8 @@ class Settings:
     """After how long such a job becomes a dead letter."""
     store_timeout: float = 10.0
     """How long one call waits for a locked or absent store before it is an error."""
+    transaction_timeout: float = 5.0
+    """How long a task may keep other writers out of a SQLite store by `ctx.transaction()`."""
     block_warn: float = 0.5
     """How long an event loop stands still before it is reported, at most 0.4 s later."""
 
@@ -98,6 +100,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "grace": (0, DAY),
     "timeout": (0.001, 36_525 * 86_400),
     "store_timeout": (0.05, 3_600),
+    "transaction_timeout": (0.01, 600),
     "block_warn": (0.05, 3_600),
 }
 _NAMESPACE_MAX = 41

@@ -12,12 +12,13 @@ edges are released by `exchange`, schedules advance in a verb `fire` (docs/adr/0
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
+from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
@@ -119,6 +120,72 @@ class Filter(Struct, frozen=True):
     reason: str | None = None
 
 
+class Transactional(Protocol):
+    """What an SQL store can do inside a transaction of its caller's.
+
+    The scripts run on the caller's connection (see `store.statements`) and commit nothing: rolled
+    back means never happened. What a driver raises there is the caller's to see.
+    """
+
+    engine: str
+    """The engine's name, as SQLAlchemy names its dialects: `sqlite`, `postgresql`."""
+    exclusive: bool
+    """Whether an open transaction keeps every other writer out, so that it must be short."""
+
+    def recognise(self) -> Script[None]:
+        """Make sure that the connection is open on this store's own database.
+
+        Raises:
+            StoreUnavailable: it is not; jobs would go where no worker of this store looks.
+        """
+        ...
+
+    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
+        """Store a batch of new jobs, all or nothing; give their states.
+
+        Raises:
+            ValueError: the batch is too large.
+            StoreUnavailable: as for `recognise`.
+        """
+        ...
+
+    def settle(
+        self, settlement: Settlement, note: Note | None, *, now: int | None = None
+    ) -> Script[Verdict]:
+        """Write the settlement of a job that succeeded, and what it has last said of itself.
+
+        Fenced as in `exchange`: when the verdict is `LOST` the caller must roll back.
+        """
+        ...
+
+    async def begin(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
+        """Begin a transaction on a connection of the store's, for a task on an event loop.
+
+        `keep` is given it as soon as it is there, so that no error that strikes just then leaves
+        a transaction open that nobody ends.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached, or was locked for too long.
+        """
+        ...
+
+    def begin_now(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
+        """Do the same for a task in a thread, on that thread."""
+        ...
+
+    def announce(self) -> None:
+        """Wake who waits, after a commit, where the engine does not do so by itself."""
+        ...
+
+    def check_outside(self) -> None:
+        """Refuse a write of its own to code whose transaction keeps that write out.
+
+        Raises:
+            StoreError: the write would wait for its own caller; names `using(connection=...)`.
+        """
+        ...
+
+
 class StoreSession(Protocol):
     """The line and upkeep verbs, as a worker calls them."""
 
@@ -217,6 +284,11 @@ class Store(StoreSession, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures
+
+    @property
+    def transactional(self) -> Transactional | None:
+        """What the store can do in a transaction of its caller's; None where there are none."""
+        ...
 
     async def open(self, *, create: bool = True) -> None:
         """Connect, and bring the schema up to date where the store does so by itself.

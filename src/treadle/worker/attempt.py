@@ -20,8 +20,10 @@ from treadle.core.retry import JobPolicy
 from treadle.definition import Definition
 
 if TYPE_CHECKING:
+    from treadle.context import TransactionBlock
     from treadle.job import Job
     from treadle.worker.executors.seat import Seat
+    from treadle.worker.outcomes.transaction import Transaction, Transactions
 
 CancelReason = Literal["hard_timeout", "revoked", "cut_off", "stop"]
 """Why the worker ends an attempt: its time is over, its claim is no longer this worker's, the
@@ -44,6 +46,8 @@ class Surroundings(Struct, eq=False, kw_only=True):
     """Largest result in bytes."""
     timeout_us: int
     """Hard limit of a job whose task names none."""
+    transactions: Transactions | None = None
+    """Makes the transactions of tasks; every worker has it."""
     middleware: tuple[Middleware, ...] = ()
     """Wraps every execution, the first one outermost."""
     cut_off: bool = False
@@ -85,6 +89,8 @@ class Attempt(Struct, eq=False):
     """The task's own coroutine, from which its stack is read."""
     seat: Seat | None = None
     """The thread, for what runs in one; None until it began."""
+    own: Transaction | None = None
+    """Its own transaction, once its code has entered one; written where the code runs."""
 
     @property
     def deadline_us(self) -> int | None:
@@ -115,6 +121,12 @@ class Attempt(Struct, eq=False):
     def say(self, level: str, text: str) -> None:
         """Hand a log line to the worker."""
         self.surroundings.say(self, level, text)
+
+    def transaction(self, connection: object) -> TransactionBlock[Any]:
+        """Make the block in which the task writes its own tables."""
+        transactions = self.surroundings.transactions
+        assert transactions is not None, "a worker has transactions"
+        return transactions.of(self, connection)
 
     def job(self) -> Job[Any]:
         """Make a snapshot of the job as it was claimed."""

@@ -27,6 +27,7 @@ from treadle.worker.kit import Kit
 from treadle.worker.lease import Lease
 from treadle.worker.line import Line
 from treadle.worker.notes import Notes
+from treadle.worker.outcomes.transaction import Transactions
 from treadle.worker.services import Services
 from treadle.worker.settler import Settler
 
@@ -97,6 +98,15 @@ class Crew:
             may_wait=lambda: len(self.line.running) < self.slots,
             result_max=settings.result_max,
             timeout_us=to_us(settings.timeout, "timeout"),
+            transactions=Transactions(
+                store=self.store,
+                rules=settings.rules(),
+                notes=self.notes,
+                limit_us=to_us(settings.transaction_timeout, "transaction_timeout"),
+                shorten=lambda attempt, at: self._loop.call_soon_threadsafe(
+                    self.executors.shorten, attempt, at
+                ),
+            ),
             middleware=tuple(self.app.middlewares),
         )
 

@@ -40,9 +40,11 @@ async def execute(attempt: Attempt, in_thread: InThread) -> Outcome:
         if attempt.policy.soft_timeout is not None:
             running = driven(attempt, running)
         value = await running
-        return _succeeded(attempt, value)
+        outcome: Outcome = _succeeded(attempt, value)
     except BaseException as error:  # noqa: BLE001 -- here errors become values
-        return bad_result(attempt, error) if value is not _NOTHING else outcome_of(attempt, error)
+        returned = value is not _NOTHING
+        outcome = bad_result(attempt, error) if returned else outcome_of(attempt, error)
+    return outcome if attempt.own is None else await attempt.own.conclude(outcome)
 
 
 def execute_in_thread(attempt: Attempt, leave: Callable[[], None]) -> Outcome:
@@ -61,11 +63,10 @@ def execute_in_thread(attempt: Attempt, leave: Callable[[], None]) -> Outcome:
     except BaseException as error:  # noqa: BLE001 -- as in `execute`
         leave()
         if value is _NOTHING:
-            return outcome_of(attempt, error)
-    try:
-        return _succeeded(attempt, value)
-    except BaseException as error:  # noqa: BLE001 -- a value's own code may raise anything
-        return bad_result(attempt, error)
+            outcome = outcome_of(attempt, error)
+            return outcome if attempt.own is None else attempt.own.conclude_now(outcome)
+    outcome = _encoded(attempt, value)
+    return outcome if attempt.own is None else attempt.own.conclude_now(outcome)
 
 
 def _arguments(attempt: Attempt) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -77,6 +78,14 @@ def _arguments(attempt: Attempt) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if definition.context_param is not None:
         kwargs[definition.context_param] = context
     return args, kwargs
+
+
+def _encoded(attempt: Attempt, value: object) -> Outcome:
+    """Say what an attempt came to that returned this value."""
+    try:
+        return _succeeded(attempt, value)
+    except BaseException as error:  # noqa: BLE001 -- a value's own code may raise anything
+        return bad_result(attempt, error)
 
 
 def _succeeded(attempt: Attempt, value: object) -> Succeeded:
@@ -97,9 +106,43 @@ async def _through_middleware(
     application has none.
     """
     call: Callable[[], Any] = partial(attempt.definition.fn, *args, **kwargs)
-    if not attempt.definition.is_async:
-        call = partial(in_thread, attempt, call)
+    if attempt.definition.is_async:
+        call = partial(_whole, attempt, call)
+    else:
+        call = partial(in_thread, attempt, partial(_whole_now, attempt, call))
     job = attempt.job()
     for one in reversed(attempt.surroundings.middleware):
         call = partial(one, job, call)
     return await call()
+
+
+async def _whole(attempt: Attempt, call: Callable[[], Awaitable[Any]]) -> object:
+    """Run an async task inside middleware, and end its transaction when it has returned.
+
+    The middleware around it may close the session that the task has written through, so the
+    transaction cannot wait for that to end.
+    """
+    try:
+        value = await call()
+    except BaseException:
+        if attempt.own is not None:
+            await attempt.own.undo()
+        raise
+    own = attempt.own
+    if own is not None and not isinstance(await own.conclude(_encoded(attempt, value)), Succeeded):
+        raise own.error or RuntimeError("the result of the task cannot be stored")
+    return value
+
+
+def _whole_now(attempt: Attempt, call: Callable[[], Any]) -> object:
+    """Do the same for a sync task, on its thread."""
+    try:
+        value = call()
+    except BaseException:
+        if attempt.own is not None:
+            attempt.own.undo_now()
+        raise
+    own = attempt.own
+    if own is not None and not isinstance(own.conclude_now(_encoded(attempt, value)), Succeeded):
+        raise own.error or RuntimeError("the result of the task cannot be stored")
+    return value

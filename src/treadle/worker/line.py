@@ -151,7 +151,13 @@ class Line:
         if self.running.pop(attempt.place, None) is None:
             return
         fault.point("execute.after_return")
-        settlement = self.settle(attempt.claim, outcome, attempt.policy)
+        committed = None if attempt.own is None else attempt.own.close()
+        if committed is None:
+            settlement = self.settle(attempt.claim, outcome, attempt.policy)
+        else:
+            settlement, verdict = committed
+            self.kit.journal.ended(attempt.claim, settlement, self.worker)
+            self.settler.tell(settlement, verdict)
         self._ran_us += settlement.ran
         self._ended += 1
         if self.held.buffer:

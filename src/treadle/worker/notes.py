@@ -41,6 +41,8 @@ class Notes:
         self._writing = asyncio.Lock()
         self._progress: dict[_Key, bytes] = {}
         self._lines: dict[_Key, deque[tuple[int, str, str]]] = {}
+        # What a write under way has taken; it is empty between writes.
+        self._flying: tuple[dict[_Key, bytes], dict[_Key, deque[tuple[int, str, str]]]] = ({}, {})
         self.dropped = 0
         """Lines that were over a bound and are not kept."""
 
@@ -61,6 +63,25 @@ class Notes:
             # The oldest line makes room, as in the store: what was said last explains the end.
             self.dropped += len(lines) == LOGS_MAX
             lines.append((time.time_ns() // 1000, level, text))
+
+    def of(self, attempt: Attempt) -> Note | None:
+        """Give what a job has said and is not written yet; for a transaction that writes it.
+
+        What a write under way has taken is in it, too: that write comes after the transaction,
+        and is refused then, because the job no longer runs.
+        """
+        key = (attempt.claim.id, attempt.claim.number)
+        with self._lock:
+            progress = self._progress.get(key, self._flying[0].get(key))
+            lines = (*self._flying[1].get(key, ()), *self._lines.get(key, ()))
+        return Note(*key, progress, lines) if lines or progress is not None else None
+
+    def drop(self, attempt: Attempt) -> None:
+        """Forget what a job has said: its transaction has written it."""
+        key = (attempt.claim.id, attempt.claim.number)
+        with self._lock:
+            self._progress.pop(key, None)
+            self._lines.pop(key, None)
 
     @property
     def empty(self) -> bool:
@@ -93,6 +114,7 @@ class Notes:
                 key = next(iter(self._lines))
                 lines[key] = self._lines.pop(key)
                 taken += len(lines[key])
+            self._flying = progress, lines
         return progress, lines
 
     async def _write(
@@ -109,10 +131,12 @@ class Notes:
                 await self._store.note(self._worker(), notes)
         except StoreError:
             with self._lock:
+                self._flying = {}, {}
                 self._progress = progress | self._progress
                 for key, said in lines.items():
                     self._lines[key] = deque([*said, *self._lines.get(key, ())], LOGS_MAX)
             raise
+        self._flying = {}, {}
 
     async def run(self) -> None:
         """Flush a few times a second until cancelled."""

@@ -75,7 +75,7 @@ class Settler:
             return Exchanged((), (), more=True)
         self._request = None
         for settlement, verdict in zip(batch, answer.verdicts, strict=True):
-            self._tell(settlement, verdict)
+            self.tell(settlement, verdict)
         return answer
 
     async def _send_apart(self, worker: str, batch: list[Settlement]) -> None:
@@ -102,9 +102,10 @@ class Settler:
             answer = await self._store.exchange(
                 worker, new_id(), [unwritable(settlement, error)], None
             )
-        self._tell(settlement, answer.verdicts[0])
+        self.tell(settlement, answer.verdicts[0])
 
-    def _tell(self, settlement: Settlement, verdict: Verdict) -> None:
+    def tell(self, settlement: Settlement, verdict: Verdict) -> None:
+        """Pass a verdict on; also one that came with an attempt's own transaction."""
         if verdict is Verdict.LOST:
             self.lost += 1
         self._answered(settlement, verdict)

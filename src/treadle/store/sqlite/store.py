@@ -35,14 +35,10 @@ from treadle.store.sqlite.engine.live import LiveFiles, LiveMemory
 from treadle.store.sqlite.engine.pool import SQLITE_MIN, Pool
 from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
-from treadle.store.sqlite.enqueue import (
-    begin_if_asked,
-    check_batch,
-    check_connection,
-    enqueue,
-)
+from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
 from treadle.store.sqlite.rescue import Watch, others, take_over
+from treadle.store.sqlite.transactional import SqliteTransactional
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
@@ -80,6 +76,9 @@ class SqliteStore(SqliteAccess):
         else:
             self._bell = FileBell(self._path, self._pool)
             self._lives = LiveFiles(Path(f"{self._path}-live"), self._prefix)
+        self.transactional = SqliteTransactional(
+            self._runner, self._prefix, self._sql, self._clock.now, self._ring
+        )
         self._known_queues: set[str] = set()
         self._watches: dict[str, Watch] = {}
         self._unheld: dict[str, workers.Held] = {}
@@ -112,6 +111,9 @@ class SqliteStore(SqliteAccess):
         schema.check_version(found, self._name)
         if found < schema.VERSION:
             self.migrate_now()
+        if self._path is None:
+            mark = self._sql["set_mark"], (self._pool.mark,)
+            drive_now(self._runner.one(lambda db, _: db.execute(*mark)))
         self._pool.check_file()
         try:
             self._bell.open()
@@ -188,35 +190,6 @@ class SqliteStore(SqliteAccess):
         """Store a batch on the caller's own thread."""
         return self._stored(jobs, drive_now(self._enqueue(jobs, now)))
 
-    def enqueue_on(
-        self, connection: sqlite3.Connection, jobs: Sequence[NewJob]
-    ) -> Sequence[JobState]:
-        """Store a batch inside the caller's own transaction on this file.
-
-        Nothing is committed here: rolled back means never existed. Workers find the jobs
-        within 50 ms of the commit.
-
-        Raises:
-            StoreUnavailable: the connection is not to this store's file.
-        """
-        check_batch(jobs)
-        check_connection(connection, self._path, self._name)
-        queues = sorted({job.queue for job in jobs})
-        try:
-            begin_if_asked(connection)
-            connection.execute("savepoint treadle_enqueue")
-            try:
-                states = enqueue(connection, self._sql, jobs, queues, self._clock.now())
-            except BaseException:
-                connection.execute("rollback to treadle_enqueue")
-                raise
-            finally:
-                connection.execute("release treadle_enqueue")
-        except sqlite3.OperationalError as error:
-            msg = f"{self._name}: the given connection cannot take the jobs: {error}"
-            raise StoreUnavailable(msg) from error
-        return states
-
     def _enqueue(self, jobs: Sequence[NewJob], now: int | None) -> Pauses[Sequence[JobState]]:
         check_batch(jobs)
         new_queues: Sequence[str] = ()
@@ -240,6 +213,11 @@ class SqliteStore(SqliteAccess):
             self._known_queues.update({job.queue for job in jobs})
         self._bell.ring(WORK)
         return states
+
+    def _ring(self) -> None:
+        """Wake everybody, after a transaction of a task's."""
+        self._bell.ring(ENDS)
+        self._bell.ring(WORK)
 
     # The line
 

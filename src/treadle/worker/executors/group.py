@@ -81,6 +81,10 @@ class Executors:
         if attempt in executor.running:
             executor.settle(attempt, "stop", Released(began=True))
 
+    def shorten(self, attempt: Attempt, at: int) -> None:
+        """End an attempt by this instant (monotonic nanoseconds), if not before."""
+        self._limits.shorten(attempt, at)
+
     def is_stuck(self, job_id: bytes) -> bool:
         """Tell whether code of an earlier attempt of this job still runs here.
 

@@ -46,6 +46,13 @@ class Limits:
         if first < self._next:
             self._set_timer(first, now)
 
+    def shorten(self, attempt: Attempt, at: int) -> None:
+        """End an attempt by this instant (monotonic nanoseconds), if not before."""
+        if attempt.hard_at > at:
+            attempt.hard_at = at
+            if at < self._next:
+                self._set_timer(at, time.monotonic_ns())
+
     def close(self) -> None:
         """Watch no more."""
         if self._timer is not None:

@@ -55,8 +55,7 @@ def outcome_of(attempt: Attempt, error: BaseException) -> Outcome:
 
 def timed_out(attempt: Attempt, stack: str = "") -> Failed:
     """Say that an attempt was over its hard limit; `stack` is where its code stood then."""
-    limit = hard_limit_us(attempt) / SECOND
-    error = TimeoutError(f"the task ran longer than its time limit of {limit:g} s")
+    error = TimeoutError(_overrun(attempt))
     retryable = _retries(attempt.definition.retry, [error])
     return Failed(
         ErrorInfo("TimeoutError", str(error), stack),
@@ -67,10 +66,18 @@ def timed_out(attempt: Attempt, stack: str = "") -> Failed:
     )
 
 
+def _overrun(attempt: Attempt) -> str:
+    if attempt.own is not None and attempt.own.overrun:
+        return attempt.own.overrun
+    limit = hard_limit_us(attempt) / SECOND
+    return f"the task ran longer than its time limit of {limit:g} s"
+
+
 def bad_result(attempt: Attempt, error: BaseException) -> Rejected:
     """Say that an attempt returned what cannot be stored.
 
-    Its side effects have happened, so it is not tried again.
+    Its side effects have happened, so it is not tried again; those of its own transaction are
+    rolled back, but its next attempt would return the same.
     """
     return Rejected(describe(error), reason="bad_result", ran=attempt.ran())
 

@@ -9,6 +9,7 @@ section 2.6).
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import threading
 import weakref
@@ -40,6 +41,8 @@ class Pool:
     def __init__(self, path: Path | None) -> None:
         """Take the file's path; None for a database in memory."""
         self.path = path
+        self.mark = secrets.token_hex(8)
+        """By which a memory store knows a connection of its own."""
         self._name = str(path)
         self._idle: deque[sqlite3.Connection] = deque()
         self._lent: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
@@ -66,6 +69,16 @@ class Pool:
             return self._connect(":memory:", uri=False)
         return None
 
+    def separate(self) -> sqlite3.Connection | None:
+        """Give a connection that nobody else will have; a memory store lends its only one.
+
+        Raises:
+            sqlite3.Error: it cannot be opened.
+        """
+        if self.path is None:
+            return self.take()
+        return self._connect(f"file://{quote(self._name)}?mode=rw", uri=True)
+
     def give(self, connection: sqlite3.Connection) -> None:
         """Take a connection back, or close it when there are enough."""
         if self.path is None or len(self._idle) < _IDLE_MAX:
@@ -75,10 +88,10 @@ class Pool:
 
     def drop(self, connection: sqlite3.Connection) -> None:
         """Close a connection that met a fault; a memory store keeps its only one."""
-        if self.path is None:
-            self._idle.append(connection)
-        else:
+        if self.path is not None:
             connection.close()
+        elif connection not in self._idle:
+            self._idle.append(connection)
 
     def close(self) -> None:
         """Close the idle connections; a later `take` opens new ones."""

@@ -3,7 +3,8 @@
 A verb is a plain function of a connection and the store's now. `write` and `read` wrap it in
 a transaction as a generator that yields how long to pause while another connection holds the
 lock; `drive_now` sleeps those pauses on the caller's thread, `drive` awaits them on a loop.
-So each verb is written once, and a locked file never blocks an event loop.
+So each verb is written once, and a locked file never blocks an event loop. `lend` begins a
+transaction that a task keeps (`engine.loan`); while one lasts, the writes of others wait for it.
 """
 
 from __future__ import annotations
@@ -12,19 +13,24 @@ import asyncio
 import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+from treadle.store.sqlite.engine.loan import INSIDE, Loan
+from treadle.store.sqlite.engine.turns import Turns
 
 if TYPE_CHECKING:
     from treadle.store.sqlite.engine.clock import StoreClock
     from treadle.store.sqlite.engine.pool import Pool
 
 T = TypeVar("T")
-Pauses = Generator[float, None, T]
+Pauses = Generator[float, bool | None, T]
+"""Yields seconds to pause; it is sent True where the pause holds up the caller's thread."""
 Body = Callable[[sqlite3.Connection, int], T]
 
 _PAUSE_FIRST = 0.000_2
@@ -34,6 +40,7 @@ _SELF_LOCK_AFTER = 1.0
 _WRITE_LOCK_BYTE = 120
 _LOCKS = Path("/proc/locks")
 _LOCK_FIELDS = 8
+_BLOCKS = True
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -48,6 +55,9 @@ class Runner:
         self.timeout = timeout
         self.writing = 0
         """How many writes of this process hold or want the lock now."""
+        self.loans: set[Loan] = set()
+        """The transactions that tasks of this process hold now."""
+        self.turns = Turns()
 
     def write(self, body: Body[T], now: int | None = None, *, clocked: bool = True) -> Pauses[T]:
         """Run `body` in a transaction that holds the write lock from its first statement.
@@ -118,57 +128,159 @@ class Runner:
     def _now(self, given: int | None) -> int:
         return self.clock.now() if given is None else given
 
+    async def lend(self, keep: Callable[[Loan], None]) -> Loan:
+        """Begin a transaction that lasts until the loan ends, for a task on this event loop.
+
+        `keep` is given it at once: an error raised in a thread may strike at any point.
+
+        Raises:
+            StoreUnavailable: as for `write`.
+        """
+        turn: Future[None] = Future()
+        try:
+            await self.turns.wait(turn, self.timeout)
+            return await drive(self._lent(turn, threading.get_ident(), keep))
+        except TimeoutError as error:
+            raise self._locked() from error
+        finally:
+            self._leave(turn)
+
+    def lend_now(self, keep: Callable[[Loan], None]) -> Loan:
+        """Do the same for a task in a thread.
+
+        Raises:
+            StoreUnavailable: as for `write`.
+        """
+        turn: Future[None] = Future()
+        try:
+            self.turns.wait_now(turn, self.timeout)
+            return drive_now(self._lent(turn, None, keep))
+        except TimeoutError as error:
+            raise self._locked() from error
+        finally:
+            self._leave(turn)
+
+    def _leave(self, turn: Future[None]) -> None:
+        """End a turn that came to no loan."""
+        if all(loan.turn is not turn for loan in tuple(self.loans)):
+            self.turns.leave(turn)
+
+    def _lent(
+        self, turn: Future[None], thread: int | None, keep: Callable[[Loan], None]
+    ) -> Pauses[Loan]:
+        """Begin a transaction when the turn has come.
+
+        Raises:
+            StoreUnavailable: as for `write`.
+        """
+        connection = yield from self._connection(self.pool.separate)
+        kept = False
+        try:
+            yield from self._until_free(lambda: connection.execute("begin immediate"))
+            self.clock.seen(connection)
+            loan = Loan(connection, self._take_back, turn, thread)
+            self.loans.add(loan)
+            keep(loan)
+            kept = True
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        finally:
+            if not kept:
+                self._return(connection, sound=False)
+        return loan
+
+    def _take_back(self, loan: Loan) -> None:
+        """Take the connection of a loan that has ended; nobody else is given one of a file."""
+        if loan in self.loans:
+            loan.inner.text_factory = str
+            self.pool.drop(loan.inner)
+            self.loans.discard(loan)
+        self.turns.leave(loan.turn)
+
+    def check_outside(self) -> None:
+        """Refuse what code inside a loan would wait for until its own loan ends.
+
+        Raises:
+            StoreError: the caller is a task that holds one.
+        """
+        loan = INSIDE.get()
+        if loan is not None and loan in self.loans:
+            raise StoreError(
+                f"{self.name} is locked by the transaction of this very job, and would be until "
+                "its function returns; inside ctx.transaction() enqueue with "
+                "task.using(connection=db), and leave other calls for after the job"
+            )
+
     def _until_free(self, attempt: Callable[[], T]) -> Pauses[T]:
         """Try until the lock is free, giving way in between."""
-        try:
-            return attempt()
-        except sqlite3.OperationalError as error:
-            if _primary(error) not in _BUSY:
-                raise
-        for pause in self._pauses():
-            yield pause
+        begun: float | None = None
+        blocks: bool | None = None
+        while True:
             try:
                 return attempt()
             except sqlite3.OperationalError as error:
                 if _primary(error) not in _BUSY:
                     raise
-        raise self._locked()
+            begun = time.monotonic() if begun is None else begun
+            blocks = yield self._pause(begun, blocks=blocks)
 
-    def _connection(self) -> Pauses[sqlite3.Connection]:
-        connection = self._take()
-        if connection is not None:
-            return connection
-        for pause in self._pauses():
-            yield pause
-            connection = self._take()
-            if connection is not None:
-                return connection
-        raise self._locked()
+    def _connection(
+        self, take: Callable[[], sqlite3.Connection | None] | None = None
+    ) -> Pauses[sqlite3.Connection]:
+        begun: float | None = None
+        blocks: bool | None = None
+        while (connection := self._take(take or self.pool.take)) is None:
+            begun = time.monotonic() if begun is None else begun
+            blocks = yield self._pause(begun, blocks=blocks)
+        return connection
 
-    def _take(self) -> sqlite3.Connection | None:
+    def _take(self, take: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection | None:
         """Take a connection; None while there is none, or the file is too busy to open one."""
         try:
-            return self.pool.take()
+            return take()
         except sqlite3.Error as error:
             if _primary(error) in _BUSY:
                 return None
             raise self._explained(error) from error
 
-    def _pauses(self) -> Generator[float, None, None]:
-        """Give growing pauses with jitter until the store's patience is over."""
-        begun = time.monotonic()
-        while (waited := time.monotonic() - begun) < self.timeout:
-            if waited > _SELF_LOCK_AFTER and self._locked_by_this_process():
+    def _pause(self, begun: float, *, blocks: bool | None) -> float:
+        """Say how long to pause next, with jitter, for one who waits since `begun`.
+
+        Raises:
+            StoreUnavailable: the store's patience is over, or waiting makes no sense.
+        """
+        self.check_outside()
+        waited = time.monotonic() - begun
+        if waited >= self.timeout:
+            raise self._locked()
+        if waited > _SELF_LOCK_AFTER:
+            self._check_own(waited, blocks=blocks)
+        # In step with the wait so far: who waits among busy writers looks often enough to
+        # meet the gap between two transactions, who waits for a backup looks rarely.
+        pause = min(max(_PAUSE_FIRST, waited / 8), _PAUSE_MAX)
+        return pause * (0.5 + random.random())  # noqa: S311 -- spreads waiters, no secret
+
+    def _check_own(self, waited: float, *, blocks: bool | None) -> None:
+        """Refuse to wait for a lock that this process holds and may never let go.
+
+        Raises:
+            StoreUnavailable: it may.
+        """
+        if self.turns.taken:
+            if blocks and any(loan.thread == threading.get_ident() for loan in tuple(self.loans)):
                 msg = (
-                    f"{self.name} has been locked for {waited:.1f} s by another connection of "
-                    "this process; inside your own transaction enqueue with "
-                    "task.using(connection=your_connection), or commit first"
+                    f"{self.name} has been locked for {waited:.1f} s by the transaction of a job "
+                    "on this event loop, which this very call holds up; await the async twin, "
+                    "whose name begins with a"
                 )
                 raise StoreUnavailable(msg)
-            # In step with the wait so far: who waits among busy writers looks often enough to
-            # meet the gap between two transactions, who waits for a backup looks rarely.
-            pause = min(max(_PAUSE_FIRST, waited / 8), _PAUSE_MAX)
-            yield pause * (0.5 + random.random())  # noqa: S311 -- spreads waiters, no secret
+        elif self._locked_by_this_process():
+            msg = (
+                f"{self.name} has been locked for {waited:.1f} s by another connection of "
+                "this process; inside your own transaction enqueue with "
+                "task.using(connection=your_connection), or commit first"
+            )
+            raise StoreUnavailable(msg)
 
     def _locked_by_this_process(self) -> bool:
         """Tell whether a connection of this process that is not ours holds the write lock.
@@ -199,6 +311,11 @@ class Runner:
         self.pool.drop(connection)
 
     def _locked(self) -> StoreUnavailable:
+        if self.turns.taken:
+            return StoreUnavailable(
+                f"{self.name} was locked by transactions of this worker's own jobs for "
+                f"{self.timeout:g} s; enter ctx.transaction() as late in a task as you can"
+            )
         return StoreUnavailable(
             f"{self.name} was locked by another program for {self.timeout:g} s; "
             "look for a long transaction or a backup, then send the call again"
@@ -287,8 +404,10 @@ async def drive(pauses: Pauses[T]) -> T:
 def drive_now(pauses: Pauses[T]) -> T:
     """Carry a conversation on the caller's own thread."""
     try:
+        pause = next(pauses)
         while True:
-            time.sleep(next(pauses))
+            time.sleep(pause)
+            pause = pauses.send(_BLOCKS)
     except StopIteration as done:
         return cast("T", done.value)
     finally:

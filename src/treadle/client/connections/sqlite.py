@@ -1,0 +1,52 @@
+"""The adapter of the sqlite3 module."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from treadle.core.errors import StoreUnavailable
+from treadle.store.statements import Adapter, Lent, Rows, Statement, arranged, placed
+
+
+class SqliteAdapter(Adapter):
+    """Runs statements on a `sqlite3.Connection`, in whatever mode its owner has set."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection: sqlite3.Connection = connection
+        self.anywhere = isinstance(connection, Lent)
+
+    @property
+    def engine(self) -> str:
+        """SQLite's name."""
+        return "sqlite"
+
+    def run(self, statement: Statement) -> Rows:
+        """Run a statement; rows come as tuples, whatever the owner's row factory makes.
+
+        Raises:
+            StoreUnavailable: the connection cannot take it now.
+        """
+        text, order = placed(statement.text, "?")
+        rows = [arranged(values, order) for values in statement.values]
+        cursor = self.connection.cursor()
+        cursor.row_factory = None
+        try:
+            if len(rows) == 1:
+                return cursor.execute(text, rows[0]).fetchall()
+            cursor.executemany(text, rows)
+        except sqlite3.OperationalError as error:
+            msg = f"the given connection cannot take the jobs: {error}"
+            raise StoreUnavailable(msg) from error
+        return ()
+
+    def commit(self) -> None:
+        """Commit."""
+        self.connection.commit()
+        if self.connection.in_transaction:
+            # With isolation_level=None the module leaves transactions to their owner.
+            self.connection.execute("commit")
+
+    def rollback(self) -> None:
+        """Roll back."""
+        if self.connection.in_transaction:
+            self.connection.execute("rollback")

@@ -1,0 +1,75 @@
+"""Storing jobs inside the caller's own transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from treadle.store.statements import Adapter, AsyncAdapter, acarry, carry
+
+if TYPE_CHECKING:
+    from treadle.core.job import JobState, NewJob
+    from treadle.store.contract import Store, Transactional
+
+
+def transactional_of(store: Store, adapter: Adapter | AsyncAdapter) -> Transactional:
+    """Give the transactions of a store that a connection of this engine can share.
+
+    Raises:
+        TypeError: the store has none, or is another engine's.
+    """
+    shared = store.transactional
+    kind = type(store).__name__
+    if shared is None:
+        raise TypeError(
+            f"connection= takes a connection to the store's own database, and this store ({kind}) "
+            "has none that can be shared; leave connection= out"
+        )
+    if adapter.engine != shared.engine:
+        raise TypeError(
+            f"connection= is a connection to {adapter.engine} and the jobs are stored in "
+            f"{shared.engine} ({kind}); give one to the store's own database, or leave it out"
+        )
+    return shared
+
+
+def store_within(
+    store: Store, adapter: Adapter | AsyncAdapter, jobs: Sequence[NewJob]
+) -> list[JobState]:
+    """Store a batch on this thread.
+
+    Raises:
+        TypeError: the connection is awaited, or of another engine.
+        StoreUnavailable: it is not open on the store's own database, or cannot take the jobs.
+    """
+    shared = transactional_of(store, adapter)
+    if isinstance(adapter, AsyncAdapter):
+        raise TypeError(
+            f"enqueue cannot use connection=: a {_named(adapter)} is awaited; "
+            "write await task.using(connection=...).aenqueue(...)"
+        )
+    return carry(shared.enqueue(jobs), adapter)
+
+
+async def astore_within(
+    store: Store, adapter: Adapter | AsyncAdapter, jobs: Sequence[NewJob], verb: str
+) -> list[JobState]:
+    """Do the same on an event loop; `verb` is what the caller has called.
+
+    Raises:
+        TypeError: the connection blocks, or is of another engine.
+    """
+    shared = transactional_of(store, adapter)
+    if isinstance(adapter, AsyncAdapter):
+        return await acarry(shared.enqueue(jobs), adapter)
+    if not adapter.anywhere:
+        raise TypeError(
+            f"{verb} cannot use connection=: a {_named(adapter)} is written to on its own "
+            f"thread; call {verb.removeprefix('a')} there, inside your transaction"
+        )
+    return carry(shared.enqueue(jobs), adapter)
+
+
+def _named(adapter: Adapter | AsyncAdapter) -> str:
+    kind = type(adapter.connection)
+    return f"{kind.__module__.partition('.')[0]} {kind.__name__}"

@@ -1,0 +1,161 @@
+"""The adapters of PostgreSQL's drivers, on a real server and a small table."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
+
+import asyncpg
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from treadle.client.connections.find import adapter_of
+from treadle.store.statements import (
+    COMMIT,
+    ROLLBACK,
+    Adapter,
+    AsyncAdapter,
+    Script,
+    Statement,
+    acarry,
+    carry,
+)
+
+COUNT: Final = Statement("select count(*) from made")
+
+
+@pytest.fixture
+def url(postgres_url: str) -> Iterator[str]:
+    """Give a database with an empty table."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("create table made (id bytea primary key, number bigint)")
+        yield postgres_url
+        connection.execute("drop table made")
+
+
+def forgotten() -> Script[None]:
+    """Write, and roll back."""
+    yield Statement("insert into made values ($1, $2)", [(b"gone", 1)])
+    yield ROLLBACK
+
+
+def written() -> Script[list[Any]]:
+    """Write in each way that a store does, and commit."""
+    found: list[Any] = []
+    batch = Statement(
+        "insert into made select * from unnest($1::bytea[], $2::bigint[]) returning number % 10",
+        [([b"a", b"b"], [21, 32])],
+    )
+    found += [row[0] for row in (yield batch)]
+    yield Statement("insert into made values ($1, $2)", [(b"c", 3), (b"d", 4)])
+    rows = yield Statement("select $2::text, $1::bigint, $2::text", [(7, "7")])
+    found += [tuple(rows[0])]
+    try:
+        yield Statement("savepoint inner_one")
+        yield batch
+    except Exception:  # noqa: BLE001 -- each driver has its own
+        yield Statement("rollback to savepoint inner_one")
+        found.append("refused")
+    found += [row[0] for row in (yield COUNT)]
+    yield COMMIT
+    return found
+
+
+WANTED: Final = [1, 2, ("7", 7, "7"), "refused", 4]
+
+
+def check_sync(adapter: Adapter) -> None:
+    """Carry the scripts and look at what is stored."""
+    assert adapter.engine == "postgresql"
+    carry(forgotten(), adapter)
+    assert carry(written(), adapter) == WANTED
+    adapter.rollback()
+    assert adapter.run(COUNT)[0][0] == 4
+    adapter.rollback()
+
+
+async def check_async(adapter: AsyncAdapter, begin: Statement | None = None) -> None:
+    """Do the same; `begin` is for a driver that leaves that to its owner."""
+    assert adapter.engine == "postgresql"
+    found = []
+    for steps in (forgotten(), written()):
+        if begin is not None:
+            await adapter.run(begin)
+        found.append(await acarry(steps, adapter))
+        await adapter.rollback()
+    assert found == [None, WANTED]
+    assert (await adapter.run(COUNT))[0][0] == 4
+    await adapter.rollback()
+
+
+def sync_adapter(connection: object) -> Adapter:
+    """Find an adapter that answers at once."""
+    adapter = adapter_of(connection)
+    assert isinstance(adapter, Adapter)
+    return adapter
+
+
+def async_adapter(connection: object) -> AsyncAdapter:
+    """Find an adapter that is awaited."""
+    adapter = adapter_of(connection)
+    assert isinstance(adapter, AsyncAdapter)
+    return adapter
+
+
+def test_psycopg(url: str) -> None:
+    """Whatever row factory its owner has set."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        check_sync(sync_adapter(connection))
+
+
+def test_sqlalchemy(url: str) -> None:
+    """A session and a connection."""
+    engine = create_engine(url.replace("postgresql", "postgresql+psycopg", 1))
+    with Session(engine) as session:
+        check_sync(sync_adapter(session))
+    with engine.connect() as connection:
+        connection.exec_driver_sql("truncate made")
+        connection.commit()
+        check_sync(sync_adapter(connection))
+    engine.dispose()
+
+
+async def _psycopg(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await check_async(async_adapter(connection))
+
+
+async def _asyncpg(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await check_async(async_adapter(connection), Statement("begin"))
+    finally:
+        await connection.close()
+
+
+async def _sessions(url: str, driver: str) -> None:
+    engine = create_async_engine(url.replace("postgresql", f"postgresql+{driver}", 1))
+    async with AsyncSession(engine) as session:
+        await check_async(async_adapter(session))
+    await engine.dispose()
+
+
+ASYNC: Final[dict[str, Callable[[str], Awaitable[None]]]] = {
+    "psycopg": _psycopg,
+    "asyncpg": _asyncpg,
+    "sqlalchemy-psycopg": lambda url: _sessions(url, "psycopg"),
+    "sqlalchemy-asyncpg": lambda url: _sessions(url, "asyncpg"),
+}
+
+
+@pytest.mark.parametrize("kind", ASYNC)
+def test_async_drivers(url: str, kind: str) -> None:
+    """Each driver that is awaited runs the same script."""
+
+    async def main() -> None:
+        await ASYNC[kind](url)
+
+    asyncio.run(main())
