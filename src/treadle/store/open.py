@@ -43,7 +43,9 @@ def _postgres(url: str, namespace: str, settings: Settings, clock: Clock | None)
     try:
         module = importlib.import_module("treadle.store.postgres.store")
     except ImportError as error:
-        msg = f'{_shown(url)!r} needs PostgreSQL\'s driver: pip install "treadle[postgres]" ({error})'
+        msg = (
+            f'{_shown(url)!r} needs PostgreSQL\'s driver: pip install "treadle[postgres]" ({error})'
+        )
         raise SettingsError([msg]) from error
     store: Store = module.PostgresStore(url, namespace, settings, clock)
     return store

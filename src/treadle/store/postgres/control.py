@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from treadle.store.contract import ATTEMPTS_KEPT
 from treadle.store.postgres.engine.pack import int8, text, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
@@ -35,10 +36,14 @@ def cancel(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[
 
 def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[Sequence[bool]]:
     """Make ended or waiting jobs ready, with all their attempts before them."""
-    which = (uuids(named(ids)),)
-    calls = [(sql["retry_live"], which), (sql["retry_ended"], which)]
-    _, rows = yield Ask(calls, after=ring)
-    return _done(ids, *rows)
+    which = uuids(named(ids))
+    calls: list[Call] = [
+        (sql["retry_live"], (which,)),
+        (sql["retry_ended"], (which,)),
+        (sql["trim_attempts"], (which, int8(ATTEMPTS_KEPT))),
+    ]
+    _, (live, ended, _) = yield Ask(calls, after=ring)
+    return _done(ids, live, ended)
 
 
 def discard(sql: Statements, ids: Sequence[bytes]) -> Talk[Sequence[bool]]:

@@ -138,7 +138,9 @@ def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
     request, ids, given, lost_in, lost = row
     numbers = dict(zip(ids or (), given or (), strict=True))
     _, [found] = yield Ask([(sql["claims_again"], (uuids(list(numbers)),))])
-    claims: list[Claim] = [read_claim(one, numbers[one[2]]) for one in sorted(found, key=best_first)]
+    claims: list[Claim] = [
+        read_claim(one, numbers[one[2]]) for one in sorted(found, key=best_first)
+    ]
     verdicts = batch.verdicts_again(lost if lost_in == request else ())
     return Exchanged(verdicts, claims, more=True)
 

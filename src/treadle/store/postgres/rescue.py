@@ -51,12 +51,30 @@ class Watch:
         self._stepped_at: int | None = None
         self.beaten_at: int | None = None
         """When its own last beat succeeded, by the monotonic clock."""
-        self.unheld: Held = set()
-        """Claims that it did not hold at its last beat."""
+        self._unheld: Held = set()
         self.unseen: Held = set()
         """What it took over in a call whose answer was lost."""
         self.taken: list[Orphan] = []
         """Taken over and not yet handed to the rescuer."""
+        self._handed: Held = set()
+
+    def compare(self, held: Held, own: Held, taken_over: Held) -> Held:
+        """Compare hands with the store; give the claims that were not in hand twice running.
+
+        A claim whose answer is just being read looks unheld once; twice means it was lost.
+        """
+        unheld = (own | taken_over) - held
+        lost = unheld & self._unheld
+        self._unheld = unheld
+        self._handed &= taken_over
+        self.unseen = (lost & taken_over) - self._handed
+        return lost & own
+
+    def hand_over(self, limit: int) -> Sequence[Orphan]:
+        """Hand what was taken over to the rescuer."""
+        orphans, self.taken = self.taken[:limit], self.taken[limit:]
+        self._handed |= {(orphan.claim.id, orphan.claim.number) for orphan in orphans}
+        return orphans
 
     def beaten(self, now: int, monotonic: int) -> None:
         """Note a beat: by the server's clock, and when it was sent by the monotonic one."""
@@ -118,7 +136,9 @@ def take_again(sql: Statements, rescuer: str, unseen: Held) -> Talk[Sequence[Orp
 
 
 def _orphans(rows: Rows) -> Sequence[Orphan]:
-    return [Orphan(read_claim(row[:-1]), started=True, lost_by=row[-1]) for row in sorted(rows, key=_id)]
+    return [
+        Orphan(read_claim(row[:-1]), started=True, lost_by=row[-1]) for row in sorted(rows, key=_id)
+    ]
 
 
 def _id(row: tuple[bytes, ...]) -> bytes:

@@ -54,9 +54,7 @@ class PostgresStore(PostgresAccess):
         self._place = place_of(namespace, self._target.schema)
         self._sql = statements(self._place)
         self._system = SystemClock() if clock is None else clock
-        self._runner = Runner(
-            self._target, self._sql, timeout=settings.store_timeout, clock=clock
-        )
+        self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
         self._ears = Ears(self._runner, self._sql, self._place.channel)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._known_queues: set[str] = set()
@@ -169,9 +167,7 @@ class PostgresStore(PostgresAccess):
         steps = () if demand is None or not demand.total else demand.steps
         queues = [step.queue for step in steps if step.queue is not None]
         names = None if len(queues) < len(steps) else queues
-        return await drive(
-            self._runner.run(lambda: idle(self._sql, worker, request, names), now)
-        )
+        return await drive(self._runner.run(lambda: idle(self._sql, worker, request, names), now))
 
     async def ready(self, queues: Sequence[str] | None) -> bool:
         """Tell, without writing, whether a job may be ready in these queues."""
@@ -194,20 +190,13 @@ class PostgresStore(PostgresAccess):
             return Beaten(gone=True)
         watch = self._watch(worker)
         watch.beaten(at, sent_at)
-        hands = set(held)
-        unheld = (own | taken_over) - hands
-        # A claim whose answer is just being read looks unheld once; twice means it was lost.
-        lost = unheld & watch.unheld
-        watch.unheld = unheld
-        watch.unseen = lost & taken_over
-        revoked = sorted(hands - own - taken_over)
-        if not lost & own:
+        lost = watch.compare(set(held), own, taken_over)
+        revoked = sorted(set(held) - own - taken_over)
+        if not lost:
             return Beaten(revoked=revoked)
         ring = self._ears.ring(WORK)
         returned = await drive(
-            self._runner.run(
-                lambda: workers.give_back(self._sql, worker, list(lost & own), ring), now
-            )
+            self._runner.run(lambda: workers.give_back(self._sql, worker, list(lost), ring), now)
         )
         return Beaten(revoked=revoked, returned=returned)
 
@@ -273,8 +262,7 @@ class PostgresStore(PostgresAccess):
             # Kept until a call returns them: the next dead worker's turn may meet a fault.
             watch.taken += await self._take_over(worker, dead, signs[dead].beat, room, now)
             fault.point("rescue.after_commit")
-        orphans, watch.taken = watch.taken[:limit], watch.taken[limit:]
-        return orphans
+        return watch.hand_over(limit)
 
     async def _take_over(
         self, worker: str, dead: str, beat: int | None, limit: int, now: int | None

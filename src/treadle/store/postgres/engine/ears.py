@@ -185,7 +185,8 @@ class _Ear:
             while self._is_wanted():
                 await self._mark()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._tick.wait(), _TICK_S)
+                    async with asyncio.timeout(_TICK_S):
+                        await self._tick.wait()
                 self._tick.clear()
                 self._heard([self._channels[name] for name in wire.heard()])
         finally:
@@ -195,7 +196,9 @@ class _Ear:
     async def _mark(self) -> None:
         """Keep the marks of what is waited for fresh; a mark that had lapsed is news itself."""
         begun = time.monotonic()
-        due = [k for k in KINDS if self._wanted[k] > begun and self._marked[k] < begun + _TICK_S * 1.2]
+        due = [
+            k for k in KINDS if self._wanted[k] > begun and self._marked[k] < begun + _TICK_S * 1.2
+        ]
         if not due:
             return
         await drive(self._runner.run(lambda: _listen(self._sql, due)))

@@ -122,7 +122,7 @@ where id = $1::text and request is distinct from $2::uuid;
 select q.name, (
     select count(*) from (
         select 1 from {p}jobs j where j.state = 'ready' and j.queue = q.name limit $2::bigint
-    ) as some
+    ) as counted
 )
 from {p}queues q where q.name = any($1::text[]) and q.paused_at is null;
 
