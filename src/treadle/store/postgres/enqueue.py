@@ -47,8 +47,10 @@ def enqueue(
     jobs: Sequence[NewJob],
     new_queues: Sequence[str],
     ring: Sequence[Call],
+    *,
+    beside: bool = False,
 ) -> Talk[Sequence[JobState]]:
-    """Write a batch; see the contract."""
+    """Write a batch; see the contract. `beside` leaves jobs alone that are there already."""
     name = request_id(request)
     calls: list[Call] = [(sql["insert_queues"], (texts(new_queues),))] if new_queues else []
     values = (
@@ -69,7 +71,7 @@ def enqueue(
         texts([job.tenant for job in jobs]),
         int8s([job.cost for job in jobs]),
     )
-    calls.append((sql["enqueue"], values))
+    calls.append((sql["enqueue_beside" if beside else "enqueue"], values))
     made_at, (*_, made) = yield Ask(calls, after=ring)
     if not made:
         # Sent before: the answer is the one of then, whatever became of the jobs since.

@@ -65,7 +65,8 @@ def check_version(found: int, target: Target) -> None:
     """
     if found == 0:
         raise SchemaMismatch(
-            f"{target.name} has no tables of treadle yet; run `treadle migrate --store {target.url}`"
+            f"{target.name} has no tables of treadle yet; "
+            f"run `treadle migrate --store {target.url}`"
         )
     if found < VERSION:
         raise SchemaMismatch(

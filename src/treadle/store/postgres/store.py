@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
+from treadle.core.errors import StoreError
 from treadle.store.contract import Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
 from treadle.store.postgres import schema, upkeep, workers
 from treadle.store.postgres.access import PostgresAccess
@@ -19,6 +20,7 @@ from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
+from treadle.store.postgres.engine.trouble import is_duplicate
 from treadle.store.postgres.enqueue import check_batch, enqueue
 from treadle.store.postgres.exchange import exchange, idle
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
@@ -125,7 +127,13 @@ class PostgresStore(PostgresAccess):
         check_batch(jobs)
         new_queues = sorted({job.queue for job in jobs} - self._known_queues)
         ring = self._ears.ring(WORK)
-        return self._runner.run(lambda: enqueue(self._sql, request, jobs, new_queues, ring), now)
+        words = (self._sql, request, jobs, new_queues, ring)
+        try:
+            return (yield from self._runner.run(lambda: enqueue(*words), now))
+        except StoreError as error:
+            if not is_duplicate(error):
+                raise
+        return (yield from self._runner.run(lambda: enqueue(*words, beside=True), now))
 
     def _stored(self, jobs: Sequence[NewJob], states: Sequence[JobState]) -> Sequence[JobState]:
         fault.point("enqueue.after_commit")

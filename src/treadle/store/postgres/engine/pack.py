@@ -12,6 +12,13 @@ from collections.abc import Callable, Sequence
 from struct import Struct, error
 from typing import Any
 
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Loader
+from psycopg.pq import Format
+from psycopg.types.bool import BoolBinaryLoader
+from psycopg.types.numeric import Int2BinaryLoader, Int4BinaryLoader, Int8BinaryLoader
+from psycopg.types.string import ByteaBinaryLoader, TextBinaryLoader
+
 from treadle.core.errors import StoreError
 
 Value = bytes | None
@@ -111,34 +118,50 @@ def _number(value: int) -> bytes:
     return packed
 
 
-def _signed(raw: bytes) -> int:
-    return int.from_bytes(raw, "big", signed=True)
+class _ArrayLoader(Loader):
+    """Reads an array of elements of one length, none of them null."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> list[bytes]:
+        """Give the bytes of each element."""
+        raw = bytes(data)
+        if len(raw) <= _HEAD_BYTES:
+            return []
+        size = 4 + int.from_bytes(raw[_HEAD_BYTES : _HEAD_BYTES + 4], "big")
+        return [raw[at + 4 : at + size] for at in range(_HEAD_BYTES, len(raw), size)]
 
 
-def _elements(raw: bytes) -> list[bytes]:
-    """Read an array of elements of one length, none of them null."""
-    if len(raw) <= _HEAD_BYTES:
-        return []
-    size = 4 + _signed(raw[_HEAD_BYTES : _HEAD_BYTES + 4])
-    return [raw[at + 4 : at + size] for at in range(_HEAD_BYTES, len(raw), size)]
+class _NumbersLoader(_ArrayLoader):
+    """Reads an array of numbers."""
+
+    def load(self, data: Buffer) -> list[int]:  # type: ignore[override]
+        """Give the numbers."""
+        return [int.from_bytes(one, "big", signed=True) for one in super().load(data)]
 
 
-def _numbers(raw: bytes) -> list[int]:
-    return [_signed(one) for one in _elements(raw)]
+class Types:
+    """How values are read, whatever the application has told psycopg about its own."""
+
+    connection = None
+
+    def __init__(self) -> None:
+        self.adapters = AdaptersMap()
+        for oid, loader in _LOADERS.items():
+            self.adapters.register_loader(oid, loader)
 
 
-LOADERS: dict[int, Callable[[bytes], Any]] = {
-    16: lambda raw: raw == b"\1",
-    17: bytes,
-    20: _signed,
-    21: _signed,
-    23: _signed,
-    25: lambda raw: str(raw, "utf-8"),
-    26: _signed,
-    1007: _numbers,
-    1016: _numbers,
-    2278: lambda _: None,
-    2950: bytes,
-    2951: _elements,
+_LOADERS: dict[int, type[Loader]] = {
+    16: BoolBinaryLoader,
+    17: ByteaBinaryLoader,
+    20: Int8BinaryLoader,
+    21: Int2BinaryLoader,
+    23: Int4BinaryLoader,
+    25: TextBinaryLoader,
+    1016: _NumbersLoader,
+    2278: ByteaBinaryLoader,  # void, which is empty
+    2950: ByteaBinaryLoader,  # uuid, as its 16 bytes
+    2951: _ArrayLoader,
 }
-"""How to read a value, by the object id of its type (catalogue pg_type.dat)."""
+"""By the object id of the type (catalogue pg_type.dat)."""
+TYPES = Types()

@@ -18,7 +18,7 @@ _FILES = ("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", 
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _FRAGMENT = re.compile(r"\{(\w+)\}")
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-_OPEN = frozenset({"p", "i", "where", "channel"})
+_OPEN = frozenset({"p", "i", "where", "channel", "again"})
 """What is not the name of a block."""
 
 
@@ -93,7 +93,11 @@ def _filled(body: str, blocks: dict[str, str], place: Place) -> str:
 @lru_cache(maxsize=64)
 def statements(place: Place) -> Statements:
     """Make every statement, by name."""
-    return {name: statement(text) for name, text in texts(place).items()}
+    found = {name: statement(text) for name, text in texts(place).items()}
+    template = texts(place)["enqueue"]
+    found["enqueue"] = statement(template.replace("{again}", ""))
+    found["enqueue_beside"] = statement(template.replace("{again}", "on conflict (id) do nothing"))
+    return found
 
 
 def migrations(place: Place) -> list[tuple[int, str, str]]:

@@ -68,6 +68,11 @@ def explained(error: ServerError, name: str, url: str) -> StoreError:
     return StoreError(f"{name} refused what was to be written: {error}")
 
 
+def is_duplicate(error: StoreError) -> bool:
+    """Tell whether the server refused a row because its key is there already."""
+    return isinstance(error.__cause__, ServerError) and error.__cause__.state == "23505"
+
+
 def unreachable(error: ConnectionLost, name: str) -> StoreUnavailable:
     """Turn a failed attempt to connect into an error that says what to do."""
     said = str(error)

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 from psycopg import Error, pq
+from psycopg.adapt import Transformer
 from psycopg.pq.abc import PGconn, PGresult
 
-from treadle.store.postgres.engine.pack import LOADERS, Value
+from treadle.store.postgres.engine.pack import TYPES, Value
 from treadle.store.postgres.engine.sql import Statement
 from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
 
@@ -251,14 +252,6 @@ def _rows(result: PGresult) -> Rows:
     count = result.ntuples
     if not count:
         return []
-    loaders = [LOADERS[result.ftype(column)] for column in range(result.nfields)]
-    value = result.get_value
-    return [
-        tuple(
-            [
-                None if (raw := value(row, column)) is None else load(raw)
-                for column, load in enumerate(loaders)
-            ]
-        )
-        for row in range(count)
-    ]
+    reader = Transformer(TYPES)
+    reader.set_pgresult(result)
+    return reader.load_rows(0, count, tuple)

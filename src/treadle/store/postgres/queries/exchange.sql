@@ -147,8 +147,9 @@ select best.name, count(*) from (
 
 -- name: claiming
 , picked as (
-    select j.id from room cross join lateral (
-        select id from {p}jobs
+    select j.id, coalesce(j.expires_at <= {now}, false) as is_late
+    from room cross join lateral (
+        select id, expires_at from {p}jobs
         where state = 'ready' and queue = room.name
         order by priority desc, tag, id limit room.n for update skip locked
     ) as j
@@ -156,7 +157,7 @@ select best.name, count(*) from (
         select from {p}workers w where w.id = $1::text and w.request is distinct from $2::uuid
     )
 ), late as (
-    delete from {p}jobs j using picked where j.id = picked.id and j.expires_at <= {now}
+    delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
     returning j.*
 ), late_kept as (
     insert into {p}history (
@@ -167,8 +168,7 @@ select best.name, count(*) from (
     update {p}jobs j set
         state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
         started_at = {now}, reason = null
-    from picked
-    where j.id = picked.id and (j.expires_at is null or j.expires_at > {now})
+    from picked where j.id = picked.id and not picked.is_late
     returning j.*
 ), remembered as (
     update {p}workers set request = $2::uuid,
