@@ -1,7 +1,10 @@
-"""The clock of the conformance tests, and where their SQLite file lies."""
+"""The clock of the conformance tests, and where their jobs lie."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import psycopg
 import pytest
 
 from treadle.core.clock import MovedClock
@@ -17,3 +20,12 @@ def clock() -> MovedClock:
 def file(tmp_path: Path) -> Path:
     """Name the database file of a test on disk."""
     return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def postgres_schema(postgres_url: str) -> Iterator[str]:
+    """Give a store's URL on a schema of the test's own, which goes with it."""
+    name = f"t_{uuid4().hex}"
+    yield f"{postgres_url}?schema={name}"
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute(f"drop schema if exists {name} cascade".encode())

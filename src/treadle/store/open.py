@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
+from msgspec import Struct
+
 from treadle.core.errors import SettingsError
-from treadle.store.redis.store import RedisStore
 from treadle.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -20,20 +23,66 @@ def open_store(url: str, namespace: str, settings: Settings, clock: Clock | None
     """Make the store that a URL names; it is opened by its `open` or `open_now`.
 
     `memory://` is SQLite in memory; `sqlite:///jobs.db` is relative to the working folder,
-    `sqlite:////var/lib/jobs.db` absolute.
+    `sqlite:////var/lib/jobs.db` absolute; `postgresql://user@host/database` is libpq's;
+    `redis://host:port/0` and its kin are listed in `store.redis.engine.address`.
 
     Raises:
-        SettingsError: the URL's scheme is unknown, or it names no file.
+        SettingsError: the URL's scheme is unknown, it names no file, or an extra is missing.
     """
     scheme, separator, rest = url.partition("://")
     if scheme == "memory" and separator and not rest:
         return SqliteStore(None, namespace, settings, clock)
     if scheme == "sqlite" and separator:
         return SqliteStore(_path(url), namespace, settings, clock)
-    if scheme.startswith("redis") and separator:
-        return RedisStore(url, namespace, settings, clock)
-    msg = f"{_shown(url)!r} is not a store; write memory:// or sqlite:///path/to/file.db"
+    for server in _SERVERS:
+        if scheme in server.schemes and separator:
+            return server.store(url)(url, namespace, settings, clock)
+    msg = (
+        f"{_shown(url)!r} is not a store; write memory://, sqlite:///path/to/file.db, "
+        "postgresql://user@host/database or redis://host:port/0"
+    )
     raise SettingsError([msg])
+
+
+class _Server(Struct, frozen=True):
+    """A store whose driver is an extra, imported only where its URL is used."""
+
+    schemes: tuple[str, ...]
+    module: str
+    name: str
+    extra: str
+
+    def store(self, url: str) -> Callable[[str, str, Settings, Clock | None], Store]:
+        """Import the store.
+
+        Raises:
+            SettingsError: the extra is missing.
+        """
+        try:
+            found: Callable[[str, str, Settings, Clock | None], Store] = getattr(
+                importlib.import_module(self.module), self.name
+            )
+        except ImportError as error:
+            msg = f'{_shown(url)!r} needs a driver: pip install "treadle[{self.extra}]" ({error})'
+            raise SettingsError([msg]) from error
+        return found
+
+
+_SERVERS: Final = (
+    _Server(
+        ("postgresql", "postgres"), "treadle.store.postgres.store", "PostgresStore", "postgres"
+    ),
+    _Server(
+        tuple(
+            f"{scheme}{way}"
+            for scheme in ("redis", "rediss")
+            for way in ("", "+sentinel", "+cluster")
+        ),
+        "treadle.store.redis.store",
+        "RedisStore",
+        "redis",
+    ),
+)
 
 
 def _path(url: str) -> Path:

@@ -86,6 +86,10 @@ class RedisStore(RedisAccess):
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
         _stores.add(self)
 
+    @property
+    def transactional(self) -> None:
+        """Redis has no transactions to join: a caller's own writes lie elsewhere."""
+
     # Life
 
     async def open(self, *, create: bool = True) -> None:

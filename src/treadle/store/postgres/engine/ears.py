@@ -1,0 +1,221 @@
+"""The ears: how a commit in one process wakes a waiter in another.
+
+Whoever waits has a mark in the database kept fresh; whoever writes looks at the marks after its
+commit, in the same round trip, and notifies when one is fresh. The mark comes before the
+waiter's last look at the store, so a commit that missed the one is seen by the other. One
+connection an event loop listens for all its waiters. It is a hint only: where the connection
+breaks, or a pooler swallows what it should hear, waiters find their time run out instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from treadle.core.errors import StoreError
+from treadle.store.postgres.engine.pack import texts
+from treadle.store.postgres.engine.runner import (
+    Dial,
+    Runner,
+    Talk,
+    dial_in_thread,
+    drive,
+    wait_for_socket,
+)
+from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
+from treadle.store.postgres.engine.wire import Ask, Call, Looks
+
+if TYPE_CHECKING:
+    from treadle.store.postgres.engine.sql import Statements
+
+_log = logging.getLogger("treadle.store")
+
+WORK: Final = "work"
+ENDS: Final = "ends"
+KINDS: Final = (WORK, ENDS)
+
+_MARKED_S: Final = 1.8
+"""How long a mark is fresh at least once it was made: see the statement `listen`."""
+_TICK_S: Final = 0.8
+_LINGER_S: Final = 30.0
+"""How long the connection outlives the last waiter."""
+_BACK_OFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Ears:
+    """The listeners of one store, one for each event loop that waits."""
+
+    def __init__(self, runner: Runner, sql: Statements, channel: str) -> None:
+        """Take who carries conversations, the statements, and what channels' names begin with."""
+        self._runner = runner
+        self._sql = sql
+        self._channel = channel
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def ring(self, *kinds: str) -> Sequence[Call]:
+        """Give the call that tells who listens, for after a commit."""
+        return [(self._sql["ring"], (texts(kinds),))] if kinds else []
+
+    async def wait(self, kinds: Sequence[str], timeout: float) -> bool:
+        """Wait for news of these kinds; False when `timeout` seconds ran out."""
+        loop = asyncio.get_running_loop()
+        ear = self._by_loop.get(loop)
+        if ear is None:
+            ear = self._by_loop[loop] = _Ear(self._runner, self._sql, self._channel)
+        return await ear.wait(kinds, timeout)
+
+    async def close(self) -> None:
+        """End the listeners; wait for the one of this loop."""
+        here = self._by_loop.pop(asyncio.get_running_loop(), None)
+        self.close_now()
+        if here is not None:
+            await here.stop()
+
+    def close_now(self) -> None:
+        """Tell the listeners to end; never waits."""
+        for loop, ear in list(self._by_loop.items()):
+            # A loop may be closed at any time; its tasks ended with it.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(ear.cancel)
+        self._by_loop.clear()
+
+
+class _Ear:
+    """The listener of one event loop."""
+
+    def __init__(self, runner: Runner, sql: Statements, channel: str) -> None:
+        self._runner = runner
+        self._sql = sql
+        self._channels = {f"{channel}{kind}": kind for kind in KINDS}
+        self._news = dict.fromkeys(KINDS, 1)
+        """Counts what was heard of each kind."""
+        self._wanted = dict.fromkeys(KINDS, 0.0)
+        """Until when somebody waits for it, by the monotonic clock."""
+        self._marked = dict.fromkeys(KINDS, 0.0)
+        """Until when its mark is fresh for sure."""
+        self._seen: weakref.WeakKeyDictionary[asyncio.Task[object], dict[str, int]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._tick = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, kinds: Sequence[str], timeout: float) -> bool:
+        """Wait for news; what came before a task's first wait is unknown, so that one is short."""
+        task = asyncio.current_task()
+        assert task is not None, "wait is awaited from a task"
+        seen = self._seen.setdefault(task, dict.fromkeys(KINDS, 0))
+        deadline = time.monotonic() + timeout
+        for kind in kinds:
+            self._wanted[kind] = max(self._wanted[kind], deadline + _TICK_S)
+            if self._marked[kind] < time.monotonic():
+                self._tick.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._listen(), name="treadle-ear")
+        while all(seen[kind] == self._news[kind] for kind in kinds):
+            left = deadline - time.monotonic()
+            if left <= 0 or not await self._woken(left):
+                return False
+        for kind in kinds:
+            seen[kind] = self._news[kind]
+        return True
+
+    async def _woken(self, seconds: float) -> bool:
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        self._waiters.add(woken)
+        timer = loop.call_later(seconds, woken.cancel)
+        try:
+            await asyncio.wait((woken,))
+        finally:
+            timer.cancel()
+            self._waiters.discard(woken)
+        return not woken.cancelled()
+
+    def _heard(self, kinds: Sequence[str]) -> None:
+        for kind in kinds:
+            self._news[kind] += 1
+        for woken in list(self._waiters) if kinds else ():
+            if not woken.done():
+                woken.set_result(None)
+
+    def cancel(self) -> None:
+        """Ask the listener to end."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def stop(self) -> None:
+        """End the listener and wait for that."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+    async def _listen(self) -> None:
+        """Keep a connection that listens, while anybody waits now and then."""
+        failures = 0
+        while self._is_wanted():
+            try:
+                await self._one_connection()
+                failures = 0
+            except (StoreError, ServerError, ConnectionLost, TimeoutError) as error:
+                if failures == 0:
+                    _log.info("news of the store are not heard, it is asked instead: %s", error)
+                await asyncio.sleep(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
+                failures += 1
+
+    def _is_wanted(self) -> bool:
+        return max(self._wanted.values()) + _LINGER_S > time.monotonic()
+
+    async def _one_connection(self) -> None:
+        timeout = self._runner.timeout
+        conninfo = self._runner.target.conninfo
+        wire = await dial_in_thread(Dial(conninfo, time.monotonic() + timeout))
+        loop = asyncio.get_running_loop()
+        try:
+            await _carry(wire.listen(list(self._channels)), timeout)
+            self._marked = dict.fromkeys(KINDS, 0.0)
+            loop.add_reader(wire.socket, self._tick.set)
+            while self._is_wanted():
+                await self._mark()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_S):
+                        await self._tick.wait()
+                self._tick.clear()
+                self._heard([self._channels[name] for name in wire.heard()])
+        finally:
+            loop.remove_reader(wire.socket)
+            wire.close()
+
+    async def _mark(self) -> None:
+        """Keep the marks of what is waited for fresh; a mark that had lapsed is news itself."""
+        begun = time.monotonic()
+        due = [
+            k for k in KINDS if self._wanted[k] > begun and self._marked[k] < begun + _TICK_S * 1.2
+        ]
+        if not due:
+            return
+        await drive(self._runner.run(lambda: _listen(self._sql, due)))
+        lapsed = [kind for kind in due if self._marked[kind] < begun]
+        for kind in due:
+            self._marked[kind] = begun + _MARKED_S
+        self._heard(lapsed)
+
+
+def _listen(sql: Statements, kinds: Sequence[str]) -> Talk[None]:
+    yield Ask([(sql["unhurried"], ()), (sql["listen"], (texts(kinds),))])
+
+
+async def _carry(looks: Looks[None], timeout: float) -> None:
+    """Carry a wire's own conversation on this loop."""
+    try:
+        for look in looks:
+            await wait_for_socket(look, timeout)
+    finally:
+        looks.close()

@@ -1,0 +1,359 @@
+"""The runner: carries a verb's conversation with the server through faults.
+
+A verb is a generator that yields what it asks (`Ask`) and is sent (now, rows a statement); it
+does no I/O. The runner lends it a connection, begins its transaction, tries it again where the
+server says that nothing was written, and turns every error into a `StoreError`. What it waits
+for it yields in turn, so that `drive_now` carries it on the caller's thread and `drive` on an
+event loop; no wait is longer than the store's timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import select
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from treadle.core.errors import StoreUnavailable
+from treadle.store.postgres.engine.pack import int8, text
+from treadle.store.postgres.engine.pool import OPEN_MAX, Pool
+from treadle.store.postgres.engine.trouble import (
+    ConnectionLost,
+    ServerError,
+    explained,
+    unreachable,
+)
+from treadle.store.postgres.engine.wire import Ask, Call, Look, Looks, Rows, Wire, connect
+
+if TYPE_CHECKING:
+    from treadle.core.clock import Clock
+    from treadle.store.postgres.engine.sql import Statements
+    from treadle.store.postgres.engine.target import Target
+
+T = TypeVar("T")
+Answers = tuple[int, list[Rows]]
+Talk = Generator[Ask, Answers, T]
+"""A verb's side of the conversation."""
+
+
+class Pause(Struct, frozen=True):
+    """Let some time go by."""
+
+    seconds: float
+
+
+class Wait(Struct, frozen=True):
+    """Wait for a socket until an instant of the monotonic clock (s)."""
+
+    look: Look
+    deadline: float
+
+
+class Dial(Struct, frozen=True):
+    """Open a connection until an instant; the name of the host may take its time."""
+
+    conninfo: bytes
+    deadline: float
+
+
+Want = Pause | Wait | Dial
+Steps = Generator[Want, "Wire | None", T]
+"""The runner's side: what it waits for; `Dial` is answered with a connection."""
+
+_TRIES_MAX = 5
+_DIALS_MAX = 4
+_PAUSE_FIRST_S = 0.01
+_PAUSE_MAX_S = 0.5
+_BUSY_PAUSE_S = 0.002
+
+
+class Runner:
+    """Runs conversations over the connections of one pool."""
+
+    def __init__(
+        self, target: Target, sql: Statements, *, timeout: float, clock: Clock | None
+    ) -> None:
+        """Take the target, the statements, the longest wait (s), and a clock for tests."""
+        self.target = target
+        self.pool = Pool()
+        self.timeout = timeout
+        self._begin = sql["begin"]
+        self._clock = clock
+        self._prepare = True
+        """Whether statements are prepared; a pooler that loses them is found out by itself."""
+
+    def run(
+        self,
+        verb: Callable[[], Talk[T]],
+        now: int | None = None,
+        *,
+        urgent: bool = False,
+        timeout: float | None = None,
+    ) -> Steps[T]:
+        """Carry a verb to its end; `urgent` ones do not wait for a free connection.
+
+        Raises:
+            StoreUnavailable: the server did not answer, or not in time; it may have carried the
+                verb out.
+            SchemaMismatch: a table or column is missing.
+            StoreError: the server refuses what is to be written.
+        """
+        patience = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + patience
+        for tries in range(1, _TRIES_MAX + 1):
+            wire = yield from self._wire(deadline, urgent=urgent)
+            try:
+                return (yield from self._carry(wire, verb(), now, deadline))
+            except ServerError as error:
+                again = error.is_transient or (error.is_about_prepared and self._prepare)
+                if error.is_about_prepared:
+                    self._prepare = False
+                if not again or tries == _TRIES_MAX or time.monotonic() > deadline:
+                    raise explained(error, self.target.name, self.target.url) from error
+            except ConnectionLost as error:
+                raise StoreUnavailable(
+                    f"the connection to {self.target.name} broke: {error}; it is not known whether "
+                    "the call was carried out, the same one may be sent again"
+                ) from error
+            except TimeoutError as error:
+                raise StoreUnavailable(
+                    f"{self.target.name} has not answered within {patience:g} s; it is not known "
+                    "whether the call was carried out, the same one may be sent again"
+                ) from error
+            finally:
+                self.pool.give(wire)
+            yield Pause(_pause(tries))
+        raise AssertionError("the last try returns or raises")
+
+    def _carry(self, wire: Wire, talk: Talk[T], now: int | None, deadline: float) -> Steps[T]:
+        """Hand a verb's words to the wire and the server's answers to the verb."""
+        begin: Call | None = self._begin_call(now, deadline)
+        at = 0
+        try:
+            ask = next(talk)
+            while True:
+                if begin is not None:
+                    ask = replace(ask, calls=(begin, *ask.calls))
+                rows = yield from _until(wire.ask(ask, prepare=self._prepare), deadline)
+                if begin is not None:
+                    at = rows.pop(0)[0][0]
+                    begin = None
+                ask = talk.send((at, rows))
+        except StopIteration as done:
+            return cast("T", done.value)
+        finally:
+            talk.close()
+
+    def _begin_call(self, now: int | None, deadline: float) -> Call:
+        if now is None and self._clock is not None:
+            now = self._clock.wall()
+        # The server gives up first, so that its own word for it reaches the caller.
+        left = max(1, int((deadline - time.monotonic()) * 900))
+        return self._begin, [int8(now), text(str(left)), text(str(max(1, left // 2)))]
+
+    def _wire(self, deadline: float, *, urgent: bool) -> Steps[Wire]:
+        """Get a connection: an idle one, or a new one."""
+        while True:
+            wire = self.pool.take()
+            if wire is not None:
+                return wire
+            if self.pool.reserve(urgent=urgent):
+                return (yield from self._dial(deadline))
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(
+                    f"{self.target.name}: all {OPEN_MAX} connections of this process were busy "
+                    f"for {self.timeout:g} s; nothing was sent"
+                )
+            yield Pause(_BUSY_PAUSE_S)
+
+    def _dial(self, deadline: float) -> Steps[Wire]:
+        """Open a connection for a reserved place; a server that restarts gets a moment."""
+        done = False
+        try:
+            for tries in range(1, _DIALS_MAX + 1):
+                try:
+                    wire = yield Dial(self.target.conninfo, deadline)
+                except ConnectionLost as error:
+                    if not error.may_try or tries == _DIALS_MAX:
+                        raise unreachable(error, self.target.name) from error
+                except TimeoutError as error:
+                    raise StoreUnavailable(
+                        f"{self.target.name} has not taken a connection within {self.timeout:g} s; "
+                        "check that the server runs and that the network lets it through"
+                    ) from error
+                else:
+                    assert wire is not None
+                    self.pool.opened(wire)
+                    done = True
+                    return wire
+                yield Pause(_pause(tries + 1))
+        finally:
+            if not done:
+                self.pool.failed()
+        raise AssertionError("the last try returns or raises")
+
+
+def _pause(tries: int) -> float:
+    """Give a growing pause with jitter."""
+    longest = min(_PAUSE_FIRST_S * (1 << (2 * tries)), _PAUSE_MAX_S)
+    return longest * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads tries, no secret
+
+
+def _until(looks: Looks[T], deadline: float) -> Steps[T]:
+    """Carry what a wire waits for, each wait until the deadline."""
+    try:
+        while True:
+            yield Wait(next(looks), deadline)
+    except StopIteration as done:
+        return cast("T", done.value)
+    finally:
+        looks.close()
+
+
+def drive_now(steps: Steps[T]) -> T:
+    """Carry a conversation on the caller's own thread."""
+    try:
+        want = next(steps)
+        while True:
+            try:
+                answer = _do_now(want)
+            except (TimeoutError, ConnectionLost) as error:
+                want = steps.throw(error)
+            else:
+                want = steps.send(answer)
+    except StopIteration as done:
+        return cast("T", done.value)
+    finally:
+        steps.close()
+
+
+def _do_now(want: Want) -> Wire | None:
+    if isinstance(want, Wait):
+        _wait_now(want.look, want.deadline)
+        return None
+    if isinstance(want, Pause):
+        time.sleep(want.seconds)
+        return None
+    return dial(want)
+
+
+def dial(want: Dial) -> Wire:
+    """Open a connection on the caller's own thread."""
+    looks = connect(want.conninfo)
+    try:
+        while True:
+            look = next(looks)
+            _wait_now(look, want.deadline)
+    except StopIteration as done:
+        return cast("Wire", done.value)
+    finally:
+        looks.close()
+
+
+def _wait_now(look: Look, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(look.socket, select.POLLIN | (select.POLLOUT if look.writing else 0))
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1_000):
+        raise TimeoutError
+
+
+async def drive(steps: Steps[T]) -> T:
+    """Carry a conversation on an event loop: its waits let other tasks run."""
+    try:
+        want = next(steps)
+        while True:
+            try:
+                answer = await _do(want)
+            except (TimeoutError, ConnectionLost) as error:
+                want = steps.throw(error)
+            else:
+                want = steps.send(answer)
+    except StopIteration as done:
+        return cast("T", done.value)
+    finally:
+        steps.close()
+
+
+async def _do(want: Want) -> Wire | None:
+    if isinstance(want, Wait):
+        await wait_for_socket(want.look, want.deadline - time.monotonic())
+        return None
+    if isinstance(want, Pause):
+        await asyncio.sleep(want.seconds)
+        return None
+    return await dial_in_thread(want)
+
+
+async def wait_for_socket(look: Look, seconds: float) -> None:
+    """Wait on the running loop until a socket is ready.
+
+    Raises:
+        TimeoutError: it has not been in that time.
+    """
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[bool] = loop.create_future()
+    timer = loop.call_later(seconds, _resolve, ready, False)  # noqa: FBT003 -- a callback
+    loop.add_reader(look.socket, _resolve, ready, True)  # noqa: FBT003 -- a callback
+    if look.writing:
+        loop.add_writer(look.socket, _resolve, ready, True)  # noqa: FBT003 -- a callback
+    try:
+        if not await ready:
+            raise TimeoutError
+    finally:
+        timer.cancel()
+        loop.remove_reader(look.socket)
+        if look.writing:
+            loop.remove_writer(look.socket)
+
+
+async def dial_in_thread(want: Dial) -> Wire:
+    """Open a connection beside the loop: finding a host by its name blocks a thread.
+
+    The thread is a daemon, so that a host that does not answer never holds up an exit.
+    """
+    loop = asyncio.get_running_loop()
+    made: asyncio.Future[Wire] = loop.create_future()
+
+    def work() -> None:
+        try:
+            wire = dial(want)
+        except (ConnectionLost, TimeoutError) as error:
+            _hand_over(loop, made, error)
+        else:
+            if not _hand_over(loop, made, wire):
+                wire.close()
+
+    threading.Thread(target=work, name="treadle-dial", daemon=True).start()
+    return await made
+
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, made: asyncio.Future[Wire], what: Wire | Exception
+) -> bool:
+    try:
+        loop.call_soon_threadsafe(_settle, made, what)
+    except RuntimeError:
+        # The loop is closed: nobody waits any more.
+        return False
+    return True
+
+
+def _settle(made: asyncio.Future[Wire], what: Wire | Exception) -> None:
+    if made.done():
+        if isinstance(what, Wire):
+            what.close()
+    elif isinstance(what, Wire):
+        made.set_result(what)
+    else:
+        made.set_exception(what)
+
+
+def _resolve(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 -- a callback
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,113 @@
+"""Loading statements: `queries/<verb>.sql`, each a list of `-- name: x` blocks.
+
+Names are unique over all files. `{p}` is replaced by the namespace's schema and table prefix,
+which have been checked, so that no caller's text ever becomes part of a statement; `{x}` by the
+block of that name. A statement has `$1` for its parameters, as the server itself does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from importlib.resources import files
+
+from msgspec import Struct
+
+_FILES = ("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control")
+_BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+_FRAGMENT = re.compile(r"\{(\w+)\}")
+_NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+_OPEN = frozenset({"p", "i", "where", "channel", "again"})
+"""What is not the name of a block."""
+
+
+class Statement(Struct, frozen=True):
+    """A statement and the name under which it is prepared."""
+
+    text: bytes
+    name: bytes
+    """Made from the text: behind a pooler, whoever prepared this name meant this statement."""
+
+
+Statements = dict[str, Statement]
+
+
+class Place(Struct, frozen=True):
+    """Where a namespace's tables are."""
+
+    schema: str | None
+    prefix: str
+
+    @property
+    def tables(self) -> str:
+        """Give what stands before the name of a table."""
+        return f"{self.schema}.{self.prefix}" if self.schema else self.prefix
+
+    @property
+    def channel(self) -> str:
+        """Give what stands before the kind of news in the name of a channel."""
+        return f"{self.schema or ''}_{self.prefix}"
+
+
+def place_of(namespace: str, schema: str | None) -> Place:
+    """Give the place of a namespace's tables.
+
+    Raises:
+        ValueError: the namespace is not 1 to 40 of the characters a-z, 0-9 and `_`.
+    """
+    if not _NAMESPACE.fullmatch(namespace):
+        msg = f"{namespace!r} is not a namespace; use 1 to 40 small letters, digits and '_'"
+        raise ValueError(msg)
+    return Place(schema, "treadle_" if namespace == "default" else f"treadle_{namespace}_")
+
+
+def statement(text: str) -> Statement:
+    """Make a statement of a text."""
+    raw = text.encode()
+    digest = hashlib.blake2b(raw, digest_size=12).hexdigest()
+    return Statement(raw, f"treadle_{digest}".encode())
+
+
+@lru_cache(maxsize=64)
+def texts(place: Place) -> dict[str, str]:
+    """Read the text of every block, by name, with fragments and prefix filled in."""
+    root = files("treadle.store.postgres") / "queries"
+    blocks: dict[str, str] = {}
+    for file in _FILES:
+        for name, body in _BLOCK.findall((root / f"{file}.sql").read_text(encoding="utf-8")):
+            assert name not in blocks, f"two statements are named {name}"
+            blocks[name] = body.strip().rstrip(";")
+    return {name: _filled(body, blocks, place) for name, body in blocks.items()}
+
+
+def _filled(body: str, blocks: dict[str, str], place: Place) -> str:
+    def fill(match: re.Match[str]) -> str:
+        name = match[1]
+        return match[0] if name in _OPEN else _FRAGMENT.sub(fill, blocks[name])
+
+    body = _FRAGMENT.sub(fill, body)
+    return body.replace("{p}", place.tables).replace("{channel}", place.channel)
+
+
+@lru_cache(maxsize=64)
+def statements(place: Place) -> Statements:
+    """Make every statement, by name."""
+    found = {name: statement(text) for name, text in texts(place).items()}
+    template = texts(place)["enqueue"]
+    found["enqueue"] = statement(template.replace("{again}", ""))
+    found["enqueue_beside"] = statement(template.replace("{again}", "on conflict (id) do nothing"))
+    return found
+
+
+def migrations(place: Place) -> list[tuple[int, str, str]]:
+    """Read the migrations as (version, `before` or `after`, script), in order."""
+    root = files("treadle.store.postgres") / "migrations"
+    found = []
+    for entry in root.iterdir():
+        match = re.fullmatch(r"(\d{4})_\w+\.(before|after)\.sql", entry.name)
+        if match:
+            text = entry.read_text(encoding="utf-8")
+            text = text.replace("{p}", place.tables).replace("{i}", place.prefix)
+            found.append((int(match[1]), match[2], text))
+    return sorted(found, key=lambda m: (m[0], m[1] == "after"))

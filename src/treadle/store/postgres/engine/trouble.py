@@ -1,0 +1,92 @@
+"""Trouble: what an error of the server or the connection means, and what to do about it."""
+
+from __future__ import annotations
+
+from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+
+_RETRIED = frozenset({"40001", "40P01", "55P03"})
+"""Serialization failure, deadlock, lock not to be had: nothing was written."""
+_NO_PREPARED = frozenset({"26000", "42P05"})
+"""A prepared statement is missing or is there already: a pooler hands the server around."""
+
+_AWAY = {
+    "57P01": "the server closed the connection; it is restarted, or an administrator ended it",
+    "57P02": "the server crashed and recovers",
+    "57P03": "the server is starting up or shutting down",
+    "57014": "the statement took longer than the store's timeout and was cancelled",
+    "53100": "the server's disk is full; free some space",
+    "53200": "the server is out of memory",
+    "53300": "the server has no connection free; raise max_connections or use a pooler",
+    "25006": "the server is read-only, a replica or one in recovery; connect to the primary",
+    "28P01": "the password is wrong; check the URL",
+    "28000": "the server refuses this user; check the URL and the server's pg_hba.conf",
+    "3D000": "there is no such database; create it, or check the URL",
+    "42501": "the database's user lacks a right; grant it (usage and create on the schema, all "
+    "on treadle's tables)",
+}
+_AWAY_CLASSES = ("08", "53", "57", "58", "XX")
+_MISSING = frozenset({"42P01", "42703", "3F000"})
+
+
+class ServerError(Exception):
+    """The server refused a statement; its transaction is rolled back."""
+
+    def __init__(self, state: str, message: str) -> None:
+        self.state = state
+        super().__init__(message)
+
+    @property
+    def is_transient(self) -> bool:
+        """Tell whether the same transaction may go through when it is tried again at once."""
+        return self.state in _RETRIED
+
+    @property
+    def is_about_prepared(self) -> bool:
+        """Tell whether prepared statements do not outlive a transaction here."""
+        return self.state in _NO_PREPARED
+
+
+class ConnectionLost(Exception):  # noqa: N818 -- reads as the fact it reports
+    """The connection broke, or could not be made."""
+
+    def __init__(self, message: str, *, may_try: bool = False) -> None:
+        self.may_try = may_try
+        """Nothing was sent, and the server may be back in a moment."""
+        super().__init__(" ".join(message.split()))
+
+
+def explained(error: ServerError, name: str, url: str) -> StoreError:
+    """Turn the server's error into one that says what to do."""
+    if error.state in _MISSING:
+        return SchemaMismatch(f"{name}: {error}; run `treadle migrate --store {url}`")
+    advice = _AWAY.get(error.state)
+    if advice is not None:
+        return StoreUnavailable(f"{name}: {advice} ({error})")
+    if error.state.startswith(_AWAY_CLASSES) or error.is_transient or error.is_about_prepared:
+        return StoreUnavailable(f"{name}: {error}")
+    # Sent again it would be refused again: whoever sent a batch sends its rows apart.
+    return StoreError(f"{name} refused what was to be written: {error}")
+
+
+def is_duplicate(error: StoreError) -> bool:
+    """Tell whether the server refused a row because its key is there already."""
+    return isinstance(error.__cause__, ServerError) and error.__cause__.state == "23505"
+
+
+def unreachable(error: ConnectionLost, name: str) -> StoreUnavailable:
+    """Turn a failed attempt to connect into an error that says what to do."""
+    said = str(error)
+    for needle, state in (
+        ("password authentication failed", "28P01"),
+        ("no password supplied", "28P01"),
+        ("does not exist", "3D000" if "database" in said else "28000"),
+        ("no pg_hba.conf entry", "28000"),
+        ("too many clients", "53300"),
+        ("starting up", "57P03"),
+        ("shutting down", "57P03"),
+    ):
+        if needle in said:
+            return StoreUnavailable(f"{name}: {_AWAY[state]} ({said})")
+    return StoreUnavailable(
+        f"{name} cannot be reached: {said}; check that the server runs and that the URL is right"
+    )

@@ -1,0 +1,257 @@
+"""The wire: one connection to the server, spoken over without waiting.
+
+What a verb asks goes out as one pipeline: everything up to its end is one round trip and one
+transaction, which the server itself rolls back where a statement fails. The methods that speak
+are generators that yield what they wait for, so that a thread and an event loop carry the same
+conversation; libpq (by `psycopg.pq`) does the talking (docs/adr/0009).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Generator, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Struct
+from psycopg import Error, pq
+from psycopg.adapt import Transformer
+from psycopg.pq.abc import PGconn, PGresult
+
+from treadle.store.postgres.engine.pack import TYPES, Value
+from treadle.store.postgres.engine.sql import Statement
+from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Rows = list[Row]
+Call = tuple[Statement, Sequence[Value]]
+
+
+class Look(Struct, frozen=True):
+    """Wait until the socket can be read, or also until it can be written."""
+
+    socket: int
+    writing: bool = False
+
+
+Looks = Generator[Look, None, T]
+
+_BINARY = pq.Format.BINARY
+_PARAMETERS_MAX = 24
+_FORMATS = [[_BINARY] * n for n in range(_PARAMETERS_MAX)]
+_OK, _ROWS = pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK
+_SYNC = pq.ExecStatus.PIPELINE_SYNC
+
+
+class Ask(Struct, frozen=True):
+    """Statements to carry out together, in order."""
+
+    calls: Sequence[Call]
+    end: bool = True
+    """Commit after them."""
+    after: Sequence[Call] = ()
+    """Statements for a transaction of their own once it has committed; their failure is none."""
+
+
+class Wire:
+    """One connection in pipeline mode; lent to one conversation at a time."""
+
+    def __init__(self, db: PGconn) -> None:
+        self._db = db
+        self._prepared: set[bytes] = set()
+        self._pid = os.getpid()
+        self.idle = True
+        """Nothing is under way: the connection may be lent to somebody else."""
+
+    @property
+    def version(self) -> int:
+        """The server's version, 150003 for 15.3."""
+        return self._db.server_version
+
+    @property
+    def socket(self) -> int:
+        """The socket's descriptor."""
+        return self._db.socket
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server's side."""
+        return self._db.backend_pid
+
+    def is_sound(self) -> bool:
+        """Tell, without a round trip, whether an idle connection looks alive.
+
+        A server that ended it has said so or closed it: then there is something to read.
+        """
+        poll = select.poll()
+        poll.register(self._db.socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """Close the connection; in a fork's child the parent's is only forgotten."""
+        if self._pid == os.getpid():
+            self._db.finish()
+
+    def ask(self, ask: Ask, *, prepare: bool = True) -> Looks[list[Rows]]:
+        """Carry out statements and return the rows of each.
+
+        Raises:
+            ServerError: one was refused; the transaction is rolled back.
+            ConnectionLost: it is not known what became of them.
+        """
+        self.idle = False
+        try:
+            sent = [self._send(call, prepare=prepare) for call in ask.calls]
+            if ask.end:
+                self._db.pipeline_sync()
+                self._send_after(ask.after, prepare=prepare)
+            else:
+                self._db.send_flush_request()
+            yield from self._flush()
+            answers = yield from self._answers(sent, end=ask.end)
+            if ask.end:
+                yield from self._finish(after=bool(ask.after))
+        except Error as error:
+            raise ConnectionLost(str(error)) from error
+        return answers
+
+    def _send(self, call: Call, *, prepare: bool) -> tuple[Statement, bool]:
+        """Send one call; tell whether it was preceded by its preparation."""
+        statement, values = call
+        formats = _FORMATS[len(values)]
+        if not prepare:
+            self._db.send_query_params(statement.text, values, None, formats, _BINARY)
+            return statement, False
+        new = statement.name not in self._prepared
+        if new:
+            self._db.send_prepare(statement.name, statement.text)
+        self._db.send_query_prepared(statement.name, values, formats, _BINARY)
+        return statement, new
+
+    def _send_after(self, calls: Sequence[Call], *, prepare: bool) -> None:
+        for call in calls:
+            self._send(call, prepare=prepare)
+        if calls:
+            self._db.pipeline_sync()
+
+    def _flush(self) -> Looks[None]:
+        while self._db.flush():
+            # What the server answers meanwhile is read, or it would stop reading from us.
+            yield Look(self._db.socket, writing=True)
+            self._db.consume_input()
+
+    def _next(self) -> Looks[PGresult]:
+        """Give the next result; those of one command end with a None, which is left out."""
+        while True:
+            while self._db.is_busy():
+                yield Look(self._db.socket)
+                self._db.consume_input()
+            result = self._db.get_result()
+            if result is not None:
+                return result
+
+    def _answers(self, sent: Sequence[tuple[Statement, bool]], *, end: bool) -> Looks[list[Rows]]:
+        answers = []
+        for statement, new in sent:
+            if new:
+                yield from self._checked(end=end)
+                self._prepared.add(statement.name)
+            result = yield from self._checked(end=end)
+            answers.append(_rows(result))
+        return answers
+
+    def _checked(self, *, end: bool) -> Looks[PGresult]:
+        result = yield from self._next()
+        if result.status not in (_OK, _ROWS):
+            yield from self._fail(result, end=end)
+        return result
+
+    def _fail(self, result: PGresult, *, end: bool) -> Looks[None]:
+        """Read to the end of the failed pipeline, so that the connection stays usable."""
+        state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+        message = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode(
+            "utf-8", "replace"
+        )
+        if not state:
+            raise ConnectionLost(result.get_error_message())
+        if not end:
+            self._db.pipeline_sync()
+            yield from self._flush()
+        while result.status != _SYNC:
+            result = yield from self._next()
+        raise ServerError(state, message)
+
+    def _finish(self, *, after: bool) -> Looks[None]:
+        """Read the end of the transaction: from here on it is committed."""
+        result = yield from self._next()
+        if result.status != _SYNC:
+            # A check that waits for the commit has failed, or the commit itself.
+            yield from self._fail(result, end=True)
+        if after:
+            result = yield from self._next()
+            while result.status != _SYNC:
+                result = yield from self._next()
+        self.idle = True
+
+    def listen(self, channels: Sequence[str]) -> Looks[None]:
+        """Ask to be notified; the names have been checked."""
+        for channel in channels:
+            self._db.send_query_params(f'listen "{channel}"'.encode(), None)
+        self._db.pipeline_sync()
+        yield from self._flush()
+        result = yield from self._next()
+        while result.status != _SYNC:
+            if result.status != _OK:
+                yield from self._fail(result, end=True)
+            result = yield from self._next()
+
+    def heard(self) -> list[str]:
+        """Read what has arrived and give the channels that were notified.
+
+        Raises:
+            ConnectionLost: the server is gone.
+        """
+        try:
+            self._db.consume_input()
+            names = []
+            while (notify := self._db.notifies()) is not None:
+                names.append(notify.relname.decode())
+        except Error as error:
+            raise ConnectionLost(str(error)) from error
+        return names
+
+
+def connect(conninfo: bytes) -> Looks[Wire]:
+    """Open a connection.
+
+    Raises:
+        ConnectionLost: it cannot be made.
+    """
+    db = pq.PGconn.connect_start(conninfo)
+    done = False
+    try:
+        while (status := db.connect_poll()) != pq.PollingStatus.OK:
+            if status == pq.PollingStatus.FAILED:
+                said = db.error_message.decode("utf-8", "replace")
+                refused = "refused" in said or "starting up" in said or "No such file" in said
+                raise ConnectionLost(said, may_try=refused)
+            yield Look(db.socket, writing=status == pq.PollingStatus.WRITING)
+        db.nonblocking = 1
+        db.enter_pipeline_mode()
+        done = True
+    except Error as error:
+        raise ConnectionLost(str(error)) from error
+    finally:
+        if not done:
+            db.finish()
+    return Wire(db)
+
+
+def _rows(result: PGresult) -> Rows:
+    count = result.ntuples
+    if not count:
+        return []
+    reader = Transformer(TYPES)
+    reader.set_pgresult(result)
+    return reader.load_rows(0, count, tuple)

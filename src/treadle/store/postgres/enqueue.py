@@ -1,0 +1,85 @@
+"""enqueue: storing new jobs, one or a thousand, all or nothing.
+
+A batch leaves a record of its request, in the same statement. One that is sent again finds that
+record, whatever became of its jobs since, and is answered as the first time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from treadle.core.job import JobState, NewJob
+from treadle.store.contract import BATCH_MAX
+from treadle.store.postgres.engine.pack import blobs, int8s, texts, uuids
+from treadle.store.postgres.engine.runner import Talk
+from treadle.store.postgres.engine.sql import Statements
+from treadle.store.postgres.engine.wire import Ask, Call
+
+_ID_BYTES = 16
+
+
+def check_batch(jobs: Sequence[NewJob]) -> None:
+    """Refuse a batch that is over the bound, or an id that is none.
+
+    Raises:
+        ValueError: it holds more than BATCH_MAX jobs, or an id of another length.
+    """
+    if len(jobs) > BATCH_MAX:
+        msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
+        raise ValueError(msg)
+    for job in jobs:
+        if len(job.id) != _ID_BYTES:
+            msg = f"{job.id!r} is not a job id, which has {_ID_BYTES} bytes"
+            raise ValueError(msg)
+
+
+def request_id(request: bytes) -> bytes:
+    """Give the 16 bytes by which a request is remembered."""
+    if len(request) == _ID_BYTES:
+        return request
+    return hashlib.blake2b(request, digest_size=_ID_BYTES).digest()
+
+
+def enqueue(
+    sql: Statements,
+    request: bytes,
+    jobs: Sequence[NewJob],
+    new_queues: Sequence[str],
+    ring: Sequence[Call],
+    *,
+    beside: bool = False,
+) -> Talk[Sequence[JobState]]:
+    """Write a batch; see the contract. `beside` leaves jobs alone that are there already."""
+    name = request_id(request)
+    calls: list[Call] = [(sql["insert_queues"], (texts(new_queues),))] if new_queues else []
+    values = (
+        name,
+        uuids([job.id for job in jobs]),
+        texts([job.task for job in jobs]),
+        blobs([job.args for job in jobs]),
+        texts([job.queue for job in jobs]),
+        int8s([job.priority for job in jobs]),
+        int8s([job.at for job in jobs]),
+        int8s([job.delay for job in jobs]),
+        int8s([job.expires_at for job in jobs]),
+        int8s([job.expires_in for job in jobs]),
+        int8s([job.attempts_max for job in jobs]),
+        blobs([job.policy for job in jobs]),
+        blobs([job.tags for job in jobs]),
+        blobs([job.meta for job in jobs]),
+        texts([job.tenant for job in jobs]),
+        int8s([job.cost for job in jobs]),
+    )
+    calls.append((sql["enqueue_beside" if beside else "enqueue"], values))
+    made_at, (*_, made) = yield Ask(calls, after=ring)
+    if not made:
+        # Sent before: the answer is the one of then, whatever became of the jobs since.
+        _, [made] = yield Ask([(sql["made_at"], (name,))])
+        made_at = made[0][0] if made else made_at
+    return [_state(job, made_at) for job in jobs]
+
+
+def _state(job: NewJob, now: int) -> JobState:
+    due = now + job.delay if job.at is None else job.at
+    return JobState.SCHEDULED if due > now else JobState.READY

@@ -1,0 +1,165 @@
+"""exchange: settle, then claim, in one transaction. The hot path of the PostgreSQL store.
+
+All of it goes out at once and is one round trip, but where several named queues are claimed
+from: what is ready in each is asked first, in the same transaction, and shared out here. The
+worker's row is locked first; it remembers the request and its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from treadle.core.job import Claim
+from treadle.core.outcome import Settlement, Verdict
+from treadle.store.contract import BATCH_MAX, Exchanged
+from treadle.store.postgres.engine.pack import Value, int8, int8s, text, texts, uuids
+from treadle.store.postgres.engine.runner import Talk
+from treadle.store.postgres.engine.sql import Statements
+from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
+from treadle.store.postgres.enqueue import request_id
+from treadle.store.postgres.rows import best_first, read_claim
+from treadle.store.postgres.settle import Batch
+
+if TYPE_CHECKING:
+    from treadle.core.lanes import Demand
+
+Share = tuple[str, int]
+
+
+def exchange(
+    sql: Statements,
+    worker: str,
+    request: bytes,
+    settlements: Sequence[Settlement],
+    demand: Demand | None,
+    ring: Sequence[Call],
+) -> Talk[Exchanged]:
+    """Carry out one exchange; see the contract."""
+    me = (text(worker), request_id(request))
+    batch = Batch(sql, me, settlements)
+    calls = [(sql["lock_worker"], me[:1]), *batch.calls]
+    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
+    settled = int8(len(settlements))
+    shares: list[Share] = []
+    before: list[Rows] = []
+    if demand is None or not wanted:
+        claiming: Call = (sql["remember"], me)
+    elif demand.steps[0].queue is None:
+        # Lanes never mix a step for every queue with others.
+        room = min(wanted, demand.steps[0].limit)
+        claiming = (sql["claim_any"], (*me, settled, int8(room)))
+    else:
+        names = {step.queue for step in demand.steps}
+        if len(names) > 1:
+            # What the settlements make ready may be claimed here, so it is counted after them.
+            asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
+            _, before = yield Ask([*calls, asked], end=False)
+            shares = shared(demand, wanted, dict(before.pop()))
+            calls = []
+        else:
+            shares = [(names.pop() or "", min(wanted, demand.steps[0].limit))]
+        claiming = (sql["claim_named"], (*me, settled, *_rooms(shares)))
+    now, answers = yield Ask([*calls, claiming, (sql["next_due"], ())], after=ring)
+    *done, rows, due = [*before, *answers]
+    locked = done.pop(0)
+    if locked and locked[0][0] == me[1]:
+        return (yield from again(sql, locked[0], batch))
+    verdicts = batch.verdicts(done)
+    return _answer(verdicts, _in_turn(rows, shares), wanted, now, due, gone=not locked)
+
+
+def shared(demand: Demand, wanted: int, ready: dict[str, int]) -> list[Share]:
+    """Share what is ready out among the steps of a demand, in their order."""
+    shares = []
+    for step in demand.steps:
+        name = step.queue or ""
+        taken = min(step.limit, wanted, ready.get(name, 0))
+        if taken > 0:
+            shares.append((name, taken))
+            ready[name] -= taken
+            wanted -= taken
+    return shares
+
+
+def _rooms(shares: Iterable[Share]) -> tuple[Value, Value]:
+    """Add up what each queue is claimed from."""
+    rooms: dict[str, int] = {}
+    for name, count in shares:
+        rooms[name] = rooms.get(name, 0) + count
+    return texts(list(rooms)), int8s(list(rooms.values()))
+
+
+def _in_turn(rows: Rows, shares: Sequence[Share]) -> Rows:
+    """Put claimed rows in the order of the demand: each share in turn, the best first."""
+    rows = sorted((row for row in rows), key=lambda row: best_first(row[1:]))
+    if len(shares) <= 1:
+        return rows
+    by_queue: dict[str, list[Row]] = {}
+    for row in reversed(rows):
+        by_queue.setdefault(row[_QUEUE], []).append(row)
+    ordered = []
+    for name, count in shares:
+        left = by_queue.get(name, [])
+        ordered += [left.pop() for _ in range(min(count, len(left)))]
+    return ordered
+
+
+_QUEUE = 6
+
+
+def _answer(
+    verdicts: Sequence[Verdict], rows: Rows, wanted: int, now: int, due: Rows, *, gone: bool
+) -> Exchanged:
+    """Make the answer; rows that are no claims have expired instead."""
+    claims = [read_claim(row[1:]) for row in rows if row[0]]
+    short = len(claims) < wanted or not wanted
+    return Exchanged(
+        verdicts,
+        claims,
+        more=len(claims) < len(rows) or not short,
+        next_due=next_due(due, now) if short else None,
+        gone=gone,
+    )
+
+
+def next_due(rows: Rows, now: int) -> int | None:
+    """Give the time until the next waiting job is due, None when none waits."""
+    [[first]] = rows
+    return None if first is None else max(0, first - now)
+
+
+def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
+    """Answer a request that was carried out before: the same verdicts and claims.
+
+    A claim whose job has moved on since keeps the number it was given under: what its worker
+    settles is LOST then. One whose record is no longer there is left out.
+    """
+    request, ids, given, lost_in, lost = row
+    numbers = dict(zip(ids or (), given or (), strict=True))
+    _, [found] = yield Ask([(sql["claims_again"], (uuids(list(numbers)),))])
+    claims: list[Claim] = [
+        read_claim(one, numbers[one[2]]) for one in sorted(found, key=best_first)
+    ]
+    verdicts = batch.verdicts_again(lost if lost_in == request else ())
+    return Exchanged(verdicts, claims, more=True)
+
+
+def idle(
+    sql: Statements, worker: str, request: bytes, queues: Sequence[str] | None
+) -> Talk[Exchanged | None]:
+    """Answer an exchange that has nothing to write, without a lock; None where it may have."""
+    name = request_id(request)
+    names = None if queues is None else texts(queues)
+    now, (known, [[ready]], due) = yield Ask(
+        [
+            (sql["last_request"], (text(worker),)),
+            (sql["any_ready"], (names,)),
+            (sql["next_due"], ()),
+        ]
+    )
+    if known and known[0][0] == name:
+        return (yield from again(sql, known[0], Batch(sql, (text(worker), name), ())))
+    if ready and known:
+        return None
+    return Exchanged((), (), next_due=next_due(due, now), gone=not known)

@@ -1,0 +1,205 @@
+-- Called by: exchange, in one transaction: settle, then claim. Settling rides the primary key
+-- and is fenced by the claim number; claiming rides jobs_ready and skips what others have locked,
+-- so no two workers can claim one job. The worker's row is locked first, here as in rescue.
+
+-- name: last_request
+select request, claim_ids, claim_numbers, lost_in, lost from {p}workers where id = $1::text;
+
+-- name: lock_worker
+select request, claim_ids, claim_numbers, lost_in, lost from {p}workers where id = $1::text
+for no key update;
+
+-- name: is_repeat
+exists (select from {p}workers w where w.id = $1::text and w.request = $2::uuid)
+
+-- name: note_lost
+late as (
+    select array_agg(g.place) as places from given g
+    where not exists (select from gone where gone.place = g.place)
+), noted as (
+    update {p}workers w set lost_in = $2::uuid,
+        lost = case when lost_in = $2::uuid then w.lost || late.places else late.places end
+    from late
+    where late.places is not null and w.id = $1::text and w.request is distinct from $2::uuid
+)
+
+-- name: settle_succeeded
+with given as (
+    select * from unnest(
+        $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]
+    ) as g (id, number, place, keep, new_ran, new_result)
+), gone as (
+    delete from {p}jobs j using given g
+    where j.id = g.id and j.number = g.number and j.state = 'running' and not {is_repeat}
+    returning j.*, g.new_result, g.keep, g.new_ran, g.place
+), kept as (
+    insert into {p}history (
+        {body}, state, outcome, result, finished_at, keep_until, ran
+    )
+    select {body}, 'succeeded', 'succeeded', new_result, {now},
+        greatest({now} + keep, created_at + 3600000000), new_ran
+    from gone
+), {note_lost}
+select place from gone;
+
+-- name: settle_ended
+with given as (
+    select * from unnest(
+        $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[],
+        $9::text[], $10::text[], $11::bigint[], $12::bytea[], $13::text[], $14::text[],
+        $15::bigint[], $16::bigint[], $17::text[]
+    ) as g (
+        id, number, place, keep, ran, result, state, outcome, attempt, error, error_type, reason,
+        forgiven, crashes, lost_by
+    )
+), gone as (
+    delete from {p}jobs j using given g
+    where j.id = g.id and j.number = g.number and j.state = 'running' and not {is_repeat}
+    returning j.id, j.task, j.queue, j.priority, j.tag, j.number, j.attempts_max, j.args, j.policy,
+        j.created_at, j.run_at, j.expires_at, j.worker, j.started_at, j.tags, j.meta, j.tenant,
+        j.cost, j.progress, g.place
+), kept as (
+    insert into {p}history (
+        {body}, state, outcome, result, error, error_type, reason, finished_at, keep_until, ran
+    )
+    select j.id, j.task, j.queue, j.priority, j.tag, j.number, g.attempt, g.forgiven, g.crashes,
+        j.attempts_max, j.args, j.policy, j.created_at, j.run_at, j.expires_at,
+        coalesce(g.lost_by, j.worker), j.started_at, j.tags, j.meta, j.tenant, j.cost, j.progress,
+        g.state, g.outcome, g.result, g.error, g.error_type, g.reason, {now},
+        greatest({now} + g.keep, j.created_at + 3600000000), g.ran
+    from gone j join given g on g.place = j.place
+), {note_lost}
+select place from gone;
+
+-- name: settle_waiting
+with given as (
+    select * from unnest(
+        $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[],
+        $9::text[], $10::bigint[], $11::bytea[], $12::text[], $13::bigint[], $14::bigint[],
+        $15::text[]
+    ) as g (
+        id, number, place, delay, ran, state, outcome, attempt, error, reason, forgiven, crashes,
+        lost_by
+    )
+), gone as (
+    select j.id, j.number, j.attempt, j.worker, j.started_at, j.parked_at, j.run_at, g.place
+    from {p}jobs j join given g on g.id = j.id and g.number = j.number
+    where j.state = 'running' and not {is_repeat}
+    order by j.id for update of j
+), recorded as (
+    insert into {p}attempts (
+        job, claim, attempt, worker, started_at, finished_at, outcome, error, ran
+    )
+    select h.id, h.number, h.attempt, coalesce(g.lost_by, h.worker), h.started_at, {now},
+        g.outcome, g.error, g.ran
+    from gone h join given g on g.place = h.place where g.outcome <> ''
+    on conflict (job, claim) do nothing
+), moved as (
+    update {p}jobs j set
+        state = case when g.delay = 0 then 'ready' else g.state end,
+        run_at = case when g.outcome = '' and g.delay = 0 then h.run_at else {now} + g.delay end,
+        attempt = g.attempt, error = coalesce(g.error, j.error), reason = g.reason,
+        forgiven = g.forgiven, crashes = g.crashes, worker = null, started_at = null,
+        lost_by = null,
+        parked_at = case when g.reason = 'unknown_task' then coalesce(h.parked_at, {now}) end
+    from gone h join given g on g.place = h.place where j.id = h.id
+), {note_lost}
+select place from gone;
+
+-- name: trim_attempts
+delete from {p}attempts a using (
+    select job, claim, row_number() over (partition by job order by claim desc) as place
+    from {p}attempts where job = any($1::uuid[])
+) old
+where a.job = old.job and a.claim = old.claim and old.place > $2::bigint;
+
+-- name: remember
+update {p}workers set request = $2::uuid, claim_ids = null, claim_numbers = null
+where id = $1::text and request is distinct from $2::uuid;
+
+-- name: available
+-- How much is ready, at most so many of each: what a demand of several queues is shared by.
+select q.name, (
+    select count(*) from (
+        select 1 from {p}jobs j where j.state = 'ready' and j.queue = q.name limit $2::bigint
+    ) as counted
+)
+from {p}queues q where q.name = any($1::text[]) and q.paused_at is null;
+
+-- name: room_named
+select r.name, r.n from unnest($4::text[], $5::bigint[]) as r (name, n)
+where not exists (select from {p}queues q where q.name = r.name and q.paused_at is not null)
+
+-- name: room_any
+-- The best of all queues: where there are several, each gets as many as it has among the best.
+select min(q.name), $4::bigint from {p}queues q where q.paused_at is null having count(*) = 1
+union all
+select best.name, count(*) from (
+    select q.name from {p}queues q cross join lateral (
+        select j.priority, j.tag, j.id from {p}jobs j
+        where j.state = 'ready' and j.queue = q.name
+        order by j.priority desc, j.tag, j.id limit $4::bigint
+    ) as head
+    where q.paused_at is null
+        and (select count(*) from {p}queues o where o.paused_at is null) > 1
+    order by head.priority desc, head.tag, head.id limit $4::bigint
+) as best group by best.name
+
+-- name: claiming
+, picked as (
+    select j.id, coalesce(j.expires_at <= {now}, false) as is_late
+    from room cross join lateral (
+        select id, expires_at from {p}jobs
+        where state = 'ready' and queue = room.name
+        order by priority desc, tag, id limit room.n for update skip locked
+    ) as j
+    where exists (
+        select from {p}workers w where w.id = $1::text and w.request is distinct from $2::uuid
+    )
+), late as (
+    delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
+    returning j.*
+), late_kept as (
+    insert into {p}history (
+        {body}, error, state, outcome, reason, finished_at, keep_until
+    )
+    select {body}, error, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
+), claimed as (
+    update {p}jobs j set
+        state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
+        started_at = {now}, reason = null
+    from picked where j.id = picked.id and not picked.is_late
+    returning j.*
+), remembered as (
+    update {p}workers set request = $2::uuid,
+        claim_ids = (select array_agg(id) from claimed),
+        claim_numbers = (select array_agg(number) from claimed)
+    where id = $1::text and request is distinct from $2::uuid
+        and ($3::bigint > 0 or exists (select from picked))
+)
+select true, {claim_row} from claimed
+union all
+select false, {claim_row} from late
+
+-- name: claim_named
+with room (name, n) as ({room_named}) {claiming};
+
+-- name: claim_any
+with room (name, n) as ({room_any}) {claiming};
+
+-- name: next_due
+select min(run_at) from {p}jobs where state in ('scheduled', 'retrying');
+
+-- name: any_ready
+select exists (
+    select from {p}queues q
+    where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
+        and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
+);
+
+-- name: claims_again
+select {claim_row} from {p}jobs where id = any($1::uuid[])
+union all
+select priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
+    policy, created_at, run_at, expires_at, null, tags, meta, tenant, started_at
+from {p}history where id = any($1::uuid[]);

@@ -1,0 +1,49 @@
+-- Called by: every verb. Fragments that several statements share stand here, in braces there.
+
+-- name: begin
+-- First in each transaction: the store's now, and limits that hold for this transaction alone,
+-- so that a pooler between us and the server hands nothing of them to its next client.
+select case when set_config('statement_timeout', $2::text, true) is not null
+    and set_config('lock_timeout', $3::text, true) is not null
+    and set_config('jit', 'off', true) is not null
+then set_config(
+    'treadle.now',
+    coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint)::text, true
+)::bigint end;
+
+-- name: now
+(select current_setting('treadle.now')::bigint)
+
+-- name: keep_unrun
+greatest({now} + 2592000000000, j.created_at + 3600000000)
+
+-- name: body
+id, task, queue, priority, tag, number, attempt, forgiven, crashes, attempts_max, args, policy,
+created_at, run_at, expires_at, worker, started_at, tags, meta, tenant, cost, progress
+
+-- name: claim_row
+priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes, policy,
+created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at
+
+-- name: record_row
+id, task, queue, state, priority, attempt, number, args, created_at, run_at, {now}, attempts_max,
+forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until, worker, outcome,
+reason, error, result, tags, meta, tenant, progress
+
+-- name: real_now
+(extract(epoch from clock_timestamp()) * 1000000)::bigint
+
+-- name: ring
+-- After a commit: tells those who listen, when there are any. NOTIFY takes a lock on the whole
+-- database at its commit, so it is spared where nobody would hear it.
+select pg_notify('{channel}' || kind, '') from {p}ears
+where kind = any($1::text[]) and until > {real_now};
+
+-- name: unhurried
+-- A mark that a crash takes away is made again a second later: no need to wait for the disk.
+select set_config('synchronous_commit', 'off', true);
+
+-- name: listen
+-- Called by: the listener, while somebody waits. Writes only when the mark runs out soon.
+update {p}ears set until = {real_now} + 3000000
+where kind = any($1::text[]) and until < {real_now} + 1800000;

@@ -1,0 +1,50 @@
+-- Called by: rescue. Rides jobs_running. The dead worker's row and beat are locked first, as its
+-- own exchange locks them, so it either finishes before or finds itself gone. The number rises
+-- with the take-over, so whatever it still settles is LOST.
+
+-- name: crew
+select w.id, w.info, b.beat_at from {p}workers w left join {p}beats b on b.worker = w.id
+union all
+select distinct j.worker, null::bytea, null::bigint from {p}jobs j
+where j.state = 'running' and not exists (select from {p}workers w where w.id = j.worker);
+
+-- name: lock_beat
+select beat_at from {p}beats where worker = $1::text for update;
+
+-- name: take_over
+with orphans as (
+    select id from {p}jobs
+    where state = 'running' and worker = $1::text
+        and not exists (
+            select from {p}beats b where b.worker = $1::text and b.beat_at <> $3::bigint
+        )
+        and exists (select from {p}workers w where w.id = $2::text)
+    order by id limit $4::bigint for update
+)
+update {p}jobs j set number = number + 1, worker = $2::text, reason = 'lost',
+    lost_by = coalesce(lost_by, $1::text)
+from orphans where j.id = orphans.id
+returning {claim_row_j}, j.lost_by;
+
+-- name: claim_row_j
+j.priority, j.tag, j.id, j.number, j.task, j.queue, j.attempt, j.args, j.attempts_max, j.forgiven,
+j.crashes, j.policy, j.created_at, j.run_at, j.expires_at, j.parked_at, j.tags, j.meta, j.tenant,
+j.started_at
+
+-- name: take_again
+-- What this rescuer took over in a call whose answer it never saw.
+update {p}jobs j set number = j.number + 1
+from unnest($2::uuid[], $3::bigint[]) as g (id, number)
+where j.id = g.id and j.number = g.number and j.state = 'running' and j.worker = $1::text
+    and j.lost_by is not null
+returning {claim_row_j}, j.lost_by;
+
+-- name: forget_dead
+with alone as (
+    select w.id from {p}workers w where w.id = $1::text
+        and not exists (select from {p}jobs j where j.state = 'running' and j.worker = w.id)
+        and not exists (
+            select from {p}beats b where b.worker = w.id and b.beat_at <> $2::bigint
+        )
+), gone as (delete from {p}workers w using alone where w.id = alone.id)
+delete from {p}beats b using alone where b.worker = alone.id;

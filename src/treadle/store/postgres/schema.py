@@ -1,0 +1,130 @@
+"""The schema: its version in the database, and how it is brought up to date.
+
+Migrations come in `before` and `after` steps, so that old and new workers can overlap:
+`before` only adds what new code needs; `after`, applied with the next version's `before`,
+takes away what old code used. The version counts both halves done. Workers never migrate by
+themselves: many of them start at once, with the rights of workers. `treadle migrate` does, under
+an advisory lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from treadle.core.errors import SchemaMismatch, StoreUnavailable
+from treadle.store.postgres.engine.pack import int8, text
+from treadle.store.postgres.engine.runner import Talk
+from treadle.store.postgres.engine.sql import Place, migrations, statement
+from treadle.store.postgres.engine.target import Target
+from treadle.store.postgres.engine.wire import Ask
+
+VERSION = 1
+SERVER_MIN = 130_000
+
+_LOOK = statement(
+    "select current_setting('server_version_num')::integer, "
+    "current_setting('server_encoding')::text, pg_is_in_recovery(), "
+    "current_setting('transaction_read_only')::text, to_regclass($1::text) is not null"
+)
+_LOCK = statement("select 1 from (select pg_advisory_xact_lock($1::bigint)) as locked")
+_END_OF_STATEMENT = re.compile(r";[ \t]*(?:--[^\n]*)?\n")
+
+
+def look(place: Place, target: Target) -> Talk[int]:
+    """Check that the server can carry a store; return the schema's version, 0 for none.
+
+    Raises:
+        StoreUnavailable: it is too old, read-only, or of another encoding.
+    """
+    _, [[row]] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),))])
+    version, encoding, recovering, read_only, there = row
+    problem = None
+    if version < SERVER_MIN:
+        problem = f"is version {version // 10_000}; treadle needs {SERVER_MIN // 10_000} or later"
+    elif encoding != "UTF8":
+        problem = f"stores text as {encoding}; create the database with encoding 'UTF8'"
+    elif recovering or read_only == "on":
+        problem = "is read-only, a replica or one in recovery; connect to the primary"
+    if problem is not None:
+        raise StoreUnavailable(f"{target.name} {problem}")
+    return (yield from _version(place)) if there else 0
+
+
+def _version(place: Place) -> Talk[int]:
+    asked = statement(f"select value from {place.tables}meta where key = 'version'")  # noqa: S608 -- a checked prefix
+    _, [rows] = yield Ask([(asked, ())])
+    return int(rows[0][0]) if rows else 0
+
+
+def check_version(found: int, target: Target) -> None:
+    """Refuse a schema that is not this library's.
+
+    Raises:
+        SchemaMismatch: it is missing, older or newer.
+    """
+    if found == 0:
+        raise SchemaMismatch(
+            f"{target.name} has no tables of treadle yet; "
+            f"run `treadle migrate --store {target.url}`"
+        )
+    if found < VERSION:
+        raise SchemaMismatch(
+            f"{target.name} has schema version {found}, this library needs {VERSION}; "
+            f"run `treadle migrate --store {target.url}`"
+        )
+    _refuse_newer(found, target)
+
+
+def _refuse_newer(found: int, target: Target) -> None:
+    if found > VERSION:
+        raise SchemaMismatch(
+            f"{target.name} has schema version {found}, this library knows {VERSION}: "
+            "install a newer treadle, or use another database"
+        )
+
+
+def migrate(place: Place, target: Target) -> Talk[tuple[int, int]]:
+    """Bring the schema up to date in one transaction, while others that would wait.
+
+    Raises:
+        SchemaMismatch: the schema is newer than this library.
+    """
+    key = hashlib.blake2b(f"treadle:{place.tables}".encode(), digest_size=8).digest()
+    locked = (_LOCK, (int8(int.from_bytes(key, "big", signed=True)),))
+    yield Ask([locked], end=False)
+    _, [[row]] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),))], end=False)
+    found = 0
+    if row[-1]:
+        asked = statement(f"select value from {place.tables}meta where key = 'version'")  # noqa: S608 -- a checked prefix
+        _, [rows] = yield Ask([(asked, ())], end=False)
+        found = int(rows[0][0]) if rows else 0
+    _refuse_newer(found, target)
+    yield Ask([(statement(one), ()) for one in steps(place, found)])
+    return found, VERSION
+
+
+def steps(place: Place, found: int) -> list[str]:
+    """Give the statements that bring a schema from version `found` to this library's."""
+    if found >= VERSION:
+        return []
+    first = [f"create schema if not exists {place.schema}"] if place.schema else []
+    scripts = [script for version, _, script in migrations(place) if version > found]
+    return [*first, *(one for script in scripts for one in _split(script)), _set_version(place)]
+
+
+def script(place: Place, found: int = 0) -> str:
+    """Give the same statements as a text for `psql`, in one transaction."""
+    return "".join(f"{one};\n\n" for one in ["begin", *steps(place, found), "commit"])
+
+
+def _set_version(place: Place) -> str:
+    return (
+        f"insert into {place.tables}meta (key, value) values ('version', '{VERSION}') "  # noqa: S608 -- a checked prefix
+        "on conflict (key) do update set value = excluded.value"
+    )
+
+
+def _split(script: str) -> list[str]:
+    """Split a script into statements; each ends with a semicolon at the end of a line."""
+    return [part.strip() for part in _END_OF_STATEMENT.split(script) if part.strip()]

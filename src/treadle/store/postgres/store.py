@@ -1,0 +1,294 @@
+"""The PostgreSQL store's face: every verb of the contract, in a line or two.
+
+Each verb wraps a conversation (see the file of its group) that the runner carries. What a verb
+promises is written in `store.contract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from treadle.core import fault
+from treadle.core.clock import SystemClock
+from treadle.core.durations import to_us
+from treadle.core.errors import StoreError
+from treadle.store.contract import Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
+from treadle.store.postgres import schema, upkeep, workers
+from treadle.store.postgres.access import PostgresAccess
+from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
+from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
+from treadle.store.postgres.engine.sql import place_of, statements
+from treadle.store.postgres.engine.target import read_target
+from treadle.store.postgres.engine.trouble import is_duplicate
+from treadle.store.postgres.enqueue import check_batch, enqueue
+from treadle.store.postgres.exchange import exchange, idle
+from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
+
+if TYPE_CHECKING:
+    from treadle.core.clock import Clock
+    from treadle.core.job import JobState, NewJob, Orphan
+    from treadle.core.lanes import Demand
+    from treadle.core.outcome import Settlement
+    from treadle.core.settings import Settings
+
+_MIGRATION_S = 600.0
+
+
+class PostgresStore(PostgresAccess):
+    """A store in a PostgreSQL database (13 or later) that many machines share.
+
+    The URL is libpq's, `postgresql://user:password@host:5432/database?sslmode=verify-full`, with
+    one parameter of our own: `?schema=jobs` puts the tables into a schema of that name, which
+    `migrate` makes. Without it they are where the user's `search_path` begins.
+    """
+
+    def __init__(
+        self, url: str, namespace: str, settings: Settings, clock: Clock | None = None
+    ) -> None:
+        """Prepare the store; nothing is connected before `open`.
+
+        Raises:
+            SettingsError: the URL has not the form of one.
+        """
+        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self._target = read_target(url, settings.store_timeout)
+        self._place = place_of(namespace, self._target.schema)
+        self._sql = statements(self._place)
+        self._system = SystemClock() if clock is None else clock
+        self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
+        self._ears = Ears(self._runner, self._sql, self._place.channel)
+        self._suspect_after = to_us(settings.suspect_after, "suspect_after")
+        self._known_queues: set[str] = set()
+        self._watches: dict[str, Watch] = {}
+        self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
+
+    # Life
+
+    async def open(self, *, create: bool = True) -> None:  # noqa: ARG002 -- never made here
+        """Connect and check the schema, which `migrate` alone brings up to date."""
+        schema.check_version(await drive(self._look()), self._target)
+
+    def open_now(self, *, create: bool = True) -> None:  # noqa: ARG002 -- as in `open`
+        """Do the same on the caller's own thread."""
+        schema.check_version(drive_now(self._look()), self._target)
+
+    def _look(self) -> Steps[int]:
+        return self._runner.run(lambda: schema.look(self._place, self._target))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._ears.close()
+        self._close_connections()
+
+    def close_now(self) -> None:
+        """Do the same on the caller's own thread."""
+        self._ears.close_now()
+        self._close_connections()
+
+    def _close_connections(self) -> None:
+        self._known_queues.clear()
+        self._runner.pool.close()
+
+    async def migrate(self) -> tuple[int, int]:
+        """Bring the schema up to date; return its version before and after."""
+        return await drive(self._migrate())
+
+    def migrate_now(self) -> tuple[int, int]:
+        """Do the same on the caller's own thread."""
+        return drive_now(self._migrate())
+
+    def _migrate(self) -> Steps[tuple[int, int]]:
+        return self._runner.run(
+            lambda: schema.migrate(self._place, self._target), timeout=_MIGRATION_S
+        )
+
+    def migration_script(self) -> str:
+        """Give what makes the schema as a text for `psql`."""
+        return schema.script(self._place)
+
+    # Enqueue
+
+    async def enqueue(
+        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+    ) -> Sequence[JobState]:
+        """Store a batch; see the contract."""
+        return self._stored(jobs, await drive(self._enqueue(request, jobs, now)))
+
+    def enqueue_now(
+        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+    ) -> Sequence[JobState]:
+        """Store a batch on the caller's own thread."""
+        return self._stored(jobs, drive_now(self._enqueue(request, jobs, now)))
+
+    def _enqueue(
+        self, request: bytes, jobs: Sequence[NewJob], now: int | None
+    ) -> Steps[Sequence[JobState]]:
+        check_batch(jobs)
+        new_queues = sorted({job.queue for job in jobs} - self._known_queues)
+        ring = self._ears.ring(WORK)
+        words = (self._sql, request, jobs, new_queues, ring)
+        try:
+            return (yield from self._runner.run(lambda: enqueue(*words), now))
+        except StoreError as error:
+            if not is_duplicate(error):
+                raise
+        return (yield from self._runner.run(lambda: enqueue(*words, beside=True), now))
+
+    def _stored(self, jobs: Sequence[NewJob], states: Sequence[JobState]) -> Sequence[JobState]:
+        fault.point("enqueue.after_commit")
+        self._known_queues.update({job.queue for job in jobs})
+        return states
+
+    # The line
+
+    async def exchange(
+        self,
+        worker: str,
+        request: bytes,
+        settlements: Sequence[Settlement],
+        demand: Demand | None,
+        *,
+        now: int | None = None,
+    ) -> Exchanged:
+        """Settle these, then claim those; see the contract."""
+        if not settlements:
+            answer = await self._idle(worker, request, demand, now)
+            if answer is not None:
+                return answer
+        kinds = [ENDS] if settlements else []
+        if any(not settlement.state.is_terminal for settlement in settlements):
+            kinds.append(WORK)
+        ring = self._ears.ring(*kinds)
+        answer = await drive(
+            self._runner.run(
+                lambda: exchange(self._sql, worker, request, settlements, demand, ring), now
+            )
+        )
+        fault.point("exchange.after_commit")
+        return answer
+
+    async def _idle(
+        self, worker: str, request: bytes, demand: Demand | None, now: int | None
+    ) -> Exchanged | None:
+        """Answer an exchange that has nothing to write; None where it may have."""
+        steps = () if demand is None or not demand.total else demand.steps
+        queues = [step.queue for step in steps if step.queue is not None]
+        names = None if len(queues) < len(steps) else queues
+        return await drive(self._runner.run(lambda: idle(self._sql, worker, request, names), now))
+
+    async def ready(self, queues: Sequence[str] | None) -> bool:
+        """Tell, without writing, whether a job may be ready in these queues."""
+        return await drive(self._runner.run(lambda: upkeep.ready(self._sql, queues)))
+
+    async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
+        """Make a worker known, which counts as a beat."""
+        await drive(self._runner.run(lambda: workers.register(self._sql, worker), now, urgent=True))
+
+    async def beat(
+        self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
+    ) -> Beaten:
+        """Prolong the lease, and compare what is held with what is stored."""
+        sent_at = self._system.monotonic()
+        at, known, own, taken_over = await drive(
+            self._runner.run(lambda: workers.beat(self._sql, worker), now, urgent=True)
+        )
+        if not known:
+            self._watches.pop(worker, None)
+            return Beaten(gone=True)
+        watch = self._watch(worker)
+        watch.beaten(at, sent_at)
+        lost = watch.compare(set(held), own, taken_over)
+        revoked = sorted(set(held) - own - taken_over)
+        if not lost:
+            return Beaten(revoked=revoked)
+        ring = self._ears.ring(WORK)
+        returned = await drive(
+            self._runner.run(lambda: workers.give_back(self._sql, worker, list(lost), ring), now)
+        )
+        return Beaten(revoked=revoked, returned=returned)
+
+    async def leave(self, worker: str, *, now: int | None = None) -> int:
+        """Forget a worker that stops; what it still held goes back unspent."""
+        marked = set(self._marks.get(worker, {}).values())
+        ring = self._ears.ring(WORK)
+        returned = await drive(
+            self._runner.run(lambda: workers.leave(self._sql, worker, marked, ring), now)
+        )
+        fault.point("leave.after_commit")
+        self._watches.pop(worker, None)
+        self._marks.pop(worker, None)
+        return returned
+
+    async def note(
+        self,
+        worker: str,  # noqa: ARG002 -- the claim numbers are fence enough
+        notes: Sequence[Note],
+    ) -> None:
+        """Write progress and log lines of running jobs."""
+        await drive(self._runner.run(lambda: workers.note(self._sql, notes)))
+
+    def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
+        """Remember that this claim's code is about to start, for this process's own `leave`."""
+        self._marks.setdefault(worker, {})[place] = (job, number)
+
+    async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
+        """Wait for a hint."""
+        kinds = [kind for kind, on in ((WORK, work), (ENDS, ends)) if on]
+        return await self._ears.wait(kinds, timeout)
+
+    # Upkeep
+
+    async def stage(self, tasks: Sequence[str], limit: int, *, now: int | None = None) -> int:
+        """Make due jobs ready and expire those past their time."""
+        ended, ready = await drive(
+            self._runner.run(lambda: upkeep.stage(self._sql, tasks, limit), now)
+        )
+        if ended or ready:
+            # What nobody waits for is not told: most stages move nothing.
+            kinds = [kind for kind, count in ((WORK, ready), (ENDS, ended)) if count]
+            await drive(self._runner.run(lambda: upkeep.tell(self._ears.ring(*kinds))))
+        return ended + ready
+
+    async def rescue(self, worker: str, limit: int, *, now: int | None = None) -> Sequence[Orphan]:
+        """Take over the jobs of dead workers."""
+        watch = self._watch(worker)
+        monotonic = self._system.monotonic()
+        at, signs = await drive(self._runner.run(lambda: crew(self._sql, worker), now))
+        own = signs.pop(worker, None)
+        if not _may_rescue(own, watch, at, monotonic):
+            return ()
+        if watch.unseen:
+            unseen, watch.unseen = watch.unseen, set()
+            watch.taken += await drive(
+                self._runner.run(lambda: take_again(self._sql, worker, unseen), now)
+            )
+        for dead in watch.dead(signs, at, monotonic):
+            room = limit - len(watch.taken)
+            if room <= 0:
+                break
+            # Kept until a call returns them: the next dead worker's turn may meet a fault.
+            watch.taken += await self._take_over(worker, dead, signs[dead].beat, room, now)
+            fault.point("rescue.after_commit")
+        return watch.hand_over(limit)
+
+    async def _take_over(
+        self, worker: str, dead: str, beat: int | None, limit: int, now: int | None
+    ) -> Sequence[Orphan]:
+        return await drive(
+            self._runner.run(lambda: take_over(self._sql, worker, dead, beat, limit), now)
+        )
+
+    def _watch(self, worker: str) -> Watch:
+        return self._watches.setdefault(worker, Watch(self._suspect_after))
+
+    async def prune(self, limit: int, *, now: int | None = None) -> int:
+        """Delete records whose time is over."""
+        return await drive(self._runner.run(lambda: upkeep.prune(self._sql, limit), now))
+
+
+def _may_rescue(own: Sign | None, watch: Watch, now: int, monotonic: int) -> bool:
+    """Tell whether a rescuer's own beat has succeeded of late."""
+    if own is None or own.beat is None or now - own.beat > own.lease:
+        return False
+    return watch.beaten_at is None or monotonic - watch.beaten_at <= own.lease
