@@ -1,0 +1,122 @@
+"""A scene on a server store: the same workload, seen through the store's own verbs.
+
+Where `Scene` looks into its file, `FarScene` asks the store on a connection of its own, in a
+namespace that no other test uses.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+from tests.faults import workload
+from tests.faults.scene import QUICK, Scene, key_in
+from treadle import JobState, Treadle
+from treadle.core.job import TERMINAL, JobRecord
+from treadle.core.settings import load_settings
+from treadle.store.contract import Filter, Store
+from treadle.store.open import open_store
+from treadle.testing.ledger import Account, Stored, judge
+
+T = TypeVar("T")
+
+PAGE: Final = 500
+PAGES_MAX: Final = 100
+
+
+class FarScene(Scene):
+    """A namespace of a server store, and what goes on around it."""
+
+    def __init__(self, folder: Path, url: str, settings: Mapping[str, str] = QUICK) -> None:
+        self.namespace = f"far_{secrets.token_hex(4)}"
+        super().__init__(folder, {**settings, "TREADLE_NAMESPACE": self.namespace})
+        self.url = url
+        self.direct = url
+        """How this process reaches the server, whatever lies between it and the others."""
+
+    def prepare(self) -> Self:
+        """Make the store's tables where it has some."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = load_settings({}, {})
+
+        async def migrate() -> None:
+            store = open_store(self.direct, self.namespace, settings)
+            await store.migrate()
+            await store.close()
+
+        asyncio.run(migrate())
+        return self
+
+    def app(self) -> Treadle:
+        """Make an application on this scene's store, for this process."""
+        before = os.environ.get("TREADLE_NAMESPACE")
+        os.environ["TREADLE_NAMESPACE"] = self.namespace
+        try:
+            return workload.build(self.direct, self.ledger)
+        finally:
+            if before is None:
+                del os.environ["TREADLE_NAMESPACE"]
+            else:
+                os.environ["TREADLE_NAMESPACE"] = before
+
+    def ask(self, question: Callable[[Store], Awaitable[T]]) -> T:
+        """Ask the store directly, on a connection of its own."""
+
+        async def main() -> T:
+            store = open_store(self.direct, self.namespace, load_settings({}, {}))
+            await store.open()
+            try:
+                return await question(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(main())
+
+    def unfinished(self) -> int:
+        """Count the jobs that have not ended."""
+        queues = self.ask(lambda store: store.queues())
+        ended = {state.value for state in TERMINAL}
+        return sum(
+            count for queue in queues for state, count in queue.counts.items() if state not in ended
+        )
+
+    def running(self, task: str) -> int:
+        """Count the running jobs of a task."""
+        which = Filter(state=JobState.RUNNING, task=task)
+        return len(self.ask(lambda store: store.find(which, limit=PAGE)))
+
+    def records(self) -> list[JobRecord]:
+        """Read every job."""
+
+        async def all_of(store: Store) -> list[JobRecord]:
+            found: list[JobRecord] = []
+            for _ in range(PAGES_MAX):
+                before = found[-1].id if found else None
+                page = await store.find(Filter(), limit=PAGE, before=before)
+                if not page:
+                    return found
+                found += page
+            raise AssertionError(f"more than {PAGES_MAX * PAGE:,} jobs")
+
+        return self.ask(all_of)
+
+    def stored(self) -> Iterator[Stored]:
+        """Give every job of the workload as the store has it, with its ends as it recorded them."""
+        records = self.records()
+
+        async def ends_of(store: Store) -> list[int]:
+            counts = []
+            for record in records:
+                attempts = await store.attempts(record.id)
+                counts.append(sum(one.outcome == record.state.value for one in attempts))
+            return counts
+
+        for record, ends in zip(records, self.ask(ends_of), strict=True):
+            # An end that no attempt came to (poison, a cancel) is in the job alone.
+            yield Stored(key_in(record.args), record.state, max(ends, 1))
+
+    def account(self) -> Account:
+        """Call every job to account."""
+        return judge(self.ledger.entries(), self.stored())
