@@ -26,8 +26,8 @@ _AWAY = {
 _SHUT = {
     "NOAUTH": "it asks for a password; write redis://:PASSWORD@host or redis://USER:PASSWORD@host",
     "WRONGPASS": "it does not know this user and password; correct them in the URL",
-    "NOPERM": "this user may not do what treadle needs; give it the rights +@all on the keys "
-    "{treadle:*} and the channels {treadle:*}",
+    "NOPERM": "this user may not do what treadle needs; give it the rights "
+    "~{treadle:* resetchannels &{treadle:* +@all -@dangerous (ACL SETUSER)",
     "DENIED": "it takes no connections from other machines (protected mode); set a password there",
     "CROSSSLOT": "it is a cluster that does not keep a namespace in one slot",
 }
