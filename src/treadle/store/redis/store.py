@@ -183,6 +183,9 @@ class RedisStore(RedisAccess):
         now: int | None = None,
     ) -> Exchanged:
         """Settle these, then claim those; see the contract."""
+        if len(settlements) > BATCH_MAX:
+            msg = f"an exchange settles at most {BATCH_MAX:,} claims, not {len(settlements):,}"
+            raise ValueError(msg)
         total = 0 if demand is None else min(demand.total, BATCH_MAX)
         steps = () if demand is None or not total else demand.steps
         words: Words = [self._now(now), worker, request, total, len(steps)]
