@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -297,6 +298,15 @@ def test_a_url_of_a_wrong_form_is_refused_when_the_store_is_made(url: str) -> No
     with pytest.raises(SettingsError) as caught:
         store_of(url)
     assert "hidden" not in str(caught.value) or url == "redis:hidden"
+
+
+def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the URL's error is the line to type."""
+    for name in [name for name in sys.modules if name.startswith("treadle.store.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "hiredis", None)
+    with pytest.raises(SettingsError, match=r'pip install "treadle\[redis\]"'):
+        store_of("redis://localhost")
 
 
 def test_a_replica_is_told_from_its_primary(server: Redis, client: Any) -> None:  # noqa: ANN401
