@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -220,6 +221,28 @@ def test_a_wrong_password_is_refused_clearly_and_never_shown(login: str) -> None
         assert SECRET not in repr(store)
 
 
+def test_a_user_with_the_rights_of_the_guide_can_do_everything(server: Redis, client: Any) -> None:  # noqa: ANN401
+    """And one without them is told which to ask for."""
+    rights = ("resetchannels", "~{treadle:*", "&{treadle:*", "+@all", "-@dangerous")
+    client.execute_command("ACL", "SETUSER", "shop", "on", f">{SECRET}", *rights)
+    client.execute_command("ACL", "SETUSER", "guest", "on", f">{SECRET}", "~other", "+@all")
+
+    async def scene() -> None:
+        store = store_of(f"redis://shop:{SECRET}@127.0.0.1:{server.port}/0")
+        await store.open()
+        worker = await _worker(store)
+        await store.wait(work=True, ends=True, timeout=0.01)
+        await store.enqueue(new_id(), [new_job()])
+        assert await store.wait(work=True, ends=True, timeout=PATIENCE_S)
+        [claim] = await worker.claim()
+        assert await worker.finish(claim, Succeeded(b"1")) is Verdict.APPLIED
+        await store.close()
+
+    asyncio.run(scene())
+    with pytest.raises(StoreError, match="ACL SETUSER"):
+        store_of(f"redis://guest:{SECRET}@127.0.0.1:{server.port}/0").open_now()
+
+
 def test_an_unreachable_server_is_an_error_in_time_without_secrets() -> None:
     """Nobody listens there: StoreUnavailable within the store's timeout."""
     store = store_of(f"redis://user:{SECRET}@127.0.0.1:{free_port()}/0")
@@ -275,6 +298,15 @@ def test_a_url_of_a_wrong_form_is_refused_when_the_store_is_made(url: str) -> No
     with pytest.raises(SettingsError) as caught:
         store_of(url)
     assert "hidden" not in str(caught.value) or url == "redis:hidden"
+
+
+def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the URL's error is the line to type."""
+    for name in [name for name in sys.modules if name.startswith("treadle.store.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "hiredis", None)
+    with pytest.raises(SettingsError, match=r'pip install "treadle\[redis\]"'):
+        store_of("redis://localhost")
 
 
 def test_a_replica_is_told_from_its_primary(server: Redis, client: Any) -> None:  # noqa: ANN401

@@ -22,6 +22,7 @@ Words = list[str | bytes | int]
 _STATES = {str(state): state for state in JobState}
 _SIGNED_64 = range(-(2**63), 2**63)
 _ATTEMPT_VALUES = 8
+_ID_BYTES = 16
 
 
 class Call(Struct, frozen=True, array_like=True, gc=False):
@@ -46,11 +47,14 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
 
     Raises:
         OverflowError: an instant or a duration is beyond 64 bits.
+        ValueError: an id is none.
     """
     words: Words = []
     head: tuple[Any, ...] | None = None
     many = 0
     for job in jobs:
+        if len(job.id) != _ID_BYTES:
+            raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
         like = (
             job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
         )  # fmt: skip

@@ -94,22 +94,20 @@ class RedisStore(RedisAccess):
 
     async def open(self, *, create: bool = True) -> None:
         """Reach the server and check what is there."""
-        self._check_server(await self._runner.run(self._runner.command("INFO", "server")))
+        self._check_server(await self._runner.run(self._runner.command("HELLO")))
         self._check_version(await self._runner.run(self._begun(create=create)))
 
     def open_now(self, *, create: bool = True) -> None:
         """Do the same on the caller's own thread."""
-        self._check_server(self._runner.run_now(self._runner.command("INFO", "server")))
+        self._check_server(self._runner.run_now(self._runner.command("HELLO")))
         self._check_version(self._runner.run_now(self._begun(create=create)))
 
     def _begun(self, *, create: bool) -> Steps[Any]:
         words = (self._now(None), VERSION, int(create))
         return self._runner.script(script("open"), words, again=True)
 
-    def _check_server(self, info: bytes) -> None:
-        lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
-        said = {name: value for name, _, value in lines}
-        version = said.get("redis_version", "")
+    def _check_server(self, hello: Sequence[Any]) -> None:
+        version = dict(zip(hello[::2], hello[1::2], strict=True)).get(b"version", b"").decode()
         numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
         if numbers and numbers < SERVER_MIN:
             wanted = ".".join(map(str, SERVER_MIN))
@@ -189,6 +187,9 @@ class RedisStore(RedisAccess):
         now: int | None = None,
     ) -> Exchanged:
         """Settle these, then claim those; see the contract."""
+        if len(settlements) > BATCH_MAX:
+            msg = f"an exchange settles at most {BATCH_MAX:,} claims, not {len(settlements):,}"
+            raise ValueError(msg)
         total = 0 if demand is None else min(demand.total, BATCH_MAX)
         steps = () if demand is None or not total else demand.steps
         words: Words = [self._now(now), worker, request, total, len(steps)]

@@ -283,7 +283,11 @@ class Pool:
 
     def _told(self, wire: Wire, words: tuple[str, ...], deadline: float) -> Any:  # noqa: ANN401
         """Send one word of greeting; close the wire when it is refused."""
-        reply = wire.call_now(pack(words), deadline)
+        try:
+            reply = wire.call_now(pack(words), deadline)
+        except LostError as error:
+            # Whatever is to be sent has not been sent yet.
+            raise LostError(str(error), sent=False) from error
         if isinstance(reply, Exception):
             wire.close()
             if is_passing(reply):

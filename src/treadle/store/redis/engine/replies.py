@@ -6,6 +6,8 @@ A refusal begins with a word in capitals. `is_passing` tells those that may be o
 
 from __future__ import annotations
 
+import re
+
 from treadle.core.errors import StoreError, StoreUnavailable
 
 _PASSING = ("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "UNBLOCKED")
@@ -20,22 +22,31 @@ _AWAY = {
     "Jobs that it has still run and settle",
     "MISCONF": "it cannot write its files and takes no writes until it can; look at its log",
     "NOREPLICAS": "it has fewer replicas than it is told to have (min-replicas-to-write)",
+    "NOSCRIPT": "its scripts are flushed again and again (SCRIPT FLUSH)",
     "MOVED": "the namespace's slot moves from node to node without end; look at CLUSTER NODES",
     "ASK": "the namespace's slot is being moved; the move has not ended in time",
 }
 _SHUT = {
     "NOAUTH": "it asks for a password; write redis://:PASSWORD@host or redis://USER:PASSWORD@host",
     "WRONGPASS": "it does not know this user and password; correct them in the URL",
-    "NOPERM": "this user may not do what treadle needs; give it the rights +@all on the keys "
-    "{treadle:*} and the channels {treadle:*}",
+    "NOPERM": "this user may not do what treadle needs; give it the rights "
+    "~{treadle:* resetchannels &{treadle:* +@all -@dangerous (ACL SETUSER)",
     "DENIED": "it takes no connections from other machines (protected mode); set a password there",
     "CROSSSLOT": "it is a cluster that does not keep a namespace in one slot",
 }
 
 
+_INNER = re.compile(rf"-({'|'.join(_AWAY)}) ")
+
+
 def word_of(reply: Exception) -> str:
-    """Give the word that a refusal begins with."""
-    return str(reply).partition(" ")[0].lstrip("-")
+    """Give the word of a refusal: the first one, or the one of a command inside a script.
+
+    Redis 6 puts that behind words of its own, Redis 7 leads with it.
+    """
+    said = str(reply)
+    inner = _INNER.search(said)
+    return inner[1] if inner is not None else said.partition(" ")[0].lstrip("-")
 
 
 def is_passing(reply: Exception) -> bool:
@@ -46,10 +57,8 @@ def is_passing(reply: Exception) -> bool:
 def refused(name: str, reply: Exception) -> StoreError:
     """Make the error of a refusal; `name` is the server as it may be shown."""
     word, said = word_of(reply), str(reply)
-    # Redis 6 puts what a command in a script met behind words of its own; 7 leads with them.
-    inner = next((known for known in _AWAY if f"-{known} " in said), word)
-    if inner in _AWAY:
-        return StoreUnavailable(f"{name}: {_AWAY[inner]} ({_short(said)})")
+    if word in _AWAY:
+        return StoreUnavailable(f"{name}: {_AWAY[word]} ({_short(said)})")
     if word in _SHUT:
         return StoreError(f"{name}: {_SHUT[word]} ({_short(said)})")
     if word == "MISUSED":

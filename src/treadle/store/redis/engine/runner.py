@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 REQUEST_MAX = 400_000_000
 """Bytes of one call; the server's own limit for what a client sends is 1 GiB."""
-_TRIES = 5
+_TRIES = 6
 _PAUSE_S = 0.03
 _ASKING = pack(("ASKING",))
 
@@ -88,7 +88,9 @@ class Runner:
             if not isinstance(reply, Exception):
                 return reply
             if word_of(reply) == "NOSCRIPT":
-                ask = Ask(pack((b"EVAL", script.text, *rest)), ask.place, ask.replies)
+                # From here on with its text: the server, or the next one, does not know it.
+                packed = pack((b"EVAL", script.text, *rest))
+                ask = Ask(packed)
             else:
                 ask = self._redirected(packed, reply)
                 if is_passing(reply):

@@ -15,7 +15,7 @@ for at = 2, #ARGV do
     call('HDEL', job_key(id), 'ran')
   elseif row[1] == 'running' then
     call('SREM', held_key(row[7] or ''), id .. (row[5] or ''))
-    record(id, row[5], row[6] or '0', row[7] or '', row[8] or '', 'cancelled', '', '')
+    record(id, row[5], row[6] or '0', row[7] or '', row[8] or '', NOW, 'cancelled', '', '')
     end_waiting(id, found, 'cancelled', 'cancelled')
     call('HSET', job_key(id), 'number', text(math.min((whole(row[5]) or EXACT) + 1, EXACT)))
     call('HDEL', job_key(id), 'ran')

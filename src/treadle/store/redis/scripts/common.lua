@@ -147,20 +147,23 @@ local function set_aside(id, queue, state, why)
   count(queue, state, 'failed')
 end
 
-local function record(id, number, attempt, worker, started_at, outcome, failure, ran)
+-- Add an attempt to those before the last one: eight values each, 50 attempts at most. A list that
+-- somebody has made another thing of is left to him.
+local function record(id, number, attempt, worker, started_at, finished_at, outcome, failure, ran)
   local key = attempts_key(id)
-  call('RPUSH', key, number, attempt, worker, started_at, NOW, outcome, failure, ran)
-  call('LTRIM', key, -400, -1)
+  redis.pcall('RPUSH', key, number, attempt, worker, started_at, finished_at, outcome, failure, ran)
+  redis.pcall('LTRIM', key, -400, -1)
 end
 
--- Give a claim back unspent: ready again, under a number that fences its holder off.
+-- Give a claim back unspent: ready again, under a number that fences its holder off. It is listed
+-- first: should that fail, nothing has been written of it.
 local function give_back(id, number)
   local key = job_key(id)
   local found = call('HMGET', key, 'attempt', 'queue', 'priority', 'expires_at')
+  list_ready(id, found[2] or '', found[3], found[4])
   call('HSET', key, 'state', 'ready', 'number', text(number + 1),
     'attempt', text((whole(found[1]) or 1) - 1))
   call('HDEL', key, 'worker', 'started_at')
-  list_ready(id, found[2] or '', found[3], found[4])
   count(found[2] or '', 'running', 'ready')
 end
 

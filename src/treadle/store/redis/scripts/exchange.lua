@@ -41,7 +41,7 @@ end
 local SIZES = {S = 6, N = 5, E = 13, W = 13}
 local judged, freed, verdicts = {}, {}, {}
 
-local over, keys = {ENDED}, {}
+local over, keys, lists = {ENDED}, {}, {}
 
 -- Read what a settlement's fence and its writing need; a success needs less.
 local function read(key, kind)
@@ -60,6 +60,9 @@ local function judge(at)
     return '0'
   end
   judged[id], keys[id] = was, key
+  if ARGV[at] == 'W' then
+    lists[ready_key(was[4] or '')] = 'zset'
+  end
   local claims = freed[was[3] or '']
   if not claims then
     claims = {held_key(was[3] or '')}
@@ -113,7 +116,7 @@ local function waits(at, id, was)
   if outcome ~= '' then
     local lost_by = ARGV[at + 11]
     record(id, was[2], was[11] or '0', lost_by ~= '' and lost_by or was[3] or '', was[6] or '',
-      outcome, failure, ARGV[at + 10])
+      NOW, outcome, failure, ARGV[at + 10])
   end
   if delay == 0 then
     state = 'ready'
@@ -152,6 +155,10 @@ local at, any_waits = first, false
 while at <= #ARGV do
   verdicts[#verdicts + 1] = judge(at)
   at = at + SIZES[ARGV[at]]
+end
+wrong = misused(lists)
+if wrong then
+  return wrong
 end
 if #verdicts > 0 then
   relieve()

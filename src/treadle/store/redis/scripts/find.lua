@@ -6,10 +6,33 @@
 
 local before, looks, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local wanted = {ARGV[5], ARGV[6], ARGV[7], ARGV[8]}
-local list = wanted[1] == 'failed' and DEAD or JOBS
-local from = before == '' and '+' or '(' .. before
-local ids = call('ZREVRANGEBYLEX', list, from, '-', 'LIMIT', 0, looks)
 local found, last = {}, false
+
+-- Give the next ids of the running jobs, which are few, by what the workers hold.
+local function running()
+  local ids, page = {}, {}
+  for _, worker in ipairs(call('ZRANGE', WORKERS, 0, -1)) do
+    for _, claim in ipairs(call('SMEMBERS', held_key(worker))) do
+      local id = string.sub(claim, 1, 32)
+      if before == '' or id < before then
+        ids[#ids + 1] = id
+      end
+    end
+  end
+  table.sort(ids, function(a, b) return a > b end)
+  for i = 1, math.min(looks, #ids) do
+    page[i] = ids[i]
+  end
+  return page
+end
+
+local function listed()
+  local list = wanted[1] == 'failed' and DEAD or JOBS
+  local from = before == '' and '+' or '(' .. before
+  return call('ZREVRANGEBYLEX', list, from, '-', 'LIMIT', 0, looks)
+end
+
+local ids = wanted[1] == 'running' and running() or listed()
 
 local function fits(row)
   for place = 1, 4 do

@@ -12,10 +12,10 @@ while at <= #ARGV do
     end
     for line = 0, lines - 1 do
       local from = at + 5 + 3 * line
-      call('RPUSH', logs_key(id), found[3], ARGV[from], ARGV[from + 1], ARGV[from + 2])
+      redis.pcall('RPUSH', logs_key(id), found[3], ARGV[from], ARGV[from + 1], ARGV[from + 2])
     end
     if lines > 0 then
-      call('LTRIM', logs_key(id), -4000, -1)
+      redis.pcall('LTRIM', logs_key(id), -4000, -1)
     end
   end
   at = at + 5 + 3 * lines

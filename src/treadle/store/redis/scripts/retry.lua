@@ -15,10 +15,8 @@ for at = 2, #ARGV do
   answer[at - 1] = MAY[state] and '1' or '0'
   if MAY[state] then
     if (state == 'failed' or state == 'cancelled') and row[11] and row[7] then
-      local list = attempts_key(id)
-      call('RPUSH', list, row[4] or '0', row[5] or '0', row[6] or '', row[7], row[8] or '',
+      record(id, row[4] or '0', row[5] or '0', row[6] or '', row[7], row[8] or '',
         row[9] or state, row[10] or '', row[11])
-      call('LTRIM', list, -400, -1)
     end
     unlist(id, queue, row[3])
     call('ZREM', ENDED, id)

@@ -28,12 +28,13 @@ local function drop(list, id, found)
 end
 
 local function ready(id, found)
+  -- Listed first: should that fail, nothing has been written of it.
+  call('ZADD', ready_key(found.queue), text(-(whole(found.priority) or 0)), id)
   call('ZREM', DUE, id)
   if found.reason == 'unknown_task' then
     call('ZREM', PARKED, (found.task or '') .. '\0' .. id)
   end
   call('HSET', job_key(id), 'state', 'ready', 'reason', '')
-  call('ZADD', ready_key(found.queue), text(-(whole(found.priority) or 0)), id)
   count(found.queue, found.state, 'ready')
   moved = moved + 1
 end
