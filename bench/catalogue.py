@@ -26,7 +26,7 @@ EVERY_ENGINE = ("sqlite", "redis", "postgres")
 SERVERS = ("redis", "postgres")
 POSTGRES = ("postgres",)
 _SERVER_BATCH = 500
-"""Jobs a round trip of the server probes: as many as a busy worker settles and claims at once."""
+"""Jobs a round trip of the server probes; larger batches than a worker's only raise the bar."""
 
 
 def everyone(_: System) -> bool:
