@@ -12,7 +12,7 @@ def drain(results: Results, probe: str) -> list[Verdict]:
     """One worker process against the floor and the raw probe, and two against one."""
     one = results.median(ASYNC, "drain_1", "jobs_per_s")
     two = results.median(ASYNC, "drain_2", "jobs_per_s")
-    raw = results.median(probe, PROBE, "exchange_jobs_per_s")
+    raw = results.median(probe, PROBE, "exchange_per_s")
     return [
         at_least("drain, 1 process", one, _DRAIN_FLOOR, "jobs/s"),
         at_least("drain, 1 process, 40 % of the raw probe", one, times(raw, 0.4), "jobs/s"),

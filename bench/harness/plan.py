@@ -98,8 +98,10 @@ QUICK: Final = Plan(
     total_limit_s=110.0,
 )
 
-_SERVER_FULL: Final = replace(FULL, enqueue_s=1.0, drain_s=3.0, latency_jobs=120, idle_s=10.0)
-_SERVER_QUICK: Final = replace(QUICK, total_limit_s=300.0)
+_SERVER_FULL: Final = replace(
+    FULL, enqueue_s=1.0, drain_s=3.0, latency_jobs=120, idle_s=10.0, probe_jobs=60_000
+)
+_SERVER_QUICK: Final = replace(QUICK, probe_jobs=20_000, total_limit_s=300.0)
 
 
 def plan_for(engine: str, *, quick: bool) -> Plan:

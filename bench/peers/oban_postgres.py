@@ -89,7 +89,7 @@ async def work() -> None:
 PEER = Peer(
     name="oban",
     guarantees="at least once, settled only by the attempt that runs; a dead worker's jobs return "
-    "after about 60 s; job row and recorded result kept 1 day",
+    "by its lifeline (every 60 s); job row and recorded result kept 1 day",
     distributions=("oban", "psycopg"),
     variants=(
         Variant(

@@ -46,8 +46,8 @@ def prepare() -> None:
 
 PEER = Peer(
     name="procrastinate",
-    guarantees="at least once with the documented task that retries stalled jobs; job row kept, "
-    "no result value",
+    guarantees="kept until done; a dead worker's job comes back only if the application adds the "
+    "documented task for stalled jobs; job row kept, no result value",
     distributions=("procrastinate", "psycopg"),
     variants=(
         Variant(

@@ -39,7 +39,7 @@ def test_on_redis_the_fastest_of_all_peers_sets_the_bar() -> None:
         _drain("saq:default", 2_000.0),
         _drain("treadle:sync", 90_000.0),
         _drain("treadle:async", 25_000.0),
-        Row("probe:redis", "probe", medians={"exchange_jobs_per_s": 62_600.0}),
+        Row("probe:redis", "probe", medians={"exchange_per_s": 62_600.0}),
     ]
 
     found = _verdicts("redis", rows)
