@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from treadle.store.contract import Exchanged, StoreSession
     from treadle.worker.executors.group import Executors
     from treadle.worker.journal import Journal
-    from treadle.worker.outcomes.transaction import Transaction
     from treadle.worker.settler import Settler
 
 _SUSPECT_PATIENCE_S = 30.0
@@ -94,8 +93,7 @@ class Line:
         return self.kit.lanes.demand(room) if room else None
 
     def _suspect_waits(self) -> bool:
-        buffer = self.held.buffer
-        return bool(buffer and buffer[0].crashes)
+        return bool(self.held.buffer and self.held.buffer[0].crashes)
 
     def accept(self, answer: Exchanged) -> None:
         """Take the store's answer to an exchange."""
@@ -167,34 +165,22 @@ class Line:
         if self.running.pop(attempt.place, None) is None:
             return
         fault.point("execute.after_return")
-        if attempt.own is None:
-            settlement = self.settle(attempt.claim, outcome, attempt.policy)
-        else:
-            settlement = self._settle_own(attempt, attempt.own, outcome)
+        written = None if attempt.own is None else attempt.own.settled(self.settler.tell)
+        settlement = self.settle(attempt.claim, outcome, attempt.policy, written)
         self._ran_us += settlement.ran
         self._ended += 1
         if self.held.buffer:
             self.dispatch()
         self._wake()
 
-    def settle(self, claim: Claim, outcome: Outcome, policy: JobPolicy) -> Settlement:
-        """Decide what becomes of a claim and hand that to the settler."""
-        settlement = decide(claim, outcome, policy, self.kit.rules, draw=random.random)
-        self.settler.pending.append(settlement)
+    def settle(
+        self, claim: Claim, outcome: Outcome, policy: JobPolicy, written: Settlement | None = None
+    ) -> Settlement:
+        """Decide what becomes of a claim and hand that to the settler, unless it is written."""
+        settlement = written or decide(claim, outcome, policy, self.kit.rules, draw=random.random)
+        if written is None:
+            self.settler.pending.append(settlement)
         self.kit.journal.ended(claim, settlement, self.worker)
-        return settlement
-
-    def _settle_own(self, attempt: Attempt, own: Transaction, outcome: Outcome) -> Settlement:
-        """Take the settlement that was committed with an attempt's own writes.
-
-        Where none was, the writes end here, whether or not the attempt's code does.
-        """
-        own.abort()
-        if own.committed is None:
-            return self.settle(attempt.claim, outcome, attempt.policy)
-        settlement, verdict = own.committed
-        self.kit.journal.ended(attempt.claim, settlement, self.worker)
-        self.settler.tell(settlement, verdict)
         return settlement
 
     def answered(self, settlement: Settlement, verdict: Verdict) -> None:
@@ -258,9 +244,7 @@ class Line:
             if which(attempt):
                 self.executors.cancel(attempt, reason)
 
-    def abandon_running(self) -> int:
-        """Hand back what still runs when the worker's time to stop is over; return how many."""
-        left = list(self.running.values())
-        for attempt in left:
+    def abandon_running(self) -> None:
+        """Hand back what still runs when the worker's time to stop is over."""
+        for attempt in list(self.running.values()):
             self.executors.abandon(attempt)
-        return len(left)
