@@ -69,6 +69,24 @@ class Kit:
         """
         self.clock.move(by)
 
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """Make, fill and read tables of your own in the memory store; gives a connection.
+
+        They are those that tasks reach by `ctx.transaction()`. The end of the block commits, an
+        error that leaves it rolls back.
+        """
+        transactional = self.app.store.transactional
+        assert transactional is not None, "the memory store has transactions"
+        begun: list[Any] = []
+        transactional.begin_now(begun.append)
+        try:
+            yield begun[0].connection
+        except BaseException:
+            begun[0].rollback()
+            raise
+        begun[0].commit()
+
     def drain(self, *, within: Duration | None = None, limit: int = DRAIN_MAX) -> int:
         """Run jobs as a worker does, with real retries; return how many attempts ran.
 

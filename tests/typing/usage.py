@@ -4,6 +4,7 @@ Each `assert_type` is a promise to users: parameters and return types survive th
 sync and async, and a parameter for the context is not the caller's.
 """
 
+import sqlite3
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
@@ -101,6 +102,9 @@ def inside() -> None:
     assert_type(current().attempt, int)
     assert_type(current().deadline, datetime | None)
     assert_type(current().idempotency_key, str)
+    with sqlite3.connect("jobs.db") as own, current().transaction(own) as db:
+        assert_type(db, sqlite3.Connection)
+        assert_type(add.using(connection=db).enqueue(1), Job[int])
 
 
 @app.on_startup

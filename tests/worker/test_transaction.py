@@ -300,7 +300,6 @@ def test_it_works_in_memory_and_under_test() -> None:
     @app.task(name="count", retry=2)
     def count(number: int, ctx: Context = CTX) -> int:
         with ctx.transaction() as db:
-            db.execute("create table if not exists seen (n integer)")
             db.execute("insert into seen values (?)", (number,))
             if number == 2:
                 count.using(connection=db).enqueue(20)
@@ -315,7 +314,11 @@ def test_it_works_in_memory_and_under_test() -> None:
             db.execute("insert into seen values (?)", (number,))
             return int(db.execute("select sum(n) from seen").fetchone()[0])
 
-    with app.testing():
+    with app.testing() as kit:
+        with kit.transaction() as db:
+            db.execute("create table seen (n integer)")
+        with pytest.raises(sqlite3.ProgrammingError), kit.transaction() as db:
+            db.executemany("insert into seen values (?)", iter([(1,), (2, 3)]))
         jobs = [count.enqueue(n) for n in (1, 2, 13)]
         assert app.drain() == 5
         last = acount.enqueue(100)
@@ -323,3 +326,5 @@ def test_it_works_in_memory_and_under_test() -> None:
         states = [job.refresh().state for job in jobs]
         assert states == ["succeeded", "succeeded", "failed"]
         assert last.refresh().result() == 123
+        with kit.transaction() as db:
+            assert db.execute("select count(*) from seen").fetchone() == (4,)

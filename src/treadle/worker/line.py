@@ -82,8 +82,7 @@ class Line:
         return self.kit.lanes.demand(room) if room else None
 
     def _suspect_waits(self) -> bool:
-        buffer = self.held.buffer
-        return bool(buffer and buffer[0].crashes)
+        return bool(self.held.buffer and self.held.buffer[0].crashes)
 
     def accept(self, answer: Exchanged) -> None:
         """Take the store's answer to an exchange."""
@@ -151,23 +150,21 @@ class Line:
         if self.running.pop(attempt.place, None) is None:
             return
         fault.point("execute.after_return")
-        committed = None if attempt.own is None else attempt.own.close()
-        if committed is None:
-            settlement = self.settle(attempt.claim, outcome, attempt.policy)
-        else:
-            settlement, verdict = committed
-            self.kit.journal.ended(attempt.claim, settlement, self.worker)
-            self.settler.tell(settlement, verdict)
+        written = None if attempt.own is None else attempt.own.settled(self.settler.tell)
+        settlement = self.settle(attempt.claim, outcome, attempt.policy, written)
         self._ran_us += settlement.ran
         self._ended += 1
         if self.held.buffer:
             self.dispatch()
         self._wake()
 
-    def settle(self, claim: Claim, outcome: Outcome, policy: JobPolicy) -> Settlement:
-        """Decide what becomes of a claim and hand that to the settler."""
-        settlement = decide(claim, outcome, policy, self.kit.rules, draw=random.random)
-        self.settler.pending.append(settlement)
+    def settle(
+        self, claim: Claim, outcome: Outcome, policy: JobPolicy, written: Settlement | None = None
+    ) -> Settlement:
+        """Decide what becomes of a claim and hand that to the settler, unless it is written."""
+        settlement = written or decide(claim, outcome, policy, self.kit.rules, draw=random.random)
+        if written is None:
+            self.settler.pending.append(settlement)
         self.kit.journal.ended(claim, settlement, self.worker)
         return settlement
 
@@ -237,10 +234,8 @@ class Line:
         if not self._marks.stop(attempt):
             self.executors.cancel(attempt, reason)
 
-    def abandon_running(self) -> int:
-        """Hand back what still runs when the worker's time to stop is over; return how many."""
-        left = list(self.running.values())
-        for attempt in left:
+    def abandon_running(self) -> None:
+        """Hand back what still runs when the worker's time to stop is over."""
+        for attempt in list(self.running.values()):
             if not self._marks.stop(attempt):
                 self.executors.abandon(attempt)
-        return len(left)

@@ -89,7 +89,7 @@ class Loan(Adapter):
                 answer = call(*args)
             except sqlite3.DatabaseError as error:
                 self._check()
-                if error.sqlite_errorcode != sqlite3.SQLITE_AUTH:
+                if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_AUTH:
                     raise
                 raise RuntimeError(_refusal("end or begin a transaction")) from error
             finally:
