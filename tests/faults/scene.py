@@ -41,6 +41,8 @@ QUICK: Final = {
     "TREADLE_SUSPECT_AFTER": "0.2",
 }
 """Settings under which a lease ends within the patience of a test."""
+PATIENT: Final = {"TREADLE_SUSPECT_AFTER": "3"}
+"""The second look comes late enough for a busy machine to beat first after an outage."""
 _LOOK_S: Final = 0.01
 
 _WITNESS: Final = """

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.far import FarScene
-from tests.faults.scene import QUICK
+from tests.faults.scene import PATIENT, QUICK
 from tests.faults.test_poison import MAX_CRASHES, supervise
 from tests.faults.test_seeded import SETTINGS, Run
 from treadle import JobState
@@ -102,7 +102,7 @@ def test_a_server_that_is_killed_under_load_loses_nothing(
     tmp_path: Path, server: Postgres | Redis
 ) -> None:
     """Killed and started again, again and again: the workers stay, and every job is settled."""
-    with FarScene(tmp_path, server.url, SETTINGS | IMPATIENT).prepare() as scene:
+    with FarScene(tmp_path, server.url, SETTINGS | IMPATIENT | PATIENT).prepare() as scene:
         workers = [scene.worker("--slots", "8") for _ in range(2)]
         scene.until(lambda: all(worker.ready for worker in workers), "the workers are ready")
         for n in range(RESTARTS):
@@ -121,7 +121,7 @@ def test_a_server_away_for_longer_than_the_lease_doubles_nothing(
     tmp_path: Path, server: Postgres | Redis
 ) -> None:
     """Jobs that run meanwhile end and are settled: none runs twice, none gets a crash."""
-    with FarScene(tmp_path, server.url, QUICK | IMPATIENT).prepare() as scene:
+    with FarScene(tmp_path, server.url, QUICK | IMPATIENT | PATIENT).prepare() as scene:
         scene.enqueue("slow", *(f"slow{n}" for n in range(6)), rest=(1.0,))
         workers = [scene.worker("--slots", "3") for _ in range(2)]
         scene.until(lambda: scene.running("slow") == 6, "six jobs run")
