@@ -21,7 +21,7 @@ from treadle.core.outcome import Cancelled, Succeeded, Verdict
 from treadle.core.settings import Settings
 from treadle.store.open import open_store
 from treadle.store.postgres import schema
-from treadle.store.postgres.engine.runner import Runner, Talk, drive_now
+from treadle.store.postgres.engine.runner import Runner, Talk, drive_now, until
 from treadle.store.postgres.engine.sql import Statement, place_of, statement, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.wire import Ask, Rows
@@ -31,7 +31,7 @@ from treadle.testing.servers import free_port
 
 __all__ = ["case"]
 
-PASSWORD = "s3cr3t-and-more"
+PASSWORD = "s3cr3t-and-more"  # noqa: S105 -- what no message may show
 SHORT = Settings(store_timeout=1.0)
 SOON_S = 4.0
 
@@ -255,13 +255,9 @@ class TestPooler:
             "select current_setting('statement_timeout'), current_setting('lock_timeout'), "
             "current_setting('jit'), current_setting('treadle.now', true)"
         )
-        looks = wire.ask(Ask([(settings, ())]))
-        try:
-            for _ in range(100):
-                next(looks)
-                time.sleep(0.01)
-        except StopIteration as done:
-            assert done.value == [[("0", "0", "on", "")]]
+        # Spoken to directly: a runner would begin a transaction with settings of its own.
+        found = drive_now(until(wire.ask(Ask([(settings, ())])), time.monotonic() + SOON_S))
+        assert found == [[("0", "0", "on", "")]]
         runner.pool.give(wire)
         runner.pool.close()
 
@@ -292,6 +288,27 @@ def test_a_fork_in_mid_use_disturbs_neither_side(postgres_schema: str) -> None:
     store.enqueue_now(new_id(), [new_job()])
     assert None not in store.get_now([job.id for job in jobs])
     store.close_now()
+
+
+@scenario
+async def test_each_of_many_enqueues_is_heard(case: Case) -> None:
+    """Not only the first one over a connection, and each well before a poll would find it."""
+    other = await case.other()
+
+    async def listen(heard: asyncio.Event) -> None:
+        for _ in range(5):
+            while not await case.store.wait(work=True, ends=False, timeout=SOON_S):
+                pass
+            heard.set()
+
+    heard = asyncio.Event()
+    listener = asyncio.create_task(listen(heard))
+    for _ in range(5):
+        async with asyncio.timeout(SOON_S / 2):
+            await other.enqueue(new_id(), [new_job()])
+            await heard.wait()
+        heard.clear()
+    listener.cancel()
 
 
 @scenario

@@ -106,14 +106,18 @@ def test_connections_that_are_ended_lose_and_double_nothing(
         taken: list[bytes] = []
         stop = asyncio.Event()
         raging = asyncio.create_task(rage(postgres_url, application, stop))
-        _, *counted = await asyncio.gather(
-            produce(store, ids),
-            *(work(store, f"w{n}", taken, BATCHES * BATCH) for n in range(WORKERS)),
-        )
+        workers = [
+            asyncio.create_task(work(store, f"w{n}", taken, BATCHES * BATCH))
+            for n in range(WORKERS)
+        ]
+        await produce(store, ids)
+        counted: Counter[Verdict] = Counter()
+        for worker in workers:
+            counted += await worker
         stop.set()
         assert await raging > WORKERS
         assert sorted(taken) == sorted(ids)
-        assert sum(counted, Counter()) == {Verdict.APPLIED: len(ids)}
+        assert counted == {Verdict.APPLIED: len(ids)}
         records = await until_answered(lambda: store.get(ids))
         assert {record and record.state for record in records} == {JobState.SUCCEEDED}
         await store.close()
