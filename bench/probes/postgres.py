@@ -20,12 +20,13 @@ import struct
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import asyncpg
 import psycopg
 from psycopg import pq
+from psycopg.adapt import Transformer
 
 _ARGS = b"[[7],{}]"
 _RESULT = b"7"
@@ -295,25 +296,11 @@ class Libpq:
             self._send("settle", [*values, _array(_BYTES, [_RESULT] * len(settled))])
         self._send("claim", [struct.pack(">q", want)])
         result = (await self._answers())[-1]
-        loaders = [_LOADERS[result.ftype(column)] for column in range(result.nfields)]
-        rows = [
-            tuple(
-                None if (raw := result.get_value(row, column)) is None else load(raw)
-                for column, load in enumerate(loaders)
-            )
-            for row in range(result.ntuples)
-        ]
-        return [(row[2], row[3]) for row in rows]
+        reader = Transformer()
+        reader.set_pgresult(result)
+        return [(row[2].bytes, row[3]) for row in reader.load_rows(0, result.ntuples, tuple)]
 
 
-_LOADERS: dict[int, Callable[[bytes], Any]] = {
-    17: bytes,
-    20: lambda raw: int.from_bytes(raw, "big", signed=True),
-    21: lambda raw: int.from_bytes(raw, "big", signed=True),
-    23: lambda raw: int.from_bytes(raw, "big", signed=True),
-    25: lambda raw: str(raw, "utf-8"),
-    2950: bytes,
-}
 DRIVERS: dict[str, type[Asyncpg | Psycopg | Libpq]] = {
     "asyncpg": Asyncpg,
     "psycopg": Psycopg,

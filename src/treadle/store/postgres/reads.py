@@ -110,7 +110,8 @@ def logs(sql: Statements, job: bytes) -> Talk[Sequence[tuple[int, int, str, str]
 
 def queues(sql: Statements) -> Talk[Sequence[QueueRecord]]:
     """Read every queue with its counts by state."""
-    _, (names, rows) = yield Ask([(sql["queues"], ()), (sql["counts"], ())])
+    calls = [(sql["queues"], ()), (sql["read_whole"], ()), (sql["counts"], ())]
+    _, (names, _, rows) = yield Ask(calls)
     counts: dict[str, dict[str, int]] = {}
     for queue, state, count in rows:
         counts.setdefault(queue, {})[state] = count
@@ -122,7 +123,7 @@ def queues(sql: Statements) -> Talk[Sequence[QueueRecord]]:
 
 def dead_groups(sql: Statements, limit: int) -> Talk[Sequence[tuple[str, str, str, int, int]]]:
     """Count dead letters by task, reason and error."""
-    _, [rows] = yield Ask([(sql["dead_groups"], (int8(limit),))])
+    _, (_, rows) = yield Ask([(sql["read_whole"], ()), (sql["dead_groups"], (int8(limit),))])
     return [(task, reason, kind, count, newest) for task, reason, kind, count, newest in rows]
 
 

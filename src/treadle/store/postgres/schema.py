@@ -27,6 +27,11 @@ _LOOK = statement(
     "current_setting('server_encoding')::text, pg_is_in_recovery(), "
     "current_setting('transaction_read_only')::text, to_regclass($1::text) is not null"
 )
+_READ = "select value from {}meta where key = 'version'"
+_WRITE = (
+    "insert into {}meta (key, value) values ('version', '{}') "
+    "on conflict (key) do update set value = excluded.value"
+)
 _LOCK = statement("select 1 from (select pg_advisory_xact_lock($1::bigint)) as locked")
 _END_OF_STATEMENT = re.compile(r";[ \t]*(?:--[^\n]*)?\n")
 
@@ -51,9 +56,8 @@ def look(place: Place, target: Target) -> Talk[int]:
     return (yield from _version(place)) if there else 0
 
 
-def _version(place: Place) -> Talk[int]:
-    asked = statement(f"select value from {place.tables}meta where key = 'version'")  # noqa: S608 -- a checked prefix
-    _, [rows] = yield Ask([(asked, ())])
+def _version(place: Place, *, end: bool = True) -> Talk[int]:
+    _, [rows] = yield Ask([(statement(_READ.format(place.tables)), ())], end=end)
     return int(rows[0][0]) if rows else 0
 
 
@@ -94,11 +98,7 @@ def migrate(place: Place, target: Target) -> Talk[tuple[int, int]]:
     locked = (_LOCK, (int8(int.from_bytes(key, "big", signed=True)),))
     yield Ask([locked], end=False)
     _, [[row]] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),))], end=False)
-    found = 0
-    if row[-1]:
-        asked = statement(f"select value from {place.tables}meta where key = 'version'")  # noqa: S608 -- a checked prefix
-        _, [rows] = yield Ask([(asked, ())], end=False)
-        found = int(rows[0][0]) if rows else 0
+    found = (yield from _version(place, end=False)) if row[-1] else 0
     _refuse_newer(found, target)
     yield Ask([(statement(one), ()) for one in steps(place, found)])
     return found, VERSION
@@ -110,19 +110,16 @@ def steps(place: Place, found: int) -> list[str]:
         return []
     first = [f"create schema if not exists {place.schema}"] if place.schema else []
     scripts = [script for version, _, script in migrations(place) if version > found]
-    return [*first, *(one for script in scripts for one in _split(script)), _set_version(place)]
+    return [
+        *first,
+        *(one for script in scripts for one in _split(script)),
+        _WRITE.format(place.tables, VERSION),
+    ]
 
 
 def script(place: Place, found: int = 0) -> str:
     """Give the same statements as a text for `psql`, in one transaction."""
     return "".join(f"{one};\n\n" for one in ["begin", *steps(place, found), "commit"])
-
-
-def _set_version(place: Place) -> str:
-    return (
-        f"insert into {place.tables}meta (key, value) values ('version', '{VERSION}') "  # noqa: S608 -- a checked prefix
-        "on conflict (key) do update set value = excluded.value"
-    )
 
 
 def _split(script: str) -> list[str]:

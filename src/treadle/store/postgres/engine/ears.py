@@ -184,14 +184,18 @@ class _Ear:
             loop.add_reader(wire.socket, self._tick.set)
             while self._is_wanted():
                 await self._mark()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK_S):
-                        await self._tick.wait()
-                self._tick.clear()
+                await self._until_tick()
                 self._heard([self._channels[name] for name in wire.heard()])
         finally:
             loop.remove_reader(wire.socket)
             wire.close()
+
+    async def _until_tick(self) -> None:
+        """Wait until there is something to read or to mark."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TICK_S):
+                await self._tick.wait()
+        self._tick.clear()
 
     async def _mark(self) -> None:
         """Keep the marks of what is waited for fresh; a mark that had lapsed is news itself."""

@@ -140,7 +140,7 @@ class Runner:
             while True:
                 if begin is not None:
                     ask = replace(ask, calls=(begin, *ask.calls))
-                rows = yield from _until(wire.ask(ask, prepare=self._prepare), deadline)
+                rows = yield from until(wire.ask(ask, prepare=self._prepare), deadline)
                 if begin is not None:
                     at = rows.pop(0)[0][0]
                     begin = None
@@ -174,29 +174,32 @@ class Runner:
 
     def _dial(self, deadline: float) -> Steps[Wire]:
         """Open a connection for a reserved place; a server that restarts gets a moment."""
-        done = False
+        wire: Wire | None = None
         try:
             for tries in range(1, _DIALS_MAX + 1):
-                try:
-                    wire = yield Dial(self.target.conninfo, deadline)
-                except ConnectionLost as error:
-                    if not error.may_try or tries == _DIALS_MAX:
-                        raise unreachable(error, self.target.name) from error
-                except TimeoutError as error:
-                    raise StoreUnavailable(
-                        f"{self.target.name} has not taken a connection within {self.timeout:g} s; "
-                        "check that the server runs and that the network lets it through"
-                    ) from error
-                else:
-                    assert wire is not None
+                wire = yield from self._dial_once(deadline, last=tries == _DIALS_MAX)
+                if wire is not None:
                     self.pool.opened(wire)
-                    done = True
                     return wire
                 yield Pause(_pause(tries + 1))
         finally:
-            if not done:
+            if wire is None:
                 self.pool.failed()
         raise AssertionError("the last try returns or raises")
+
+    def _dial_once(self, deadline: float, *, last: bool) -> Steps[Wire | None]:
+        """Try to open a connection; None where the server may be back in a moment."""
+        try:
+            return (yield Dial(self.target.conninfo, deadline))
+        except ConnectionLost as error:
+            if last or not error.may_try:
+                raise unreachable(error, self.target.name) from error
+            return None
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                f"{self.target.name} has not taken a connection within {self.timeout:g} s; "
+                "check that the server runs and that the network lets it through"
+            ) from error
 
 
 def _pause(tries: int) -> float:
@@ -205,7 +208,7 @@ def _pause(tries: int) -> float:
     return longest * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads tries, no secret
 
 
-def _until(looks: Looks[T], deadline: float) -> Steps[T]:
+def until(looks: Looks[T], deadline: float) -> Steps[T]:
     """Carry what a wire waits for, each wait until the deadline."""
     try:
         while True:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 _FILES = ("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control")
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _FRAGMENT = re.compile(r"\{(\w+)\}")
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _OPEN = frozenset({"p", "i", "where", "channel", "again"})
@@ -84,7 +85,7 @@ def texts(place: Place) -> dict[str, str]:
 def _filled(body: str, blocks: dict[str, str], place: Place) -> str:
     def fill(match: re.Match[str]) -> str:
         name = match[1]
-        return match[0] if name in _OPEN else _FRAGMENT.sub(fill, blocks[name])
+        return match[0] if name in _OPEN else _FRAGMENT.sub(fill, _COMMENT.sub("", blocks[name]))
 
     body = _FRAGMENT.sub(fill, body)
     return body.replace("{p}", place.tables).replace("{channel}", place.channel)

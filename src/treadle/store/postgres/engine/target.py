@@ -7,7 +7,7 @@ for `schema`, which is treadle's own: the schema that its tables are in.
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
 from psycopg import Error
@@ -50,7 +50,8 @@ def read_target(url: str, timeout: float) -> Target:
         raise SettingsError(
             [f"schema={schema!r}: a schema is 1 to 63 small letters, digits and '_'"]
         )
-    rest = urlencode([(name, value) for name, value in said if name != "schema"])
+    kept = [(name, value) for name, value in said if name != "schema"]
+    rest = urlencode(kept, quote_via=quote)
     shown = _shown(url)
     try:
         asked = conninfo_to_dict(urlunsplit(parts._replace(query=rest)))
@@ -60,6 +61,9 @@ def read_target(url: str, timeout: float) -> Target:
         raise SettingsError(
             [f"{shown!r}: {why}; write postgresql://user:password@host:5432/database"]
         ) from None
+    ports = str(asked.get("port", "")).replace(",", "")
+    if ports and not (ports.isascii() and ports.isdigit()):
+        raise SettingsError([f"{shown!r}: a port is a number"])
     milliseconds = str(max(1_000, int(timeout * 1_000)))
     words = {**_UNLESS_SAID, "tcp_user_timeout": milliseconds, **asked, **_ALWAYS}
     where = f"{asked.get('host', 'localhost')}:{asked.get('port', 5432)}"

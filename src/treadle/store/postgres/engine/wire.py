@@ -103,15 +103,11 @@ class Wire:
         self.idle = False
         try:
             sent = [self._send(call, prepare=prepare) for call in ask.calls]
-            if ask.end:
-                self._db.pipeline_sync()
-                self._send_after(ask.after, prepare=prepare)
-            else:
-                self._db.send_flush_request()
+            after = self._send_end(ask, prepare=prepare)
             yield from self._flush()
             answers = yield from self._answers(sent, end=ask.end)
             if ask.end:
-                yield from self._finish(after=bool(ask.after))
+                yield from self._finish(after)
         except Error as error:
             raise ConnectionLost(str(error)) from error
         return answers
@@ -129,11 +125,16 @@ class Wire:
         self._db.send_query_prepared(statement.name, values, formats, _BINARY)
         return statement, new
 
-    def _send_after(self, calls: Sequence[Call], *, prepare: bool) -> None:
-        for call in calls:
-            self._send(call, prepare=prepare)
-        if calls:
+    def _send_end(self, ask: Ask, *, prepare: bool) -> Sequence[tuple[Statement, bool]]:
+        """Send what commits, and the transaction after it; or ask for answers so far."""
+        if not ask.end:
+            self._db.send_flush_request()
+            return ()
+        self._db.pipeline_sync()
+        after = [self._send(call, prepare=prepare) for call in ask.after]
+        if after:
             self._db.pipeline_sync()
+        return after
 
     def _flush(self) -> Looks[None]:
         while self._db.flush():
@@ -182,16 +183,20 @@ class Wire:
             result = yield from self._next()
         raise ServerError(state, message)
 
-    def _finish(self, *, after: bool) -> Looks[None]:
+    def _finish(self, after: Sequence[tuple[Statement, bool]]) -> Looks[None]:
         """Read the end of the transaction: from here on it is committed."""
         result = yield from self._next()
         if result.status != _SYNC:
             # A check that waits for the commit has failed, or the commit itself.
             yield from self._fail(result, end=True)
-        if after:
+        sound = True
+        while after:
             result = yield from self._next()
-            while result.status != _SYNC:
-                result = yield from self._next()
+            if result.status == _SYNC:
+                break
+            sound = sound and result.status in (_OK, _ROWS)
+        names = {statement.name for statement, _ in after}
+        self._prepared = self._prepared | names if sound else self._prepared - names
         self.idle = True
 
     def listen(self, channels: Sequence[str]) -> Looks[None]:

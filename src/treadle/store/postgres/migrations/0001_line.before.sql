@@ -159,6 +159,9 @@ create table {p}workers (
     autovacuum_vacuum_cost_delay = 0
 );
 
+-- Ids do not get smaller by compressing them.
+alter table {p}workers alter column claim_ids set storage external;
+
 -- Apart from `workers`, so that a beat never waits for an exchange.
 create table {p}beats (
     worker text primary key,

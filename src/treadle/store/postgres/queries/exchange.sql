@@ -15,7 +15,8 @@ exists (select from {p}workers w where w.id = $1::text and w.request = $2::uuid)
 -- name: note_lost
 late as (
     select array_agg(g.place) as places from given g
-    where not exists (select from gone where gone.place = g.place)
+    where (select count(*) from gone) < (select count(*) from given)
+        and not exists (select from gone where gone.place = g.place)
 ), noted as (
     update {p}workers w set lost_in = $2::uuid,
         lost = case when lost_in = $2::uuid then w.lost || late.places else late.places end
@@ -30,7 +31,7 @@ with given as (
     ) as g (id, number, place, keep, new_ran, new_result)
 ), gone as (
     delete from {p}jobs j using given g
-    where j.id = g.id and j.number = g.number and j.state = 'running' and not {is_repeat}
+    where j.id = g.id and j.number = g.number and {runs} and not {is_repeat}
     returning j.*, g.new_result, g.keep, g.new_ran, g.place
 ), kept as (
     insert into {p}history (
@@ -54,20 +55,19 @@ with given as (
     )
 ), gone as (
     delete from {p}jobs j using given g
-    where j.id = g.id and j.number = g.number and j.state = 'running' and not {is_repeat}
-    returning j.id, j.task, j.queue, j.priority, j.tag, j.number, j.attempts_max, j.args, j.policy,
-        j.created_at, j.run_at, j.expires_at, j.worker, j.started_at, j.tags, j.meta, j.tenant,
-        j.cost, j.progress, g.place
+    where j.id = g.id and j.number = g.number and {runs} and not {is_repeat}
+    returning j.id, j.task, j.queue, j.priority, j.tag, j.number, g.attempt, g.forgiven, g.crashes,
+        j.attempts_max, j.args, j.policy, j.created_at, j.run_at, j.expires_at,
+        coalesce(g.lost_by, j.worker) as worker, j.started_at, j.tags, j.meta, j.tenant, j.cost,
+        j.progress, g.state, g.outcome, g.result, g.error, g.error_type, g.reason, g.keep, g.ran,
+        g.place
 ), kept as (
     insert into {p}history (
         {body}, state, outcome, result, error, error_type, reason, finished_at, keep_until, ran
     )
-    select j.id, j.task, j.queue, j.priority, j.tag, j.number, g.attempt, g.forgiven, g.crashes,
-        j.attempts_max, j.args, j.policy, j.created_at, j.run_at, j.expires_at,
-        coalesce(g.lost_by, j.worker), j.started_at, j.tags, j.meta, j.tenant, j.cost, j.progress,
-        g.state, g.outcome, g.result, g.error, g.error_type, g.reason, {now},
-        greatest({now} + g.keep, j.created_at + 3600000000), g.ran
-    from gone j join given g on g.place = j.place
+    select {body}, state, outcome, result, error, error_type, reason, {now},
+        greatest({now} + keep, created_at + 3600000000), ran
+    from gone
 ), {note_lost}
 select place from gone;
 
@@ -82,27 +82,28 @@ with given as (
         lost_by
     )
 ), gone as (
-    select j.id, j.number, j.attempt, j.worker, j.started_at, j.parked_at, j.run_at, g.place
+    select j.id, j.number, j.attempt as was, coalesce(g.lost_by, j.worker) as worker, j.started_at,
+        case when g.outcome = '' and g.delay = 0 then j.run_at else {now} + g.delay end as run_at,
+        case when g.delay = 0 then 'ready' else g.state end as state,
+        case when g.reason = 'unknown_task' then coalesce(j.parked_at, {now}) end as parked_at,
+        coalesce(g.error, j.error) as last_error,
+        g.attempt, g.outcome, g.error, g.reason, g.forgiven, g.crashes, g.ran, g.place
     from {p}jobs j join given g on g.id = j.id and g.number = j.number
-    where j.state = 'running' and not {is_repeat}
+    where {runs} and not {is_repeat}
     order by j.id for update of j
 ), recorded as (
     insert into {p}attempts (
         job, claim, attempt, worker, started_at, finished_at, outcome, error, ran
     )
-    select h.id, h.number, h.attempt, coalesce(g.lost_by, h.worker), h.started_at, {now},
-        g.outcome, g.error, g.ran
-    from gone h join given g on g.place = h.place where g.outcome <> ''
+    select id, number, was, worker, started_at, {now}, outcome, error, ran
+    from gone where outcome <> ''
     on conflict (job, claim) do nothing
 ), moved as (
     update {p}jobs j set
-        state = case when g.delay = 0 then 'ready' else g.state end,
-        run_at = case when g.outcome = '' and g.delay = 0 then h.run_at else {now} + g.delay end,
-        attempt = g.attempt, error = coalesce(g.error, j.error), reason = g.reason,
-        forgiven = g.forgiven, crashes = g.crashes, worker = null, started_at = null,
-        lost_by = null,
-        parked_at = case when g.reason = 'unknown_task' then coalesce(h.parked_at, {now}) end
-    from gone h join given g on g.place = h.place where j.id = h.id
+        state = g.state, run_at = g.run_at, attempt = g.attempt, error = g.last_error,
+        reason = g.reason, forgiven = g.forgiven, crashes = g.crashes, parked_at = g.parked_at,
+        worker = null, started_at = null, lost_by = null
+    from gone g where j.id = g.id
 ), {note_lost}
 select place from gone;
 

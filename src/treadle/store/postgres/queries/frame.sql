@@ -2,17 +2,31 @@
 
 -- name: begin
 -- First in each transaction: the store's now, and limits that hold for this transaction alone,
--- so that a pooler between us and the server hands nothing of them to its next client.
+-- so that a pooler between us and the server hands nothing of them to its next client. Nor may
+-- the planner weigh whether to read a whole table: with an unknown limit it would take a tenth of
+-- the backlog to be claimed, and its figures are always of another minute than this one.
 select case when set_config('statement_timeout', $2::text, true) is not null
     and set_config('lock_timeout', $3::text, true) is not null
     and set_config('jit', 'off', true) is not null
+    and set_config('enable_seqscan', 'off', true) is not null
+    and set_config('enable_bitmapscan', 'off', true) is not null
+    and set_config('enable_hashjoin', 'off', true) is not null
+    and set_config('enable_mergejoin', 'off', true) is not null
 then set_config(
     'treadle.now',
     coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint)::text, true
 )::bigint end;
 
+-- name: read_whole
+-- Called by: queues and dead_groups, which count whole tables.
+select set_config('enable_seqscan', 'on', true);
+
 -- name: now
 (select current_setting('treadle.now')::bigint)
+
+-- name: runs
+-- Where rows are named by id: written so that no planner takes jobs_running for them instead.
+j.state || '' = 'running'
 
 -- name: keep_unrun
 greatest({now} + 2592000000000, j.created_at + 3600000000)

@@ -35,7 +35,7 @@ j.started_at
 -- What this rescuer took over in a call whose answer it never saw.
 update {p}jobs j set number = j.number + 1
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
-where j.id = g.id and j.number = g.number and j.state = 'running' and j.worker = $1::text
+where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text
     and j.lost_by is not null
 returning {claim_row_j}, j.lost_by;
 

@@ -22,7 +22,7 @@ update {p}jobs j set
     state = 'ready', number = j.number + 1, attempt = j.attempt - 1, worker = null,
     started_at = null
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
-where j.id = g.id and j.number = g.number and j.state = 'running' and j.worker = $1::text
+where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text
     and j.lost_by is null
 returning j.id;
 
@@ -32,7 +32,7 @@ select 1 from {p}workers where id = $1::text for update;
 -- name: had_started
 update {p}jobs j set reason = 'lost', lost_by = $1::text
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
-where j.id = g.id and j.number = g.number and j.state = 'running' and j.worker = $1::text;
+where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text;
 
 -- name: give_all_back
 update {p}jobs j set
@@ -47,7 +47,7 @@ delete from {p}beats where worker = $1::text;
 -- name: set_progress
 update {p}jobs j set progress = g.progress
 from unnest($1::uuid[], $2::bigint[], $3::bytea[]) as g (id, number, progress)
-where j.id = g.id and j.number = g.number and j.state = 'running';
+where j.id = g.id and j.number = g.number and {runs};
 
 -- name: add_logs
 with given as (
@@ -57,7 +57,7 @@ with given as (
     select j.id, j.number, j.attempt,
         coalesce((select max(l.line) from {p}logs l where l.job = j.id), 0) as last
     from {p}jobs j
-    where j.state = 'running' and j.id in (select id from given)
+    where {runs} and j.id in (select id from given)
     order by j.id for no key update of j
 )
 insert into {p}logs (job, line, attempt, at, level, text)

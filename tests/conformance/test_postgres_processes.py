@@ -1,0 +1,156 @@
+"""What real processes show of the PostgreSQL store: killed workers, and a server that restarts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import pytest
+
+from tests.faults import workload
+from treadle import JobState, Treadle
+from treadle.core.errors import StoreUnavailable
+from treadle.core.settings import Settings
+from treadle.store.postgres.store import PostgresStore
+from treadle.testing.ledger import Ledger
+from treadle.testing.servers import NoServerError, Postgres
+
+ROOT: Final = Path(workload.__file__).parents[2]
+WAIT_S: Final = 20.0
+LOOK_S: Final = 0.02
+QUICK: Final = {
+    "TREADLE_LEASE": "1.5",
+    "TREADLE_BEAT": "0.1",
+    "TREADLE_SUSPECT_AFTER": "0.2",
+    "TREADLE_POLL": "0.5",
+}
+
+
+class Scene:
+    """A schema with its ledger and the workers on it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        store = PostgresStore(url, "default", Settings())
+        store.migrate_now()
+        store.close_now()
+        self.url = url
+        self.folder = folder
+        self.ledger = Ledger(folder / "ledger.txt")
+        self.app = workload.build(url, self.ledger)
+
+    @contextmanager
+    def worker(self, settings: Mapping[str, str] = QUICK) -> Iterator["subprocess.Popen[bytes]"]:
+        """Start a worker process; it ends with the block at the latest."""
+        log = self.folder / f"{uuid4().hex}.log"
+        words = [sys.executable, workload.__file__, "worker", self.url, str(self.ledger.path)]
+        path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                words, cwd=ROOT, env=os.environ | settings | {"PYTHONPATH": path},
+                stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+            )  # fmt: skip
+        try:
+            until(lambda: "is ready" in log.read_text() or process.poll() is not None)
+            yield process
+        finally:
+            process.kill()
+            process.wait(WAIT_S)
+
+    def count(self, word: str) -> Counter[str]:
+        """Count the ledger's lines of a word, by key."""
+        return Counter(e.key for e in self.ledger.entries() if e.word == word)
+
+    def states(self, ids: list[str]) -> Counter[JobState]:
+        """Count the jobs by state; while the server is away nothing is known of them."""
+        try:
+            return Counter(self.app.job(one).state for one in ids)
+        except StoreUnavailable:
+            return Counter()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something is true of other processes, bounded."""
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(LOOK_S)
+
+
+@pytest.fixture
+def scene(postgres_schema: str, tmp_path: Path) -> Iterator[Scene]:
+    """Give a scene on the test's schema."""
+    made = Scene(postgres_schema, tmp_path)
+    yield made
+    made.app.close()
+
+
+def enqueue(app: Treadle, task: str, *calls: tuple[object, ...]) -> list[str]:
+    """Enqueue a task's calls and return their ids."""
+    return [job.id for job in app.named(task).enqueue_many(list(calls))]
+
+
+def test_a_killed_workers_jobs_run_again_elsewhere(scene: Scene) -> None:
+    """Those that ran when it was killed are taken over; each ends once, under one more attempt."""
+    keys = [f"k{n}" for n in range(4)]
+    ids = enqueue(scene.app, "slow", *((key, 1.0) for key in keys))
+    with scene.worker() as doomed:
+        until(lambda: set(scene.count("START")) == set(keys))
+        with scene.worker():
+            doomed.send_signal(signal.SIGKILL)
+            until(lambda: scene.states(ids)[JobState.SUCCEEDED] == len(ids))
+    assert scene.count("END") == Counter(keys)
+    assert {scene.app.job(one).attempt for one in ids} == {2}
+
+
+def test_a_stopped_worker_hands_its_jobs_back(scene: Scene) -> None:
+    """SIGTERM lets what runs end and leaves nothing running or lost."""
+    ids = enqueue(scene.app, "slow", *((f"k{n}", 0.3) for n in range(8)))
+    with scene.worker() as worker:
+        until(lambda: len(scene.count("START")) > 0)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(WAIT_S) == 0
+    left = scene.states(ids)
+    assert left[JobState.SUCCEEDED] + left[JobState.READY] == len(ids)
+    assert left[JobState.SUCCEEDED] == len(scene.count("END")) == len(scene.count("START"))
+
+
+def test_a_paused_worker_is_fenced(scene: Scene) -> None:
+    """One that sleeps past its lease finds its jobs done by another, and changes nothing."""
+    [job] = enqueue(scene.app, "slow", ("k", 0.5))
+    with scene.worker() as sleeper:
+        until(lambda: len(scene.count("START")) == 1)
+        sleeper.send_signal(signal.SIGSTOP)
+        with scene.worker():
+            until(lambda: scene.app.job(job).state is JobState.SUCCEEDED)
+            before = scene.app.job(job)
+            sleeper.send_signal(signal.SIGCONT)
+            until(lambda: scene.count("END")["k"] > 1)
+        assert scene.app.job(job).finished_at == before.finished_at
+        assert scene.app.job(job).attempt == before.attempt
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+def test_a_server_that_restarts_under_load(tmp_path: Path, how: signal.Signals) -> None:
+    """Workers wait for it and go on by themselves; what was acknowledged is there, and ends."""
+    try:
+        server = Postgres()
+    except NoServerError as error:
+        pytest.skip(str(error))
+    with server:
+        scene = Scene(server.url, tmp_path)
+        keys = [f"k{n}" for n in range(600)]
+        with scene.worker(QUICK | {"TREADLE_LEASE": "15"}):
+            ids = enqueue(scene.app, "touch", *((key,) for key in keys))
+            until(lambda: len(scene.count("END")) > 0)
+            server.end(how)
+            server.start()
+            until(lambda: scene.states(ids)[JobState.SUCCEEDED] == len(ids))
+        assert set(scene.count("END")) == set(keys)
+        scene.app.close()
