@@ -137,7 +137,8 @@ def take_again(sql: Statements, rescuer: str, unseen: Held) -> Talk[Sequence[Orp
 
 def _orphans(rows: Rows) -> Sequence[Orphan]:
     return [
-        Orphan(read_claim(row[:-1]), started=True, lost_by=row[-1]) for row in sorted(rows, key=_id)
+        Orphan(read_claim(row[:-2]), started=True if row[-1] else None, lost_by=row[-2])
+        for row in sorted(rows, key=_id)
     ]
 
 

@@ -6,7 +6,7 @@ promises is written in `store.contract`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from treadle.core import fault
@@ -228,9 +228,17 @@ class PostgresStore(PostgresAccess):
         """Write progress and log lines of running jobs."""
         await drive(self._runner.run(lambda: workers.note(self._sql, notes)))
 
-    def mark(self, worker: str, job: bytes, number: int, place: int) -> None:
-        """Remember that this claim's code is about to start, for this process's own `leave`."""
+    def mark(
+        self, worker: str, job: bytes, number: int, place: int, *, surely: bool = False
+    ) -> Awaitable[None] | None:
+        """Remember that this claim's code is about to start.
+
+        Usually for this process's own `leave` alone; written to the server where it must be sure.
+        """
         self._marks.setdefault(worker, {})[place] = (job, number)
+        if not surely:
+            return None
+        return drive(self._runner.run(lambda: workers.mark(self._sql, job, number)))
 
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint."""

@@ -76,6 +76,11 @@ def leave(sql: Statements, worker: str, marked: Held, ring: Sequence[Call]) -> T
     return len(rows)
 
 
+def mark(sql: Statements, job: bytes, number: int) -> Talk[None]:
+    """Mark a claim as begun, beyond a crash of its worker."""
+    yield Ask([(sql["mark_begun"], _pairs([(job, number)]))])
+
+
 def note(sql: Statements, notes: Sequence[Note]) -> Talk[None]:
     """Write progress and log lines of claims that still run."""
     progress = {(n.id, n.number): n.progress for n in notes if n.progress is not None}

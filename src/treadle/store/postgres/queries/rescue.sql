@@ -1,6 +1,7 @@
 -- Called by: rescue. Rides jobs_running. The dead worker's row and beat are locked first, as its
 -- own exchange locks them, so it either finishes before or finds itself gone. The number rises
--- with the take-over, so whatever it still settles is LOST.
+-- with the take-over, so whatever it still settles is LOST. A claim that is marked as begun, or
+-- was when it was taken over before, is 'lost'; one of which nothing is known is 'orphaned'.
 
 -- name: crew
 select w.id, w.info, b.beat_at from {p}workers w left join {p}beats b on b.worker = w.id
@@ -21,10 +22,11 @@ with orphans as (
         and exists (select from {p}workers w where w.id = $2::text)
     order by id limit $4::bigint for update
 )
-update {p}jobs j set number = number + 1, worker = $2::text, reason = 'lost',
+update {p}jobs j set number = number + 1, worker = $2::text,
+    reason = case when reason in ('begun', 'lost') then 'lost' else 'orphaned' end,
     lost_by = coalesce(lost_by, $1::text)
 from orphans where j.id = orphans.id
-returning {claim_row_j}, j.lost_by;
+returning {claim_row_j}, j.lost_by, j.reason = 'lost';
 
 -- name: claim_row_j
 j.priority, j.tag, j.id, j.number, j.task, j.queue, j.attempt, j.args, j.attempts_max, j.forgiven,
@@ -37,7 +39,7 @@ update {p}jobs j set number = j.number + 1
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
 where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text
     and j.lost_by is not null
-returning {claim_row_j}, j.lost_by;
+returning {claim_row_j}, j.lost_by, j.reason = 'lost';
 
 -- name: forget_dead
 with alone as (

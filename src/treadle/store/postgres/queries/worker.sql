@@ -1,4 +1,4 @@
--- Called by: register, beat, leave, note, workers. Rides the primary keys and jobs_running.
+-- Called by: register, beat, leave, mark, note, workers. Rides the primary keys and jobs_running.
 -- An orphan whose code had started (lost_by) is never given back as unspent: its rescuer decides.
 
 -- name: register
@@ -33,6 +33,11 @@ select 1 from {p}workers where id = $1::text for update;
 update {p}jobs j set reason = 'lost', lost_by = $1::text
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
 where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text;
+
+-- name: mark_begun
+update {p}jobs j set reason = 'begun'
+from unnest($1::uuid[], $2::bigint[]) as g (id, number)
+where j.id = g.id and j.number = g.number and {runs};
 
 -- name: give_all_back
 update {p}jobs j set
