@@ -110,11 +110,11 @@ class FarScene(Scene):
             counts = []
             for record in records:
                 attempts = await store.attempts(record.id)
-                counts.append(sum(one.outcome == record.state.value for one in attempts))
+                counts.append(sum(one.outcome == "succeeded" for one in attempts))
             return counts
 
         for record, ends in zip(records, self.ask(ends_of), strict=True):
-            # An end that no attempt came to (poison, a cancel) is in the job alone.
+            # Other ends than a success are in the job alone: an attempt may fail more than once.
             yield Stored(key_in(record.args), record.state, max(ends, 1))
 
     def account(self) -> Account:

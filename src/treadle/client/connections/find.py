@@ -14,8 +14,9 @@ from treadle.client.connections.alchemy import (
     AsyncSessionAdapter,
     SessionAdapter,
 )
-from treadle.client.connections.postgres import AsyncpgAdapter, AsyncPsycopgAdapter, PsycopgAdapter
+from treadle.client.connections.postgres import AsyncpgAdapter
 from treadle.client.connections.sqlite import SqliteAdapter
+from treadle.store.postgres.adapters import AsyncPsycopgAdapter, PsycopgAdapter
 from treadle.store.statements import Adapter, AsyncAdapter
 
 _ADAPTERS: Final[dict[tuple[str, str], Callable[[Any], Adapter | AsyncAdapter]]] = {

@@ -1,86 +1,10 @@
-"""The adapters of psycopg (sync and async) and of asyncpg.
-
-What a driver raises goes to the caller as it is: whoever owns the transaction also owns what to
-do about a deadlock or a serialization failure in it.
-"""
+"""The adapter of asyncpg; those of psycopg are the PostgreSQL store's own."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from treadle.store.statements import Adapter, AsyncAdapter, Rows, Statement, arranged, placed
-
-
-def _as_tuples(_: object) -> type[tuple[Any, ...]]:
-    """Make tuples of rows, whatever the owner's row factory makes."""
-    return tuple
-
-
-def _arranged(statement: Statement) -> tuple[str, list[tuple[Any, ...]]]:
-    text, order = placed(statement.text, "%s")
-    return text, [arranged(values, order) for values in statement.values]
-
-
-class PsycopgAdapter(Adapter):
-    """Runs statements on a `psycopg.Connection`."""
-
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401 -- the library is the caller's
-        self.connection = connection
-
-    @property
-    def engine(self) -> str:
-        """PostgreSQL's name."""
-        return "postgresql"
-
-    def run(self, statement: Statement) -> Rows:
-        """Run a statement."""
-        text, rows = _arranged(statement)
-        with self.connection.cursor(row_factory=_as_tuples) as cursor:
-            if len(rows) != 1:
-                cursor.executemany(text, rows)
-                return ()
-            cursor.execute(text, rows[0])
-            found: Rows = () if cursor.description is None else cursor.fetchall()
-            return found
-
-    def commit(self) -> None:
-        """Commit."""
-        self.connection.commit()
-
-    def rollback(self) -> None:
-        """Roll back."""
-        self.connection.rollback()
-
-
-class AsyncPsycopgAdapter(AsyncAdapter):
-    """Runs statements on a `psycopg.AsyncConnection`."""
-
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401 -- as above
-        self.connection = connection
-
-    @property
-    def engine(self) -> str:
-        """PostgreSQL's name."""
-        return "postgresql"
-
-    async def run(self, statement: Statement) -> Rows:
-        """Run a statement."""
-        text, rows = _arranged(statement)
-        async with self.connection.cursor(row_factory=_as_tuples) as cursor:
-            if len(rows) != 1:
-                await cursor.executemany(text, rows)
-                return ()
-            await cursor.execute(text, rows[0])
-            found: Rows = () if cursor.description is None else await cursor.fetchall()
-            return found
-
-    async def commit(self) -> None:
-        """Commit."""
-        await self.connection.commit()
-
-    async def rollback(self) -> None:
-        """Roll back."""
-        await self.connection.rollback()
+from treadle.store.statements import AsyncAdapter, Rows, Statement
 
 
 class AsyncpgAdapter(AsyncAdapter):

@@ -77,9 +77,10 @@ def enqueue(
         # Sent before: the answer is the one of then, whatever became of the jobs since.
         _, [made] = yield Ask([(sql["made_at"], (name,))])
         made_at = made[0][0] if made else made_at
-    return [_state(job, made_at) for job in jobs]
+    return [state_at(job, made_at) for job in jobs]
 
 
-def _state(job: NewJob, now: int) -> JobState:
+def state_at(job: NewJob, now: int) -> JobState:
+    """Give the state of a job that is stored at this time."""
     due = now + job.delay if job.at is None else job.at
     return JobState.SCHEDULED if due > now else JobState.READY

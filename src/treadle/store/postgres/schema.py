@@ -27,7 +27,9 @@ _LOOK = statement(
     "current_setting('server_encoding')::text, pg_is_in_recovery(), "
     "current_setting('transaction_read_only')::text, to_regclass($1::text) is not null"
 )
+_THERE = statement("select to_regclass($1::text) is not null")
 _READ = "select value from {}meta where key = 'version'"
+_READ_IDENTITY = "select value from {}meta where key = 'identity'"
 _WRITE = (
     "insert into {}meta (key, value) values ('version', '{}') "
     "on conflict (key) do update set value = excluded.value"
@@ -59,6 +61,15 @@ def look(place: Place, target: Target) -> Talk[int]:
 def _version(place: Place, *, end: bool = True) -> Talk[int]:
     _, [rows] = yield Ask([(statement(_READ.format(place.tables)), ())], end=end)
     return int(rows[0][0]) if rows else 0
+
+
+def identity(place: Place) -> Talk[str]:
+    """Read by what the store's database is known to other connections; empty without tables."""
+    _, [[[there]]] = yield Ask([(_THERE, (text(f"{place.tables}meta"),))], end=False)
+    if not there:
+        return ""
+    _, [rows] = yield Ask([(statement(_READ_IDENTITY.format(place.tables)), ())])
+    return str(rows[0][0]) if rows else ""
 
 
 def check_version(found: int, target: Target) -> None:

@@ -24,6 +24,7 @@ from treadle.store.postgres.engine.trouble import is_duplicate
 from treadle.store.postgres.enqueue import check_batch, enqueue
 from treadle.store.postgres.exchange import exchange, idle
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
+from treadle.store.postgres.transactional import PostgresTransactional
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
@@ -58,6 +59,9 @@ class PostgresStore(PostgresAccess):
         self._system = SystemClock() if clock is None else clock
         self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
         self._ears = Ears(self._runner, self._sql, self._place.channel)
+        self.transactional = PostgresTransactional(
+            self._runner, self._place, self._target, lambda: clock.wall() if clock else None
+        )
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._known_queues: set[str] = set()
         self._watches: dict[str, Watch] = {}

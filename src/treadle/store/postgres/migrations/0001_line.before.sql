@@ -6,6 +6,8 @@ create table {p}meta (
     key text primary key,
     value text not null
 );
+-- By this a connection of somebody else's is known to be open on this very database.
+insert into {p}meta (key, value) values ('identity', gen_random_uuid()::text);
 
 -- What has not ended. Small and hot: a row lives from its enqueue to its end, then moves to
 -- history. Rows are written three times, so pages are left room and vacuum comes early.

@@ -11,7 +11,20 @@ insert into {p}queues (name) select unnest($1::text[]) on conflict (name) do not
 with made as (
     insert into {p}requests (id, made_at) values ($1::uuid, {now})
     on conflict (id) do nothing returning made_at
-), stored as (
+), {stored}
+select made_at from made;
+
+-- name: enqueue_inside
+-- Called by: transactional, on a connection of the caller's. Answers nothing, and stores nothing,
+-- where that is open on another database than the store's.
+with made as (
+    select $17::bigint as made_at
+    where exists (select from {p}meta where key = 'identity' and value = $1::text)
+), {stored}
+select made_at from made;
+
+-- name: stored
+stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
         policy, tags, meta, tenant, cost
@@ -31,7 +44,6 @@ with made as (
     where exists (select from made)
     {again}
 )
-select made_at from made;
 
 -- name: made_at
 select made_at from {p}requests where id = $1::uuid;

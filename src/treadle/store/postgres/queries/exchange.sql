@@ -43,6 +43,20 @@ with given as (
 ), {note_lost}
 select place from gone;
 
+-- name: settle_inside
+-- Called by: transactional, in the transaction of the task's own writes.
+with gone as (
+    delete from {p}jobs j where j.id = $1::uuid and j.number = $2::bigint and {runs} returning j.*
+), kept as (
+    insert into {p}history (
+        {body}, state, outcome, result, finished_at, keep_until, ran
+    )
+    select {body}, 'succeeded', 'succeeded', $5::bytea, $6::bigint,
+        greatest($6::bigint + $3::bigint, created_at + 3600000000), $4::bigint
+    from gone
+)
+select id from gone;
+
 -- name: settle_ended
 with given as (
     select * from unnest(

@@ -1,0 +1,176 @@
+"""What the PostgreSQL store does inside a transaction of its caller's; see `store.contract`.
+
+The same statements as the store's own, with the time as a parameter: on a connection of the
+caller's nothing is set, also not for the transaction, so it may be in autocommit mode. Whoever
+listens is told by the server, at the commit.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from treadle.core.errors import StoreUnavailable
+from treadle.core.job import JobState
+from treadle.core.outcome import Verdict
+from treadle.store.contract import LOGS_MAX
+from treadle.store.postgres import schema
+from treadle.store.postgres.adapters import alend, lend
+from treadle.store.postgres.engine.ears import ENDS, WORK
+from treadle.store.postgres.engine.pack import lenient
+from treadle.store.postgres.engine.runner import Runner, drive_now
+from treadle.store.postgres.engine.sql import Place, texts
+from treadle.store.postgres.enqueue import check_batch, state_at
+from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
+
+if TYPE_CHECKING:
+    from treadle.core.job import NewJob
+    from treadle.core.outcome import Settlement
+    from treadle.store.contract import Note
+    from treadle.store.postgres.engine.target import Target
+
+_NOW: Final = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
+_THERE: Final = "select to_regclass($1::text)::text"
+
+
+class PostgresTransactional:
+    """The transactions of one PostgreSQL store."""
+
+    engine = "postgresql"
+    exclusive = False
+
+    def __init__(
+        self,
+        runner: Runner,
+        place: Place,
+        target: Target,
+        now: Callable[[], int | None],
+    ) -> None:
+        """Take the runner, where the tables are, the server, and the clock of a test."""
+        self._runner = runner
+        self._place = place
+        self._target = target
+        self._now = now
+        self._sql = texts(place)
+        self._identity = ""
+
+    def recognise(self) -> Script[None]:
+        """Look for the store's own mark through the connection."""
+        [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
+        text = f"select 1 from {self._place.tables}meta where key = 'identity' and value = $1::text"  # noqa: S608 -- checked names
+        if not there or not (yield Statement(text, [(self._ours(),)])):
+            raise self._elsewhere()
+
+    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
+        """Store a batch of new jobs, in one statement."""
+        check_batch(jobs)
+        [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
+        if not there:
+            raise self._elsewhere()
+        at = yield from self._at(now)
+        queues = sorted({job.queue for job in jobs})
+        yield self._say("insert_queues", (queues,))
+        if not (yield self._say("enqueue_inside", (self._ours(), *_columns(jobs), at))):
+            raise self._elsewhere()
+        yield self._say("ring", ([WORK],))
+        return [state_at(job, at) for job in jobs]
+
+    def settle(
+        self, settlement: Settlement, note: Note | None, *, now: int | None = None
+    ) -> Script[Verdict]:
+        """Write the settlement of a job that succeeded, after what it has said."""
+        assert settlement.state is JobState.SUCCEEDED, "only a success shares a transaction"
+        at = yield from self._at(now)
+        if note is not None:
+            yield from self._note(note)
+        values = (
+            _id(settlement.id),
+            settlement.number,
+            settlement.keep,
+            settlement.ran,
+            settlement.result,
+            at,
+        )
+        if not (yield self._say("settle_inside", values)):
+            return Verdict.LOST
+        yield self._say("ring", ([ENDS],))
+        return Verdict.APPLIED
+
+    async def begin(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
+        """Open a connection for a task on an event loop; it closes with its transaction."""
+        keep(await alend(self._target, self._runner.timeout))
+
+    def begin_now(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
+        """Open a connection for a task in a thread; it closes with its transaction."""
+        keep(lend(self._target, self._runner.timeout))
+
+    def announce(self) -> None:
+        """Do nothing: the server has told the listeners at the commit."""
+
+    def check_outside(self) -> None:
+        """Refuse nothing: a transaction keeps no other writer out."""
+
+    def _note(self, note: Note) -> Script[None]:
+        job = _id(note.id)
+        if note.progress is not None:
+            yield self._say("set_progress", ([job], [note.number], [note.progress]))
+        if note.logs:
+            ats, levels, said = zip(*note.logs, strict=True)
+            many = len(note.logs)
+            values = ([job] * many, [note.number] * many, list(ats))
+            words = ([lenient(one) for one in levels], [lenient(one) for one in said])
+            yield self._say("add_logs", (*values, *words))
+            yield self._say("trim_logs", ([job], LOGS_MAX))
+
+    def _at(self, now: int | None) -> Script[int]:
+        """Give the time: what is said, the clock of a test, or the server's."""
+        known = self._now() if now is None else now
+        if known is not None:
+            return known
+        rows: Rows = yield Statement(_NOW)
+        return int(rows[0][0])
+
+    def _say(self, name: str, values: Sequence[Any]) -> Statement:
+        """Say one of the store's own statements, with the time as its parameter 17."""
+        text = self._sql[name].replace(self._sql["now"], "$17::bigint").replace("{again}", "")
+        return Statement(text, [values])
+
+    def _ours(self) -> str:
+        """Give the mark of the store's own database, read once."""
+        if not self._identity:
+            self._identity = drive_now(self._runner.run(lambda: schema.identity(self._place)))
+        return self._identity
+
+    def _elsewhere(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self._target.name}: connection= is open on another database, or does not see the "
+            f"table {self._place.tables}meta; give one that is open on the store's own database, "
+            "or leave connection= out"
+        )
+
+
+def _id(id_: bytes) -> str:
+    """Write an id so that each driver takes it for a uuid."""
+    return str(uuid.UUID(bytes=id_))
+
+
+def _columns(jobs: Sequence[NewJob]) -> list[list[Any]]:
+    """Give the columns of a batch, in the order of the statement's parameters."""
+    return [
+        [_id(job.id) for job in jobs],
+        [job.task for job in jobs],
+        [job.args for job in jobs],
+        [job.queue for job in jobs],
+        [job.priority for job in jobs],
+        [job.at for job in jobs],
+        [job.delay for job in jobs],
+        [job.expires_at for job in jobs],
+        [job.expires_in for job in jobs],
+        [job.attempts_max for job in jobs],
+        [job.policy for job in jobs],
+        [job.tags for job in jobs],
+        [job.meta for job in jobs],
+        [job.tenant for job in jobs],
+        [job.cost for job in jobs],
+    ]
