@@ -10,15 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from treadle.core.job import Claim
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.contract import BATCH_MAX, Exchanged
-from treadle.store.postgres.engine.pack import Value, int8, int8s, text, texts, uuids
+from treadle.store.postgres.engine.pack import (
+    Value,
+    boolean,
+    int8,
+    int8s,
+    text,
+    texts,
+    uuids,
+)
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
 from treadle.store.postgres.enqueue import request_id
 from treadle.store.postgres.rows import best_first, read_claim
+from treadle.store.postgres.scan import Mark, Scan
 from treadle.store.postgres.settle import Batch
 
 if TYPE_CHECKING:
@@ -34,6 +45,7 @@ def exchange(
     settlements: Sequence[Settlement],
     demand: Demand | None,
     ring: Sequence[Call],
+    scan: Scan,
 ) -> Talk[Exchanged]:
     """Carry out one exchange; see the contract."""
     me = (text(worker), request_id(request))
@@ -42,9 +54,12 @@ def exchange(
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     settled = int8(len(settlements))
     shares: list[Share] = []
+    mark: Mark | None = None
     before: list[Rows] = []
     if demand is None or not wanted:
         claiming: Call = (sql["remember"], me)
+    elif (mark := scan.begin(settlements, demand)) is not None:
+        claiming = (sql["claim_on"], (*me, settled, *_from(mark, demand, wanted)))
     elif demand.steps[0].queue is None:
         # Lanes never mix a step for every queue with others.
         room = min(wanted, demand.steps[0].limit)
@@ -65,8 +80,25 @@ def exchange(
     locked = done.pop(0)
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
-    verdicts = batch.verdicts(done)
-    return _answer(verdicts, _in_turn(rows, shares), wanted, now, due, gone=not locked)
+    if wanted:
+        rows = _in_turn(rows, shares)
+        scan.saw([row[1:] for row in rows], wanted)
+    answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
+    # What a marked claim left out is asked for again at once, by a whole look.
+    return answer if mark is None or not locked else replace(answer, more=True)
+
+
+def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
+    """Give the parameters of a claim that goes on from a mark."""
+    step = demand.steps[0]
+    return (
+        text(mark.queue),
+        int8(min(wanted, step.limit)),
+        int8(mark.priority),
+        int8(mark.tag),
+        mark.id,
+        boolean(step.queue is None),
+    )
 
 
 def shared(demand: Demand, wanted: int, ready: dict[str, int]) -> list[Share]:

@@ -24,6 +24,7 @@ from treadle.store.postgres.engine.trouble import is_duplicate
 from treadle.store.postgres.enqueue import check_batch, enqueue
 from treadle.store.postgres.exchange import exchange, idle
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
+from treadle.store.postgres.scan import Scan
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
@@ -59,6 +60,7 @@ class PostgresStore(PostgresAccess):
         self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
         self._ears = Ears(self._runner, self._sql, self._place.channel)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
+        self._scan = Scan()
         self._known_queues: set[str] = set()
         self._watches: dict[str, Watch] = {}
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
@@ -162,7 +164,8 @@ class PostgresStore(PostgresAccess):
         ring = self._ears.ring(*kinds)
         answer = await drive(
             self._runner.run(
-                lambda: exchange(self._sql, worker, request, settlements, demand, ring), now
+                lambda: exchange(self._sql, worker, request, settlements, demand, ring, self._scan),
+                now,
             )
         )
         fault.point("exchange.after_commit")
