@@ -1,8 +1,8 @@
 """exchange: settle, then claim, in one transaction. The hot path of the PostgreSQL store.
 
-All of it goes out at once and is one round trip, but where several named queues are claimed
-from: what is ready in each is asked first, in the same transaction, and shared out here. The
-worker's row is locked first; it remembers the request and its answer.
+All of it goes out at once and is one round trip. Where several named queues are claimed from,
+what is ready in each is asked before, and shared out here. The worker's row is locked first; it
+remembers the request and its answer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ def exchange(
     settled = int8(len(settlements))
     shares: list[Share] = []
     mark: Mark | None = None
-    before: list[Rows] = []
     if demand is None or not wanted:
         claiming: Call = (sql["remember"], me)
     elif (mark := scan.begin(settlements, demand)) is not None:
@@ -67,17 +66,15 @@ def exchange(
     else:
         names = {step.queue for step in demand.steps}
         if len(names) > 1:
-            # What the settlements make ready may be claimed here, so it is counted after them.
+            # Asked beforehand: no transaction may stay open while this process can be stopped.
             asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
-            _, before = yield Ask([*calls, asked], end=False)
-            shares = shared(demand, wanted, dict(before.pop()))
-            calls = []
+            _, [ready] = yield Ask([asked])
+            shares = shared(demand, wanted, dict(ready))
         else:
             shares = [(names.pop() or "", min(wanted, demand.steps[0].limit))]
         claiming = (sql["claim_named"], (*me, settled, *_rooms(shares)))
     now, answers = yield Ask([*calls, claiming, (sql["next_due"], ())], after=ring)
-    *done, rows, due = [*before, *answers]
-    locked = done.pop(0)
+    locked, *done, rows, due = answers
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
     if wanted:
@@ -85,7 +82,9 @@ def exchange(
         scan.saw([row[1:] for row in rows], wanted)
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
     # What a marked claim left out is asked for again at once, by a whole look.
-    return answer if mark is None or not locked else replace(answer, more=True)
+    planned = sum(count for _, count in shares) if len(shares) > 1 else 0
+    left_out = mark is not None or len(answer.claims) < planned
+    return replace(answer, more=True) if locked and left_out else answer
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
@@ -146,10 +145,12 @@ def _answer(
     """Make the answer; rows that are no claims have expired instead."""
     claims = [read_claim(row[1:]) for row in rows if row[0]]
     short = len(claims) < wanted or not wanted
+    # Where others claimed from one of several queues meanwhile, another may have more.
+    several = len({claim.queue for claim in claims}) > 1
     return Exchanged(
         verdicts,
         claims,
-        more=len(claims) < len(rows) or not short,
+        more=len(claims) < len(rows) or not short or several,
         next_due=next_due(due, now) if short else None,
         gone=gone,
     )
