@@ -26,6 +26,7 @@ BIG: Final = ("jobs", "history", "attempts", "logs", "requests")
 RIDES: Final = {
     "claim_any": "jobs_ready",
     "claim_named": "jobs_ready",
+    "claim_on": "jobs_ready",
     "available": "jobs_ready",
     "any_ready": "jobs_ready",
     "settle_succeeded": "jobs_pkey",
@@ -85,7 +86,10 @@ def names() -> list[str]:
     root = files("treadle.store.postgres") / "queries"
     texts = [(root / f"{name}.sql").read_text(encoding="utf-8") for name in LINE_AND_UPKEEP]
     found = [n for text in texts for n in re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)]
-    fragments = {"is_repeat", "note_lost", "room_named", "room_any", "claiming", "claim_row_j"}
+    fragments = {
+        *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
+        *("room_named", "room_any", "room_on", "claim_row_j"),
+    }
     return [name for name in found if name not in fragments]
 
 

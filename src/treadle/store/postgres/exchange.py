@@ -1,8 +1,8 @@
 """exchange: settle, then claim, in one transaction. The hot path of the PostgreSQL store.
 
-All of it goes out at once and is one round trip, but where several named queues are claimed
-from: what is ready in each is asked first, in the same transaction, and shared out here. The
-worker's row is locked first; it remembers the request and its answer.
+All of it goes out at once and is one round trip. Where several named queues are claimed from,
+what is ready in each is asked before, and shared out here. The worker's row is locked first; it
+remembers the request and its answer.
 """
 
 from __future__ import annotations
@@ -10,15 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from treadle.core.job import Claim
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.contract import BATCH_MAX, Exchanged
-from treadle.store.postgres.engine.pack import Value, int8, int8s, text, texts, uuids
+from treadle.store.postgres.engine.pack import (
+    Value,
+    boolean,
+    int8,
+    int8s,
+    text,
+    texts,
+    uuids,
+)
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
 from treadle.store.postgres.enqueue import request_id
 from treadle.store.postgres.rows import best_first, read_claim
+from treadle.store.postgres.scan import Mark, Scan
 from treadle.store.postgres.settle import Batch
 
 if TYPE_CHECKING:
@@ -34,6 +45,7 @@ def exchange(
     settlements: Sequence[Settlement],
     demand: Demand | None,
     ring: Sequence[Call],
+    scan: Scan,
 ) -> Talk[Exchanged]:
     """Carry out one exchange; see the contract."""
     me = (text(worker), request_id(request))
@@ -42,9 +54,11 @@ def exchange(
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     settled = int8(len(settlements))
     shares: list[Share] = []
-    before: list[Rows] = []
+    mark: Mark | None = None
     if demand is None or not wanted:
         claiming: Call = (sql["remember"], me)
+    elif (mark := scan.begin(settlements, demand)) is not None:
+        claiming = (sql["claim_on"], (*me, settled, *_from(mark, demand, wanted)))
     elif demand.steps[0].queue is None:
         # Lanes never mix a step for every queue with others.
         room = min(wanted, demand.steps[0].limit)
@@ -52,21 +66,38 @@ def exchange(
     else:
         names = {step.queue for step in demand.steps}
         if len(names) > 1:
-            # What the settlements make ready may be claimed here, so it is counted after them.
+            # Asked beforehand: no transaction may stay open while this process can be stopped.
             asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
-            _, before = yield Ask([*calls, asked], end=False)
-            shares = shared(demand, wanted, dict(before.pop()))
-            calls = []
+            _, [ready] = yield Ask([asked])
+            shares = shared(demand, wanted, dict(ready))
         else:
             shares = [(names.pop() or "", min(wanted, demand.steps[0].limit))]
         claiming = (sql["claim_named"], (*me, settled, *_rooms(shares)))
     now, answers = yield Ask([*calls, claiming, (sql["next_due"], ())], after=ring)
-    *done, rows, due = [*before, *answers]
-    locked = done.pop(0)
+    locked, *done, rows, due = answers
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
-    verdicts = batch.verdicts(done)
-    return _answer(verdicts, _in_turn(rows, shares), wanted, now, due, gone=not locked)
+    if wanted:
+        rows = _in_turn(rows, shares)
+        scan.saw([row[1:] for row in rows], wanted)
+    answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
+    # What a marked claim left out is asked for again at once, by a whole look.
+    planned = sum(count for _, count in shares) if len(shares) > 1 else 0
+    left_out = mark is not None or len(answer.claims) < planned
+    return replace(answer, more=True) if locked and left_out else answer
+
+
+def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
+    """Give the parameters of a claim that goes on from a mark."""
+    step = demand.steps[0]
+    return (
+        text(mark.queue),
+        int8(min(wanted, step.limit)),
+        int8(mark.priority),
+        int8(mark.tag),
+        mark.id,
+        boolean(step.queue is None),
+    )
 
 
 def shared(demand: Demand, wanted: int, ready: dict[str, int]) -> list[Share]:
@@ -114,10 +145,12 @@ def _answer(
     """Make the answer; rows that are no claims have expired instead."""
     claims = [read_claim(row[1:]) for row in rows if row[0]]
     short = len(claims) < wanted or not wanted
+    # Where others claimed from one of several queues meanwhile, another may have more.
+    several = len({claim.queue for claim in claims}) > 1
     return Exchanged(
         verdicts,
         claims,
-        more=len(claims) < len(rows) or not short,
+        more=len(claims) < len(rows) or not short or several,
         next_due=next_due(due, now) if short else None,
         gone=gone,
     )

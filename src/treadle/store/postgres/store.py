@@ -24,6 +24,7 @@ from treadle.store.postgres.engine.trouble import is_duplicate
 from treadle.store.postgres.enqueue import check_batch, enqueue
 from treadle.store.postgres.exchange import exchange, idle
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
+from treadle.store.postgres.scan import Scan
 from treadle.store.postgres.transactional import PostgresTransactional
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class PostgresStore(PostgresAccess):
             self._runner, self._place, self._target, lambda: clock.wall() if clock else None
         )
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
+        self._scan = Scan()
         self._known_queues: set[str] = set()
         self._watches: dict[str, Watch] = {}
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
@@ -166,7 +168,8 @@ class PostgresStore(PostgresAccess):
         ring = self._ears.ring(*kinds)
         answer = await drive(
             self._runner.run(
-                lambda: exchange(self._sql, worker, request, settlements, demand, ring), now
+                lambda: exchange(self._sql, worker, request, settlements, demand, ring, self._scan),
+                now,
             )
         )
         fault.point("exchange.after_commit")

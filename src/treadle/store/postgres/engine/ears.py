@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 import weakref
 from collections.abc import Sequence
@@ -55,9 +56,18 @@ class Ears:
         self._runner = runner
         self._sql = sql
         self._channel = channel
-        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear] = (
+        self._pid = os.getpid()
+        self._known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear] = (
             weakref.WeakKeyDictionary()
         )
+
+    @property
+    def _by_loop(self) -> weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear]:
+        """The listeners of this process; in a fork's child the parent's loops are not its own."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._known = weakref.WeakKeyDictionary()
+        return self._known
 
     def ring(self, *kinds: str) -> Sequence[Call]:
         """Give the call that tells who listens, for after a commit."""

@@ -48,6 +48,11 @@ def int8(value: int | None) -> Value:
         raise StoreError(f"{value} is out of the store's range, which is 64 bits") from problem
 
 
+def boolean(value: bool) -> Value:  # noqa: FBT001 -- it is the value itself
+    """Pack a truth value."""
+    return b"\1" if value else b"\0"
+
+
 def text(value: str | None) -> Value:
     """Pack a text."""
     return None if value is None else value.encode()

@@ -133,17 +133,18 @@ class Runner:
 
     def _carry(self, wire: Wire, talk: Talk[T], now: int | None, deadline: float) -> Steps[T]:
         """Hand a verb's words to the wire and the server's answers to the verb."""
-        begin: Call | None = self._begin_call(now, deadline)
+        begin = True
         at = 0
         try:
             ask = next(talk)
             while True:
-                if begin is not None:
-                    ask = replace(ask, calls=(begin, *ask.calls))
+                if begin:
+                    first = self._begin_call(now, deadline)
+                    ask = replace(ask, calls=(first, *ask.calls))
                 rows = yield from until(wire.ask(ask, prepare=self._prepare), deadline)
-                if begin is not None:
+                if begin:
                     at = rows.pop(0)[0][0]
-                    begin = None
+                begin = ask.end
                 ask = talk.send((at, rows))
         except StopIteration as done:
             return cast("T", done.value)

@@ -47,8 +47,9 @@ class Place(Struct, frozen=True):
 
     @property
     def channel(self) -> str:
-        """Give what stands before the kind of news in the name of a channel."""
-        return f"{self.schema or ''}_{self.prefix}"
+        """Give what stands before the kind of news in the name of a channel, which is short."""
+        digest = hashlib.blake2b(self.tables.encode(), digest_size=8).hexdigest()
+        return f"treadle_{digest}_"
 
 
 def place_of(namespace: str, schema: str | None) -> Place:

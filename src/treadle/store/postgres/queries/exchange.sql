@@ -160,17 +160,56 @@ select best.name, count(*) from (
     order by head.priority desc, head.tag, head.id limit $4::bigint
 ) as best group by best.name
 
--- name: claiming
+-- name: room_on
+-- $9: every queue was asked for, so this one must be the only one that is open.
+select $4::text, $5::bigint where (
+    select count(*) filter (where q.name = $4::text) = 1
+        and (not $9::boolean or count(*) = 1)
+    from {p}queues q where q.paused_at is null
+)
+
+-- name: is_new
+exists (select from {p}workers w where w.id = $1::text and w.request is distinct from $2::uuid)
+
+-- name: pickable
+select id, expires_at from {p}jobs where state = 'ready' and queue = room.name
+
+-- name: picking
 , picked as (
     select j.id, coalesce(j.expires_at <= {now}, false) as is_late
     from room cross join lateral (
-        select id, expires_at from {p}jobs
-        where state = 'ready' and queue = room.name
+        {pickable} order by priority desc, tag, id limit room.n for update skip locked
+    ) as j
+    where {is_new}
+
+-- name: picking_on
+-- Before the rows of one priority that were claimed, which may lie dead there for hours while some
+-- session holds a transaction open, the index is entered behind them.
+, above as (
+    select j.* from room cross join lateral (
+        {pickable} and priority > $6::bigint
         order by priority desc, tag, id limit room.n for update skip locked
     ) as j
-    where exists (
-        select from {p}workers w where w.id = $1::text and w.request is distinct from $2::uuid
-    )
+    where {is_new}
+), beyond as (
+    select j.* from room cross join lateral (
+        {pickable} and priority = $6::bigint and (tag, id) > ($7::bigint, $8::uuid)
+        order by tag, id limit room.n - (select count(*) from above) for update skip locked
+    ) as j
+    where {is_new}
+), below as (
+    select j.* from room cross join lateral (
+        {pickable} and priority < $6::bigint
+        order by priority desc, tag, id
+        limit room.n - (select count(*) from above) - (select count(*) from beyond)
+        for update skip locked
+    ) as j
+    where {is_new}
+), picked as (
+    select id, coalesce(expires_at <= {now}, false) as is_late
+    from (select * from above union all select * from beyond union all select * from below) as j
+
+-- name: claiming
 ), late as (
     delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
     returning j.*
@@ -197,10 +236,13 @@ union all
 select false, {claim_row} from late
 
 -- name: claim_named
-with room (name, n) as ({room_named}) {claiming};
+with room (name, n) as ({room_named}) {picking} {claiming};
+
+-- name: claim_on
+with room (name, n) as ({room_on}) {picking_on} {claiming};
 
 -- name: claim_any
-with room (name, n) as ({room_any}) {claiming};
+with room (name, n) as ({room_any}) {picking} {claiming};
 
 -- name: next_due
 select min(run_at) from {p}jobs where state in ('scheduled', 'retrying');
