@@ -12,7 +12,7 @@ from treadle.core.lanes import Demand
 from treadle.core.outcome import Failed, Released, Succeeded
 from treadle.core.settings import Settings
 from treadle.store.postgres.engine.wire import Row
-from treadle.store.postgres.scan import Mark, Scan
+from treadle.store.postgres.line.scan import Mark, Scan
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import (
     ERROR,

@@ -16,7 +16,7 @@ from treadle.client.connections.alchemy import (
 )
 from treadle.client.connections.postgres import AsyncpgAdapter
 from treadle.client.connections.sqlite import SqliteAdapter
-from treadle.store.postgres.adapters import AsyncPsycopgAdapter, PsycopgAdapter
+from treadle.store.postgres.engine.adapters import AsyncPsycopgAdapter, PsycopgAdapter
 from treadle.store.statements import Adapter, AsyncAdapter
 
 _ADAPTERS: Final[dict[tuple[str, str], Callable[[Any], Adapter | AsyncAdapter]]] = {

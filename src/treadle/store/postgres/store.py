@@ -21,10 +21,10 @@ from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.trouble import is_duplicate
-from treadle.store.postgres.enqueue import check_batch, enqueue
-from treadle.store.postgres.exchange import exchange, idle
+from treadle.store.postgres.line.enqueue import check_batch, enqueue
+from treadle.store.postgres.line.exchange import exchange, idle
+from treadle.store.postgres.line.scan import Scan
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
-from treadle.store.postgres.scan import Scan
 from treadle.store.postgres.transactional import PostgresTransactional
 
 if TYPE_CHECKING:

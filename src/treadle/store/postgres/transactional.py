@@ -11,17 +11,19 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from psycopg import AsyncConnection, Connection, Error
+
 from treadle.core.errors import StoreUnavailable
 from treadle.core.job import JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
 from treadle.store.postgres import schema
-from treadle.store.postgres.adapters import alend, lend
+from treadle.store.postgres.engine.adapters import AsyncLentAdapter, LentAdapter
 from treadle.store.postgres.engine.ears import ENDS, WORK
 from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
 from treadle.store.postgres.engine.sql import Place, texts
-from treadle.store.postgres.enqueue import check_batch, state_at
+from treadle.store.postgres.line.enqueue import check_batch, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
 if TYPE_CHECKING:
@@ -58,8 +60,7 @@ class PostgresTransactional:
     def recognise(self) -> Script[None]:
         """Look for the store's own mark through the connection."""
         [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
-        text = f"select 1 from {self._place.tables}meta where key = 'identity' and value = $1::text"  # noqa: S608 -- checked names
-        if not there or not (yield Statement(text, [(self._ours(),)])):
+        if not there or not (yield self._say("is_ours", (self._ours(),))):
             raise self._elsewhere()
 
     def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
@@ -99,11 +100,11 @@ class PostgresTransactional:
 
     async def begin(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
         """Open a connection for a task on an event loop; it closes with its transaction."""
-        keep(await alend(self._target, self._runner.timeout))
+        keep(await _alend(self._target, self._runner.timeout))
 
     def begin_now(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
         """Open a connection for a task in a thread; it closes with its transaction."""
-        keep(lend(self._target, self._runner.timeout))
+        keep(_lend(self._target, self._runner.timeout))
 
     def announce(self) -> None:
         """Do nothing: the server has told the listeners at the commit."""
@@ -174,3 +175,39 @@ def _columns(jobs: Sequence[NewJob]) -> list[list[Any]]:
         [job.tenant for job in jobs],
         [job.cost for job in jobs],
     ]
+
+
+def _lend(target: Target, timeout: float) -> LentAdapter:
+    """Open a connection for a task in a thread; `timeout` in seconds bounds the opening.
+
+    Raises:
+        StoreUnavailable: the server cannot be reached.
+    """
+    try:
+        opened = Connection.connect(target.conninfo.decode(), connect_timeout=_whole(timeout))
+    except Error as error:
+        raise _unreached(target, error) from error
+    return LentAdapter(opened)
+
+
+async def _alend(target: Target, timeout: float) -> AsyncLentAdapter:
+    """Do the same for a task on an event loop."""
+    try:
+        opened = await AsyncConnection.connect(
+            target.conninfo.decode(), connect_timeout=_whole(timeout)
+        )
+    except Error as error:
+        raise _unreached(target, error) from error
+    return AsyncLentAdapter(opened)
+
+
+def _whole(timeout: float) -> int:
+    """Round to whole seconds, as libpq counts; less than two mean two to it."""
+    return max(2, round(timeout))
+
+
+def _unreached(target: Target, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{target.name}: no connection for ctx.transaction() ({type(error).__name__}); check that "
+        "the server runs and takes more connections"
+    )

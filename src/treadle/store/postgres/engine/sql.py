@@ -97,7 +97,8 @@ def statements(place: Place) -> Statements:
     """Make every statement, by name."""
     found = {name: statement(text) for name, text in texts(place).items()}
     template = texts(place)["enqueue"]
-    found["enqueue"] = statement(template.replace("{again}", ""))
+    for name in ("enqueue", "enqueue_inside"):
+        found[name] = statement(texts(place)[name].replace("{again}", ""))
     found["enqueue_beside"] = statement(template.replace("{again}", "on conflict (id) do nothing"))
     return found
 

@@ -23,6 +23,10 @@ with made as (
 ), {stored}
 select made_at from made;
 
+-- name: is_ours
+-- Called by: transactional, before a task's own connection is used.
+select 1 from {p}meta where key = 'identity' and value = $1::text;
+
 -- name: stored
 stored as (
     insert into {p}jobs (

@@ -2,18 +2,14 @@
 
 What a driver raises goes to the caller as it is: whoever owns the transaction also owns what to
 do about a deadlock or a serialization failure in it. A connection that a task was lent closes
-with its transaction. This module imports no driver until it makes a connection.
+with its transaction. This module imports no driver: the objects it is given have one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from treadle.core.errors import StoreUnavailable
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Statement, arranged, placed
-
-if TYPE_CHECKING:
-    from treadle.store.postgres.engine.target import Target
 
 
 def _as_tuples(_: object) -> type[tuple[Any, ...]]:
@@ -112,43 +108,3 @@ class AsyncLentAdapter(AsyncPsycopgAdapter):
     async def rollback(self) -> None:
         """Close, which rolls back."""
         await self.connection.close()
-
-
-def lend(target: Target, timeout: float) -> LentAdapter:
-    """Open a connection for a task in a thread; `timeout` in seconds bounds the opening.
-
-    Raises:
-        StoreUnavailable: the server cannot be reached.
-    """
-    from psycopg import Connection, Error  # noqa: PLC0415 -- the driver is an extra
-
-    try:
-        opened = Connection.connect(target.conninfo.decode(), connect_timeout=_whole(timeout))
-    except Error as error:
-        raise _unreached(target, error) from error
-    return LentAdapter(opened)
-
-
-async def alend(target: Target, timeout: float) -> AsyncLentAdapter:
-    """Do the same for a task on an event loop."""
-    from psycopg import AsyncConnection, Error  # noqa: PLC0415 -- as above
-
-    try:
-        opened = await AsyncConnection.connect(
-            target.conninfo.decode(), connect_timeout=_whole(timeout)
-        )
-    except Error as error:
-        raise _unreached(target, error) from error
-    return AsyncLentAdapter(opened)
-
-
-def _whole(timeout: float) -> int:
-    """Round to whole seconds, as libpq counts; less than two mean two to it."""
-    return max(2, round(timeout))
-
-
-def _unreached(target: Target, error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"{target.name}: no connection for ctx.transaction() ({type(error).__name__}); check that "
-        "the server runs and takes more connections"
-    )
