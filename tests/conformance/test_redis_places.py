@@ -305,3 +305,23 @@ def test_each_namespace_lives_on_its_node(cluster: list[Redis], seed: int) -> No
         asyncio.run(line(store_of(url, f"n{secrets.token_hex(6)}")))
     plain = f"redis://127.0.0.1:{cluster[seed].port}/0"
     asyncio.run(line(store_of(plain, f"n{secrets.token_hex(6)}")))
+
+
+def test_a_slot_that_is_handed_over_is_followed(cluster: list[Redis]) -> None:
+    """An empty namespace whose slot is on its way: asked of the new node, then found there."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(redis.Redis(port=node.port)) for node in cluster]
+        names = [str(client.execute_command("CLUSTER", "MYID"), "ascii") for client in clients]
+        namespace = f"moving_{secrets.token_hex(4)}"
+        slot = int(clients[0].execute_command("CLUSTER", "KEYSLOT", f"{{treadle:{namespace}}}"))
+        source = slot // 5_462
+        target = (source + 1) % 3
+        clients[target].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[source])
+        clients[source].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target])
+        url = f"redis+cluster://127.0.0.1:{cluster[source].port}"
+        asyncio.run(line(store_of(url, namespace)))
+        for client in (clients[target], clients[source]):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[target])
+        asyncio.run(line(store_of(url, namespace)))
+        assert clients[target].execute_command("CLUSTER", "COUNTKEYSINSLOT", slot) > 0
+        assert clients[source].execute_command("CLUSTER", "COUNTKEYSINSLOT", slot) == 0
