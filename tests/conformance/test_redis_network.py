@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.conformance.own_redis import needs_program
 from treadle.core.durations import SECOND
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import new_id
@@ -18,6 +19,8 @@ from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Redis
+
+pytestmark = needs_program
 
 PATIENCE_S = 0.6
 CUTS = [1, 20, 60, 150, 400, 1_200, 5_000]

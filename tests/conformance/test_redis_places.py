@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.conformance.own_redis import needs_program
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.ids import new_id
 from treadle.core.job import JobState
@@ -27,6 +28,8 @@ from treadle.store.contract import Store
 from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, worker_info
 from treadle.testing.servers import Redis
+
+pytestmark = needs_program
 
 PATIENCE_S = 5.0
 FORM_S = 20.0

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.own_redis import needs_program
 from tests.faults import workload
 from tests.faults.scene import PROGRAM, QUICK, SOURCES, WAIT_S, Process
 from treadle import Job, JobState, Treadle
 from treadle.testing.ledger import Ledger
 from treadle.testing.servers import Redis
+
+pytestmark = needs_program
 
 
 class Fleet:
