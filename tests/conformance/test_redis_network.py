@@ -104,6 +104,29 @@ def test_an_exchange_whose_answer_was_lost_is_answered_as_it_was() -> None:
     asyncio.run(scene())
 
 
+def test_claims_on_their_way_are_not_given_back() -> None:
+    """Beats go on while an exchange is asked again and again; its claims wait for its answer."""
+
+    async def scene() -> None:
+        async with ends() as both:
+            await both.near.enqueue(new_id(), [new_job() for _ in range(3)])
+            worker, request = await _worker(both.far), new_id()
+            assert not (await worker.exchange((), None)).gone
+            both.proxy.lose_answers()
+            with pytest.raises(StoreUnavailable):
+                await worker.exchange((), take(3), request)
+            both.proxy.heal()
+            both.proxy.reset()
+            beats = [await worker.beat() for _ in range(4)]
+            assert [beaten.returned for beaten in beats] == [0] * 4
+            answer = await worker.exchange((), take(3), request)
+            assert len(answer.claims) == 3
+            batch = [settlement(claim, Succeeded(b"1")) for claim in answer.claims]
+            assert await worker.settle(*batch) == [Verdict.APPLIED] * 3
+
+    asyncio.run(scene())
+
+
 def test_orphans_whose_answer_was_lost_come_with_the_next_look() -> None:
     """A take-over that the server carried out is asked for again, not forgotten."""
 
