@@ -4,6 +4,7 @@ import secrets
 
 import pytest
 
+from tests.conformance.own_redis import needs_program
 from tests.conformance.test_redis_places import cluster
 from treadle.core.clock import MovedClock
 from treadle.core.settings import Settings
@@ -12,6 +13,8 @@ from treadle.store.open import open_store
 from treadle.testing.conformance.kit import MakeStore
 from treadle.testing.conformance.suite import *  # noqa: F403 -- the way its users take it
 from treadle.testing.servers import Redis
+
+pytestmark = needs_program
 
 __all__ = ["cluster"]
 

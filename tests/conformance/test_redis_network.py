@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.conformance.own_redis import needs_program
 from treadle.core.durations import SECOND
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import new_id
@@ -18,6 +19,8 @@ from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Redis
+
+pytestmark = needs_program
 
 PATIENCE_S = 0.6
 CUTS = [1, 20, 60, 150, 400, 1_200, 5_000]
@@ -97,6 +100,29 @@ def test_an_exchange_whose_answer_was_lost_is_answered_as_it_was() -> None:
             assert len(answer.claims) == 3
             [queue] = await both.near.queues()
             assert queue.counts == {"ready": 1, "running": 3, "succeeded": 2}
+
+    asyncio.run(scene())
+
+
+def test_claims_on_their_way_are_not_given_back() -> None:
+    """Beats go on while an exchange is asked again and again; its claims wait for its answer."""
+
+    async def scene() -> None:
+        async with ends() as both:
+            await both.near.enqueue(new_id(), [new_job() for _ in range(3)])
+            worker, request = await _worker(both.far), new_id()
+            assert not (await worker.exchange((), None)).gone
+            both.proxy.lose_answers()
+            with pytest.raises(StoreUnavailable):
+                await worker.exchange((), take(3), request)
+            both.proxy.heal()
+            both.proxy.reset()
+            beats = [await worker.beat() for _ in range(4)]
+            assert [beaten.returned for beaten in beats] == [0] * 4
+            answer = await worker.exchange((), take(3), request)
+            assert len(answer.claims) == 3
+            batch = [settlement(claim, Succeeded(b"1")) for claim in answer.claims]
+            assert await worker.settle(*batch) == [Verdict.APPLIED] * 3
 
     asyncio.run(scene())
 

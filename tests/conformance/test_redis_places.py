@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.conformance.own_redis import needs_program
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.ids import new_id
 from treadle.core.job import JobState
@@ -27,6 +28,8 @@ from treadle.store.contract import Store
 from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, worker_info
 from treadle.testing.servers import Redis
+
+pytestmark = needs_program
 
 PATIENCE_S = 5.0
 FORM_S = 20.0
@@ -305,3 +308,23 @@ def test_each_namespace_lives_on_its_node(cluster: list[Redis], seed: int) -> No
         asyncio.run(line(store_of(url, f"n{secrets.token_hex(6)}")))
     plain = f"redis://127.0.0.1:{cluster[seed].port}/0"
     asyncio.run(line(store_of(plain, f"n{secrets.token_hex(6)}")))
+
+
+def test_a_slot_that_is_handed_over_is_followed(cluster: list[Redis]) -> None:
+    """An empty namespace whose slot is on its way: asked of the new node, then found there."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(redis.Redis(port=node.port)) for node in cluster]
+        names = [str(client.execute_command("CLUSTER", "MYID"), "ascii") for client in clients]
+        namespace = f"moving_{secrets.token_hex(4)}"
+        slot = int(clients[0].execute_command("CLUSTER", "KEYSLOT", f"{{treadle:{namespace}}}"))
+        source = slot // 5_462
+        target = (source + 1) % 3
+        clients[target].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[source])
+        clients[source].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target])
+        url = f"redis+cluster://127.0.0.1:{cluster[source].port}"
+        asyncio.run(line(store_of(url, namespace)))
+        for client in (clients[target], clients[source]):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[target])
+        asyncio.run(line(store_of(url, namespace)))
+        assert clients[target].execute_command("CLUSTER", "COUNTKEYSINSLOT", slot) > 0
+        assert clients[source].execute_command("CLUSTER", "COUNTKEYSINSLOT", slot) == 0

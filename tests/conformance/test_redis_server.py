@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.conformance.own_redis import needs_program
 from treadle.core.durations import SECOND
 from treadle.core.errors import SchemaMismatch, SettingsError, StoreError, StoreUnavailable
 from treadle.core.ids import new_id
@@ -30,6 +31,8 @@ from treadle.testing.conformance.kit import (
     worker_info,
 )
 from treadle.testing.servers import Redis, free_port
+
+pytestmark = needs_program
 
 PATIENCE_S = 3.0
 SECRET = "s3cr3t-w0rd"  # noqa: S105 -- of a server that lives for one test

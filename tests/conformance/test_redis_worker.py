@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.own_redis import needs_program
 from tests.faults import workload
-from tests.faults.scene import PATIENT, PROGRAM, QUICK, SOURCES, WAIT_S, Process
+from tests.faults.scene import PROGRAM, QUICK, SOURCES, WAIT_S, Process
 from treadle import Job, JobState, Treadle
 from treadle.testing.ledger import Ledger
 from treadle.testing.servers import Redis
+
+pytestmark = needs_program
 
 
 class Fleet:
@@ -29,16 +32,15 @@ class Fleet:
         self.processes: list[Process] = []
 
     def worker(
-        self, *options: str, ready: bool = True, fault: str = "", patient: bool = False
+        self, *options: str, ready: bool = True, fault: str = "", lease: str = "1.5"
     ) -> Process:
-        """Start a worker, and wait until it has; a patient one looks twice at length."""
+        """Start a worker, and wait until it has."""
         armed = ["-m", "treadle.testing.faults", fault, "--"] if fault else []
         command = [sys.executable, *armed, str(PROGRAM), "worker", self.server.url]
         command += [str(self.ledger.path), *options]
         outside = {k: v for k, v in os.environ.items() if not k.startswith("TREADLE_")}
         environ = {**outside, "PYTHONPATH": SOURCES, "TREADLE_STORE_TIMEOUT": "2", **QUICK}
-        if patient:
-            environ |= PATIENT
+        environ["TREADLE_LEASE"] = lease
         log = self.folder / f"{len(self.processes)}.log"
         process = Process(command, environ, log)
         self.processes.append(process)
@@ -116,7 +118,8 @@ def test_a_worker_that_is_stopped_hands_back_what_it_did_not_start(fleet: Fleet)
 
 def test_workers_outlive_a_server_that_restarts(fleet: Fleet) -> None:
     """Killed twice under load: nobody exits, nothing is lost, nothing that ran is run again."""
-    workers = [fleet.worker("--slots", "8", patient=True) for _ in range(2)]
+    # A lease longer than the outage: what this is about is the outage alone.
+    workers = [fleet.worker("--slots", "8", lease="10") for _ in range(2)]
     jobs: list[Job[object]] = []
     for _ in range(2):
         jobs += [fleet.app.named("touch").enqueue(f"j{len(jobs) + n}") for n in range(1)]

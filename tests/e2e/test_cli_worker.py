@@ -151,7 +151,7 @@ def test_wrong_options_are_refused(words: list[str], said: str) -> None:
     ("text", "said"),
     [
         ("import missing_library\n", "No module named 'missing_library'"),
-        ("from treadle import Treadle\napp = Treadle('amqp://x')\n", "is not a store"),
+        ("from treadle import Treadle\napp = Treadle('ftp://x')\n", "is not a store"),
         (
             "from treadle import Treadle\napp = Treadle('sqlite:///no/such/folder/jobs.db')\n",
             "no/such/folder/jobs.db cannot be made",

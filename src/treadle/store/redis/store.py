@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
-from treadle.core.errors import SchemaMismatch, StoreError
+from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
 from treadle.core.job import Claim, JobState, NewJob, Orphan
 from treadle.core.outcome import Verdict
 from treadle.store.contract import (
@@ -83,6 +83,8 @@ class RedisStore(RedisAccess):
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._watches: dict[str, Watch] = {}
         self._unheld: dict[str, Held] = {}
+        self._asked: dict[str, bytes] = {}
+        """The exchange of each worker that has not been answered."""
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
         _stores.add(self)
 
@@ -144,6 +146,7 @@ class RedisStore(RedisAccess):
         self._listeners.abandon()
         self._watches.clear()
         self._unheld.clear()
+        self._asked.clear()
         self._marks.clear()
 
     # Enqueue
@@ -196,8 +199,19 @@ class RedisStore(RedisAccess):
         for step in steps:
             words += (step.queue or "", step.limit)
         words += settlement_words(settlements)
-        answer = await self._runner.run(self._runner.script(script("exchange"), words, again=True))
+        self._asked[worker] = request
+        try:
+            answer = await self._runner.run(
+                self._runner.script(script("exchange"), words, again=True)
+            )
+        except StoreUnavailable:
+            # Asked until it is answered; its claims are not lost, they are on their way.
+            raise
+        except StoreError:
+            self._asked.pop(worker, None)
+            raise
         fault.point("exchange.after_commit")
+        self._asked.pop(worker, None)
         gone, verdicts, more, next_due, at, rows = answer
         claims, bad = _claims(rows, int(at))
         if bad:
@@ -241,7 +255,8 @@ class RedisStore(RedisAccess):
         if worker in self._watches:
             self._watches[worker].beaten(int(server), begun)
         stored = {_claim_of(claim) for claim in claims}
-        unheld = stored - set(held)
+        # What an exchange that is still being asked has claimed is not lost but on its way.
+        unheld = set() if worker in self._asked else stored - set(held)
         # A claim whose answer is just being read looks unheld once; twice means it was lost.
         lost = sorted(unheld & self._unheld.get(worker, set()))
         self._unheld[worker] = unheld
@@ -263,7 +278,7 @@ class RedisStore(RedisAccess):
         steps = self._runner.script(script("leave"), words, again=True)
         returned = int(await self._runner.run(steps))
         fault.point("leave.after_commit")
-        for memory in (self._marks, self._watches, self._unheld):
+        for memory in (self._marks, self._watches, self._unheld, self._asked):
             memory.pop(worker, None)
         return returned
 

@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 REQUEST_MAX = 400_000_000
 """Bytes of one call; the server's own limit for what a client sends is 1 GiB."""
-_TRIES = 6
-_PAUSE_S = 0.03
+_TRIES = 8
+_PAUSE_S, _PAUSE_MAX_S = 0.02, 0.2
 _ASKING = pack(("ASKING",))
 
 
@@ -134,7 +134,8 @@ class Runner:
         return Ask(packed)
 
     def _pause(self, turn: int) -> Pause:
-        return Pause(_PAUSE_S * (1 << turn) * (0.5 + random.random()))  # noqa: S311 -- spreads
+        longest = min(_PAUSE_S * (1 << turn), _PAUSE_MAX_S)
+        return Pause(longest * (0.5 + 0.5 * random.random()))  # noqa: S311 -- spreads
 
     def _lost(self, lost: LostError, *, again: bool) -> StoreUnavailable:
         known = (
