@@ -39,6 +39,11 @@ class SqliteAdapter(Adapter):
             raise StoreUnavailable(msg) from error
         return ()
 
+    def begin(self) -> None:
+        """Begin, also where the module would only do so before an insert."""
+        if not self.connection.in_transaction:
+            self.connection.execute("begin")
+
     def commit(self) -> None:
         """Commit."""
         self.connection.commit()

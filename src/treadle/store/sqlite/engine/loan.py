@@ -112,6 +112,9 @@ class Loan(Adapter):
             self._prune_at = 2 * len(self._cursors) + _PRUNE_AT
         self._cursors.append(weakref.ref(cursor))
 
+    def begin(self) -> None:
+        """Do nothing: a loan is a transaction that has begun."""
+
     def commit(self) -> None:
         """Commit, and give the connection back.
 
