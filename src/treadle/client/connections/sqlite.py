@@ -46,12 +46,21 @@ class SqliteAdapter(Adapter):
 
     def commit(self) -> None:
         """Commit."""
-        self.connection.commit()
-        if self.connection.in_transaction:
-            # With isolation_level=None the module leaves transactions to their owner.
+        if self._leaves_ends:
             self.connection.execute("commit")
+        else:
+            self.connection.commit()
 
     def rollback(self) -> None:
         """Roll back."""
-        if self.connection.in_transaction:
+        if self._leaves_ends:
             self.connection.execute("rollback")
+        else:
+            self.connection.rollback()
+
+    @property
+    def _leaves_ends(self) -> bool:
+        """Whether the module leaves ends to the owner: `autocommit=True`, from Python 3.12 on."""
+        return getattr(self.connection, "autocommit", None) is True and (
+            self.connection.in_transaction
+        )
