@@ -142,6 +142,11 @@ async def _asyncpg(url: str) -> None:
         await connection.close()
 
 
+async def _asyncpg_pool(url: str) -> None:
+    async with asyncpg.create_pool(url, min_size=1) as pool, pool.acquire() as connection:
+        await check_async(async_adapter(connection))
+
+
 async def _sessions(url: str, driver: str) -> None:
     engine = create_async_engine(url.replace("postgresql", f"postgresql+{driver}", 1))
     async with AsyncSession(engine) as session:
@@ -153,6 +158,7 @@ ASYNC: Final[dict[str, Callable[[str], Awaitable[None]]]] = {
     "psycopg": _psycopg,
     "psycopg-autocommit": lambda url: _psycopg(url, autocommit=True),
     "asyncpg": _asyncpg,
+    "asyncpg-pool": _asyncpg_pool,
     "sqlalchemy-psycopg": lambda url: _sessions(url, "psycopg"),
     "sqlalchemy-asyncpg": lambda url: _sessions(url, "asyncpg"),
 }
