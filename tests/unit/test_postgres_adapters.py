@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from treadle.client.connections.find import adapter_of
 from treadle.store.statements import (
+    BEGIN,
     COMMIT,
     ROLLBACK,
     Adapter,
@@ -38,6 +39,8 @@ def url(postgres_url: str) -> Iterator[str]:
 
 def forgotten() -> Script[None]:
     """Write, and roll back."""
+    yield BEGIN
+    yield Statement("savepoint treadle_job")
     yield Statement("insert into made values ($1, $2)", [(b"gone", 1)])
     yield ROLLBACK
 
@@ -45,6 +48,9 @@ def forgotten() -> Script[None]:
 def written() -> Script[list[Any]]:
     """Write in each way that a store does, and commit."""
     found: list[Any] = []
+    yield BEGIN
+    yield BEGIN
+    yield Statement("savepoint treadle_job")
     batch = Statement(
         "insert into made select * from unnest($1::bytea[], $2::bigint[]) returning number % 10",
         [([b"a", b"b"], [21, 32])],
@@ -60,6 +66,7 @@ def written() -> Script[list[Any]]:
         yield Statement("rollback to savepoint inner_one")
         found.append("refused")
     found += [row[0] for row in (yield COUNT)]
+    yield Statement("release savepoint treadle_job")
     yield COMMIT
     return found
 
@@ -77,13 +84,11 @@ def check_sync(adapter: Adapter) -> None:
     adapter.rollback()
 
 
-async def check_async(adapter: AsyncAdapter, begin: Statement | None = None) -> None:
-    """Do the same; `begin` is for a driver that leaves that to its owner."""
+async def check_async(adapter: AsyncAdapter) -> None:
+    """Do the same."""
     assert adapter.engine == "postgresql"
     found = []
     for steps in (forgotten(), written()):
-        if begin is not None:
-            await adapter.run(begin)
         found.append(await acarry(steps, adapter))
         await adapter.rollback()
     assert found == [None, WANTED]
@@ -105,9 +110,10 @@ def async_adapter(connection: object) -> AsyncAdapter:
     return adapter
 
 
-def test_psycopg(url: str) -> None:
-    """Whatever row factory its owner has set."""
-    with psycopg.connect(url, row_factory=dict_row) as connection:
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_psycopg(url: str, *, autocommit: bool) -> None:
+    """Whatever row factory its owner has set, and whether psycopg begins by itself."""
+    with psycopg.connect(url, row_factory=dict_row, autocommit=autocommit) as connection:
         check_sync(sync_adapter(connection))
 
 
@@ -123,17 +129,22 @@ def test_sqlalchemy(url: str) -> None:
     engine.dispose()
 
 
-async def _psycopg(url: str) -> None:
-    async with await psycopg.AsyncConnection.connect(url) as connection:
+async def _psycopg(url: str, *, autocommit: bool = False) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=autocommit) as connection:
         await check_async(async_adapter(connection))
 
 
 async def _asyncpg(url: str) -> None:
     connection = await asyncpg.connect(url)
     try:
-        await check_async(async_adapter(connection), Statement("begin"))
+        await check_async(async_adapter(connection))
     finally:
         await connection.close()
+
+
+async def _asyncpg_pool(url: str) -> None:
+    async with asyncpg.create_pool(url, min_size=1) as pool, pool.acquire() as connection:
+        await check_async(async_adapter(connection))
 
 
 async def _sessions(url: str, driver: str) -> None:
@@ -145,7 +156,9 @@ async def _sessions(url: str, driver: str) -> None:
 
 ASYNC: Final[dict[str, Callable[[str], Awaitable[None]]]] = {
     "psycopg": _psycopg,
+    "psycopg-autocommit": lambda url: _psycopg(url, autocommit=True),
     "asyncpg": _asyncpg,
+    "asyncpg-pool": _asyncpg_pool,
     "sqlalchemy-psycopg": lambda url: _sessions(url, "psycopg"),
     "sqlalchemy-asyncpg": lambda url: _sessions(url, "asyncpg"),
 }

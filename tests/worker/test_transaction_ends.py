@@ -1,6 +1,7 @@
 """How a transaction ends otherwise: limits, lost claims and answers, stops; who waits for it."""
 
 import asyncio
+import random
 import sqlite3
 import time
 from itertools import pairwise
@@ -117,6 +118,29 @@ def test_a_statement_that_runs_too_long_is_interrupted(tmp_path: Path) -> None:
     job = shop.run(endless)
     assert time.monotonic() - begun < 5
     assert (job.state, shop.sales, shop.locked) == ("failed", [], False)
+    shop.app.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_limits_that_strike_anywhere_leave_nothing_behind(tmp_path: Path, seed: int) -> None:
+    """Whatever a thread is at when its time is over, its lock is free and its writes are gone."""
+    shop, draw = Shop(tmp_path, stuck_max=1_000), random.Random(seed)  # noqa: S311
+
+    @shop.app.task(name="writes", retry=1)
+    def writes(who: str, ctx: Context = CTX) -> None:
+        with ctx.transaction() as db:
+            for _ in range(20):
+                db.execute("insert into sales (who) values (?)", (who,))
+                db.execute("select count(*) from sales where who = ?", (who,)).fetchall()
+
+    for n in range(120):
+        timeout = draw.choice([0.002, 0.004, 0.008, 0.016, 0.032, 10])
+        writes.using(timeout=timeout).enqueue(f"{n:03}")
+    assert Worker(shop.app, burst=True, concurrency=8).run() == 0
+    done = sorted(job.args[0] for job in shop.app.jobs(state="succeeded", limit=1_000))
+    assert shop.sales == sorted(done * 20)
+    assert not shop.locked
+    assert len(done) >= 10
     shop.app.close()
 
 

@@ -159,11 +159,13 @@ def test_a_session_is_refused_where_it_does_not_fit(shop: Shop, tmp_path: Path) 
     def tries(ctx: Context = CTX) -> None:
         aengine = create_async_engine("sqlite+aiosqlite://")
         other = create_engine(f"sqlite:///{tmp_path}/other.db")
-        for wrong in (AsyncSession(aengine), Session(other), "sales"):
+        elsewhere = Session(other)
+        for wrong in (AsyncSession(aengine), elsewhere, "sales"):
             try:
                 ctx.transaction(wrong).__enter__()
             except Exception as error:  # noqa: BLE001 -- looked at below
                 said.append(str(error))
+        elsewhere.close()
         other.dispose()
         with ctx.transaction() as db:
             db.execute(SALE)

@@ -30,8 +30,10 @@ class Statement(Struct, frozen=True, eq=False):
 
 Script = Generator[Statement, Rows, T]
 
+BEGIN: Final = Statement("begin")
+"""Stands for the begin of a transaction where none is open, which each driver does its own way."""
 COMMIT: Final = Statement("commit")
-"""Stands for the end of the transaction, which each driver has its own call for."""
+"""Stands for the end of the transaction."""
 ROLLBACK: Final = Statement("rollback")
 """As COMMIT, without the writes."""
 
@@ -58,6 +60,10 @@ class Adapter(ABC):
     @abstractmethod
     def run(self, statement: Statement) -> Rows:
         """Run a statement inside the connection's transaction; give the rows it answers."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Begin a transaction, unless one is open or the driver begins by itself."""
 
     @abstractmethod
     def commit(self) -> None:
@@ -90,6 +96,10 @@ class AsyncAdapter(ABC):
         """Run a statement inside the connection's transaction; give the rows it answers."""
 
     @abstractmethod
+    async def begin(self) -> None:
+        """Begin a transaction, unless one is open or the driver begins by itself."""
+
+    @abstractmethod
     async def commit(self) -> None:
         """Commit the transaction."""
 
@@ -104,15 +114,13 @@ class AsyncAdapter(ABC):
 
 def carry(script: Script[T], adapter: Adapter) -> T:
     """Run a script to its end; what a statement raises, the script may answer."""
+    calls = {BEGIN: adapter.begin, COMMIT: adapter.commit, ROLLBACK: adapter.rollback}
     step = _first(script)
     while isinstance(step, Statement):
+        rows: Rows = ()
         try:
-            if step is COMMIT:
-                adapter.commit()
-                rows: Rows = ()
-            elif step is ROLLBACK:
-                adapter.rollback()
-                rows = ()
+            if (call := calls.get(step)) is not None:
+                call()
             else:
                 rows = adapter.run(step)
         except GeneratorExit:
@@ -127,15 +135,13 @@ def carry(script: Script[T], adapter: Adapter) -> T:
 
 async def acarry(script: Script[T], adapter: AsyncAdapter) -> T:
     """Do the same with a driver that is awaited."""
+    calls = {BEGIN: adapter.begin, COMMIT: adapter.commit, ROLLBACK: adapter.rollback}
     step = _first(script)
     while isinstance(step, Statement):
+        rows: Rows = ()
         try:
-            if step is COMMIT:
-                await adapter.commit()
-                rows: Rows = ()
-            elif step is ROLLBACK:
-                await adapter.rollback()
-                rows = ()
+            if (call := calls.get(step)) is not None:
+                await call()
             else:
                 rows = await adapter.run(step)
         except GeneratorExit:

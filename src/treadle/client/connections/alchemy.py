@@ -49,6 +49,10 @@ class AlchemyAdapter(Adapter):
         raw = self._raw()
         return _rows(raw.exec_driver_sql(*_parts(statement, raw.dialect)))
 
+    def begin(self) -> None:
+        """Begin; SQLAlchemy does when its connection is first used."""
+        self._raw()
+
     def commit(self) -> None:
         """Commit."""
         self.connection.commit()
@@ -88,6 +92,10 @@ class AsyncAlchemyAdapter(AsyncAdapter):
         """Run a statement."""
         raw = await self._raw()
         return _rows(await raw.exec_driver_sql(*_parts(statement, raw.dialect)))
+
+    async def begin(self) -> None:
+        """Begin; SQLAlchemy does when its connection is first used."""
+        await self._raw()
 
     async def commit(self) -> None:
         """Commit."""

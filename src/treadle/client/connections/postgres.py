@@ -26,6 +26,11 @@ class AsyncpgAdapter(AsyncAdapter):
         found = await self.connection.fetch(statement.text, *statement.values[0])
         return [tuple(record) for record in found]
 
+    async def begin(self) -> None:
+        """Begin; asyncpg leaves that to the owner."""
+        if not self.connection.is_in_transaction():
+            await self.connection.execute("begin")
+
     async def commit(self) -> None:
         """Commit."""
         await self.connection.execute("commit")

@@ -39,14 +39,28 @@ class SqliteAdapter(Adapter):
             raise StoreUnavailable(msg) from error
         return ()
 
+    def begin(self) -> None:
+        """Begin, also where the module would only do so before an insert."""
+        if not self.connection.in_transaction:
+            self.connection.execute("begin")
+
     def commit(self) -> None:
         """Commit."""
-        self.connection.commit()
-        if self.connection.in_transaction:
-            # With isolation_level=None the module leaves transactions to their owner.
+        if self._leaves_ends:
             self.connection.execute("commit")
+        else:
+            self.connection.commit()
 
     def rollback(self) -> None:
         """Roll back."""
-        if self.connection.in_transaction:
+        if self._leaves_ends:
             self.connection.execute("rollback")
+        else:
+            self.connection.rollback()
+
+    @property
+    def _leaves_ends(self) -> bool:
+        """Whether the module leaves ends to the owner: `autocommit=True`, from Python 3.12 on."""
+        return getattr(self.connection, "autocommit", None) is True and (
+            self.connection.in_transaction
+        )

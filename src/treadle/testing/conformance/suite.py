@@ -24,6 +24,7 @@ from treadle.testing.conformance.line.fencing import TestFencing
 from treadle.testing.conformance.line.order import TestOrder
 from treadle.testing.conformance.line.requests import TestRequests
 from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
+from treadle.testing.conformance.line.transactional import TestTransactional
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
 from treadle.testing.conformance.upkeep.prune import TestPrune
 from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
@@ -64,6 +65,7 @@ __all__ = [
     "TestSettleWaits",
     "TestStage",
     "TestStrings",
+    "TestTransactional",
     "TestWait",
     "TestWorkers",
     "case",

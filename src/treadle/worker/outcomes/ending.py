@@ -108,10 +108,15 @@ class Ending:
         """
         if self._outcome is not None:
             return self._kept(outcome)
-        if isinstance(self._adapter, AsyncAdapter):
-            self._outcome = await acarry(self._close(outcome), self._adapter)
-            return self._outcome
-        return self.conclude_now(outcome)
+        if not isinstance(self._adapter, AsyncAdapter):
+            return self.conclude_now(outcome)
+        try:
+            outcome = await acarry(self._close(outcome), self._adapter)
+        except asyncio.CancelledError as error:
+            # A second end of the attempt, in the midst of the rollback that the first one caused.
+            outcome = outcome_of(self._attempt, error)
+        self._outcome = outcome
+        return outcome
 
     def conclude_now(self, outcome: Outcome) -> Outcome:
         """Do the same on the task's thread."""

@@ -15,7 +15,7 @@ from treadle.client.connections.find import adapter_of
 from treadle.client.connections.within import transactional_of
 from treadle.core import fault
 from treadle.core.errors import StoreError
-from treadle.store.statements import Adapter, AsyncAdapter, Script, acarry, carry
+from treadle.store.statements import BEGIN, Adapter, AsyncAdapter, Script, acarry, carry
 from treadle.worker.outcomes.ending import WITNESS, Ending, Shared
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class Transaction(Ending):
     def _joined(self) -> Script[None]:
         """Make sure that the caller's connection is the right one, and set the witness."""
         yield from self._transactional.recognise()
+        yield BEGIN
         yield WITNESS
 
     def _entered(self) -> Any:  # noqa: ANN401 -- as `__enter__`

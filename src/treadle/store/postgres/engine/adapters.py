@@ -17,6 +17,10 @@ def _as_tuples(_: object) -> type[tuple[Any, ...]]:
     return tuple
 
 
+def _is_idle(connection: Any) -> bool:  # noqa: ANN401 -- the library is the caller's
+    return not connection.info.transaction_status  # PQTRANS_IDLE is 0.
+
+
 def _arranged(statement: Statement) -> tuple[str, list[tuple[Any, ...]]]:
     text, order = placed(statement.text, "%s")
     return text, [arranged(values, order) for values in statement.values]
@@ -43,6 +47,11 @@ class PsycopgAdapter(Adapter):
             cursor.execute(text, rows[0])
             found: Rows = () if cursor.description is None else cursor.fetchall()
             return found
+
+    def begin(self) -> None:
+        """Begin in autocommit mode, too; in the other psycopg begins by itself."""
+        if self.connection.autocommit and _is_idle(self.connection):
+            self.connection.execute("begin")
 
     def commit(self) -> None:
         """Commit."""
@@ -74,6 +83,11 @@ class AsyncPsycopgAdapter(AsyncAdapter):
             await cursor.execute(text, rows[0])
             found: Rows = () if cursor.description is None else await cursor.fetchall()
             return found
+
+    async def begin(self) -> None:
+        """Begin in autocommit mode, too; in the other psycopg begins by itself."""
+        if self.connection.autocommit and _is_idle(self.connection):
+            await self.connection.execute("begin")
 
     async def commit(self) -> None:
         """Commit."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, Never, TypeVar
 
@@ -20,6 +22,7 @@ from treadle.store.statements import Adapter, Lent, Rows, Statement, arranged, p
 
 T = TypeVar("T")
 
+_PRUNE_AT: Final = 64
 _COMMITTED: Final = "it was committed together with the job"
 
 
@@ -44,6 +47,10 @@ class Loan(Adapter):
         self.turn = turn
         self.thread = thread
         self.connection = TaskConnection(self)
+        # Those that the task has made. Without callbacks: an error that is raised in this thread
+        # would be lost if it struck there.
+        self._cursors: list[weakref.ref[TaskCursor]] = []
+        self._prune_at = _PRUNE_AT
         self._take_back = take_back
         # The same thread may come again: a function that SQL calls may use the connection.
         self._turn = threading.RLock()
@@ -98,6 +105,16 @@ class Loan(Adapter):
                     self._close()
         return answer
 
+    def watch(self, cursor: TaskCursor) -> None:
+        """Remember a cursor for as long as it lives."""
+        if len(self._cursors) >= self._prune_at:
+            self._cursors = [one for one in self._cursors if one() is not None]
+            self._prune_at = 2 * len(self._cursors) + _PRUNE_AT
+        self._cursors.append(weakref.ref(cursor))
+
+    def begin(self) -> None:
+        """Do nothing: a loan is a transaction that has begun."""
+
     def commit(self) -> None:
         """Commit, and give the connection back.
 
@@ -121,10 +138,13 @@ class Loan(Adapter):
 
     def abort(self, why: str) -> bool:
         """Roll back from any thread; a statement that runs is interrupted and does it then."""
+        if self._closed:
+            return False
+        self._over = self._over or why
+        self._close()
         if not self._closed:
-            self._over = self._over or why
-            self.inner.interrupt()
-            self._close()
+            with suppress(sqlite3.ProgrammingError):  # It has been closed in this very moment.
+                self.inner.interrupt()
         return not self._closed
 
     def _check(self) -> None:
@@ -139,15 +159,28 @@ class Loan(Adapter):
         if not self._turn.acquire(blocking=False):
             return
         try:
-            if self._closed:
-                return
+            if not self._closed and self._rolled_back():
+                self._take_back(self)
+                self._closed = True
+        finally:
+            self._turn.release()
+
+    def _rolled_back(self) -> bool:
+        """Roll back; False when it cannot be done yet, so that it is to be tried again.
+
+        An interrupt lasts until no statement is under way. One whose rows nobody reads any more
+        would hold it up, and the rollback itself would be interrupted: so cursors go first.
+        """
+        try:
+            for cursor in tuple(self._cursors):
+                if (alive := cursor()) is not None:
+                    alive.close()
             self.inner.set_authorizer(None)
             if self.inner.in_transaction:
                 self.inner.execute("rollback")
-            self._take_back(self)
-            self._closed = True
-        finally:
-            self._turn.release()
+        except sqlite3.Error:
+            return False
+        return True
 
 
 INSIDE: Final[ContextVar[Loan | None]] = ContextVar("treadle_loan", default=None)
@@ -160,6 +193,7 @@ class TaskCursor(sqlite3.Cursor):
     def __init__(self, connection: sqlite3.Connection, loan: Loan) -> None:
         super().__init__(connection)
         self._loan = loan
+        loan.watch(self)
 
     def execute(self, sql: str, parameters: Any = (), /) -> TaskCursor:  # noqa: ANN401 -- sqlite3's
         """Run a statement."""
