@@ -4,10 +4,12 @@
 -- First in each transaction: the store's now, and limits that hold for this transaction alone,
 -- so that a pooler between us and the server hands nothing of them to its next client. Nor may
 -- the planner weigh whether to read a whole table: with an unknown limit it would take a tenth of
--- the backlog to be claimed, and its figures are always of another minute than this one.
+-- the backlog to be claimed, and its figures are always of another minute than this one. With
+-- that, plans do not hang on values, so that they are made once a connection and not each time.
 select case when set_config('statement_timeout', $2::text, true) is not null
     and set_config('lock_timeout', $3::text, true) is not null
     and set_config('jit', 'off', true) is not null
+    and set_config('plan_cache_mode', 'force_generic_plan', true) is not null
     and set_config('enable_seqscan', 'off', true) is not null
     and set_config('enable_bitmapscan', 'off', true) is not null
     and set_config('enable_hashjoin', 'off', true) is not null
