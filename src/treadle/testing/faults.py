@@ -79,16 +79,22 @@ class Spec(Struct, frozen=True):
         return f"{self.point}:{self.action}@{self.nth}"
 
 
+def _stores_alike(one: Point, other: Point) -> bool:
+    """Tell whether these are the same step of two stores."""
+    return one.in_store and other.in_store and one.where.split("/")[1] != other.where.split("/")[1]
+
+
 def points(package: Path = _PACKAGE) -> list[Point]:
     """List the fault points by reading the package's sources; a new one needs no entry here.
 
     Raises:
-        ValueError: two places have one name, or a name is not a plain string.
+        ValueError: two places have one name, or a name is not a plain string. Stores name the
+            same step alike: a process works on one of them.
     """
     found: dict[str, Point] = {}
     files = (file for file in package.rglob("*.py") if not file.is_relative_to(_OURSELVES))
     for point in (point for file in sorted(files) for point in _points_in(file, package)):
-        if point.name in found:
+        if point.name in found and not _stores_alike(point, found[point.name]):
             raise ValueError(
                 f"{point.where} and {found[point.name].where} are both named {point.name!r}"
             )
