@@ -197,7 +197,7 @@ class PostgresStore(PostgresAccess):
             self._runner.run(lambda: workers.beat(self._sql, worker), now, urgent=True)
         )
         if not known:
-            self._watches.pop(worker, None)
+            self._forget(worker)
             return Beaten(gone=True)
         watch = self._watch(worker)
         watch.beaten(at, sent_at)
@@ -219,9 +219,12 @@ class PostgresStore(PostgresAccess):
             self._runner.run(lambda: workers.leave(self._sql, worker, marked, ring), now)
         )
         fault.point("leave.after_commit")
+        self._forget(worker)
+        return returned
+
+    def _forget(self, worker: str) -> None:
         self._watches.pop(worker, None)
         self._marks.pop(worker, None)
-        return returned
 
     async def note(
         self,
