@@ -132,7 +132,7 @@ class TestSchema:
     def test_no_tables_yet(self, postgres_schema: str) -> None:
         """Opening names the command."""
         store = PostgresStore(postgres_schema, "default", SHORT)
-        with pytest.raises(SchemaMismatch, match="treadle migrate --store postgresql://"):
+        with pytest.raises(SchemaMismatch, match="treadle migrate --store 'postgresql://"):
             store.open_now()
         store.close_now()
 

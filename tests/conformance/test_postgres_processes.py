@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from tests.faults import workload
 from treadle import JobState, Treadle
 from treadle.core.errors import StoreUnavailable
+from treadle.core.ids import new_id
 from treadle.core.settings import Settings
 from treadle.store.postgres.store import PostgresStore
+from treadle.testing.conformance.kit import new_job
 from treadle.testing.ledger import Ledger
 from treadle.testing.servers import NoServerError, Postgres
 
@@ -153,4 +156,34 @@ def test_a_server_that_restarts_under_load(tmp_path: Path, how: signal.Signals) 
             server.start()
             until(lambda: scene.states(ids)[JobState.SUCCEEDED] == len(ids))
         assert set(scene.count("END")) == set(keys)
+        scene.app.close()
+
+
+def test_a_server_that_stands_still_is_noticed_in_time(tmp_path: Path) -> None:
+    """Its side of each connection is stopped: calls end in time, and go through once it goes on."""
+    try:
+        server = Postgres()
+    except NoServerError as error:
+        pytest.skip(str(error))
+    with server:
+        scene = Scene(f"{server.url}?application_name=stopped", tmp_path)
+        store = PostgresStore(scene.url, "default", Settings(store_timeout=1.0))
+        jobs = [new_job() for _ in range(3)]
+        store.enqueue_now(new_id(), jobs[:1])
+        with psycopg.connect(server.url, autocommit=True) as db:
+            rows = db.execute(
+                "select pid from pg_stat_activity where application_name = 'stopped'"
+            ).fetchall()
+        for (pid,) in rows:
+            os.kill(pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        request = new_id()
+        with pytest.raises(StoreUnavailable, match="has not answered within 1 s"):
+            store.enqueue_now(request, jobs[1:])
+        assert time.monotonic() - begun < 3
+        for (pid,) in rows:
+            os.kill(pid, signal.SIGCONT)
+        store.enqueue_now(request, jobs[1:])
+        assert None not in store.get_now([job.id for job in jobs])
+        store.close_now()
         scene.app.close()

@@ -155,6 +155,24 @@ async def test_a_settlement_whose_answer_was_lost_applies_once(line: Line) -> No
 
 
 @scenario
+async def test_claims_on_their_way_are_not_given_back(line: Line) -> None:
+    """Beats go on while an exchange is asked again and again; its claims wait for its answer."""
+    await line.store.enqueue(new_id(), batch())
+    hand = Hand(line.store, worker_info("w1"))
+    await hand.register()
+    request = new_id()
+    line.proxy.lose_answers()
+    with pytest.raises(StoreUnavailable):
+        await hand.exchange((), all_of(), request)
+    line.proxy.heal()
+    line.proxy.reset()
+    assert [(await hand.beat()).returned for _ in range(4)] == [0] * 4
+    answer = await hand.exchange((), all_of(), request)
+    settlements = [settlement(claim, Succeeded(b"1")) for claim in answer.claims]
+    assert await hand.settle(*settlements) == [Verdict.APPLIED] * BATCH
+
+
+@scenario
 async def test_a_pulled_cable_is_noticed_in_time(line: Line) -> None:
     """Each call gives up within its time, and the next one after the cable is back works."""
     await line.store.enqueue(new_id(), batch())

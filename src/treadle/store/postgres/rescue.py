@@ -16,10 +16,10 @@ from msgspec import Struct
 from treadle.core.durations import SECOND
 from treadle.core.job import Orphan
 from treadle.store.postgres.engine.pack import int8, int8s, text, uuids
+from treadle.store.postgres.engine.rows import read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Rows
-from treadle.store.postgres.rows import read_claim
 from treadle.store.postgres.workers import Held, read_info
 
 _STEP_MIN: Final = 2 * SECOND

@@ -81,12 +81,12 @@ def check_version(found: int, target: Target) -> None:
     if found == 0:
         raise SchemaMismatch(
             f"{target.name} has no tables of treadle yet; "
-            f"run `treadle migrate --store {target.url}`"
+            f"run `treadle migrate --store '{target.url}'`"
         )
     if found < VERSION:
         raise SchemaMismatch(
             f"{target.name} has schema version {found}, this library needs {VERSION}; "
-            f"run `treadle migrate --store {target.url}`"
+            f"run `treadle migrate --store '{target.url}'`"
         )
     _refuse_newer(found, target)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreError
+from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
 from treadle.store.postgres import schema, upkeep, workers
 from treadle.store.postgres.access import PostgresAccess
@@ -66,6 +66,8 @@ class PostgresStore(PostgresAccess):
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
         self._known_queues: set[str] = set()
+        self._asked: set[str] = set()
+        """Workers whose last exchange has not been answered."""
         self._watches: dict[str, Watch] = {}
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
 
@@ -158,10 +160,30 @@ class PostgresStore(PostgresAccess):
         now: int | None = None,
     ) -> Exchanged:
         """Settle these, then claim those; see the contract."""
+        self._asked.add(worker)
+        try:
+            answer = await self._exchange(worker, request, settlements, demand, now)
+        except StoreUnavailable:
+            # Asked until it is answered; its claims are not lost, they are on their way.
+            raise
+        except StoreError:
+            self._asked.discard(worker)
+            raise
+        self._asked.discard(worker)
+        return answer
+
+    async def _exchange(
+        self,
+        worker: str,
+        request: bytes,
+        settlements: Sequence[Settlement],
+        demand: Demand | None,
+        now: int | None,
+    ) -> Exchanged:
         if not settlements:
-            answer = await self._idle(worker, request, demand, now)
-            if answer is not None:
-                return answer
+            found = await self._idle(worker, request, demand, now)
+            if found is not None:
+                return found
         kinds = [ENDS] if settlements else []
         if any(not settlement.state.is_terminal for settlement in settlements):
             kinds.append(WORK)
@@ -201,12 +223,14 @@ class PostgresStore(PostgresAccess):
             self._runner.run(lambda: workers.beat(self._sql, worker), now, urgent=True)
         )
         if not known:
-            self._watches.pop(worker, None)
+            self._forget(worker)
             return Beaten(gone=True)
         watch = self._watch(worker)
         watch.beaten(at, sent_at)
-        lost = watch.compare(set(held), own, taken_over)
         revoked = sorted(set(held) - own - taken_over)
+        if worker in self._asked:
+            return Beaten(revoked=revoked)
+        lost = watch.compare(set(held), own, taken_over)
         if not lost:
             return Beaten(revoked=revoked)
         ring = self._ears.ring(WORK)
@@ -223,9 +247,12 @@ class PostgresStore(PostgresAccess):
             self._runner.run(lambda: workers.leave(self._sql, worker, marked, ring), now)
         )
         fault.point("leave.after_commit")
+        self._forget(worker)
+        return returned
+
+    def _forget(self, worker: str) -> None:
         self._watches.pop(worker, None)
         self._marks.pop(worker, None)
-        return returned
 
     async def note(
         self,

@@ -174,7 +174,7 @@ class _Ear:
             try:
                 await self._one_connection()
                 failures = 0
-            except (StoreError, ServerError, ConnectionLost, TimeoutError) as error:
+            except (StoreError, ServerError, ConnectionLost, OSError) as error:
                 if failures == 0:
                     _log.info("news of the store are not heard, it is asked instead: %s", error)
                 await asyncio.sleep(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])

@@ -108,10 +108,11 @@ class Runner:
         deadline = time.monotonic() + patience
         for tries in range(1, _TRIES_MAX + 1):
             wire = yield from self._wire(deadline, urgent=urgent)
+            prepared = self._prepare
             try:
                 return (yield from self._carry(wire, verb(), now, deadline))
             except ServerError as error:
-                again = error.is_transient or (error.is_about_prepared and self._prepare)
+                again = error.is_transient or (error.is_about_prepared and prepared)
                 if error.is_about_prepared:
                     self._prepare = False
                 if not again or tries == _TRIES_MAX or time.monotonic() > deadline:
@@ -133,7 +134,7 @@ class Runner:
 
     def _carry(self, wire: Wire, talk: Talk[T], now: int | None, deadline: float) -> Steps[T]:
         """Hand a verb's words to the wire and the server's answers to the verb."""
-        begin = True
+        begin, prepare = True, self._prepare
         at = 0
         try:
             ask = next(talk)
@@ -141,7 +142,7 @@ class Runner:
                 if begin:
                     first = self._begin_call(now, deadline)
                     ask = replace(ask, calls=(first, *ask.calls))
-                rows = yield from until(wire.ask(ask, prepare=self._prepare), deadline)
+                rows = yield from until(wire.ask(ask, prepare=prepare), deadline)
                 if begin:
                     at = rows.pop(0)[0][0]
                 begin = ask.end

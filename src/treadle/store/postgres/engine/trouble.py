@@ -58,7 +58,7 @@ class ConnectionLost(Exception):  # noqa: N818 -- reads as the fact it reports
 def explained(error: ServerError, name: str, url: str) -> StoreError:
     """Turn the server's error into one that says what to do."""
     if error.state in _MISSING:
-        return SchemaMismatch(f"{name}: {error}; run `treadle migrate --store {url}`")
+        return SchemaMismatch(f"{name}: {error}; run `treadle migrate --store '{url}'`")
     advice = _AWAY.get(error.state)
     if advice is not None:
         return StoreUnavailable(f"{name}: {advice} ({error})")

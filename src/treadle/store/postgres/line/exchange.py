@@ -24,13 +24,13 @@ from treadle.store.postgres.engine.pack import (
     texts,
     uuids,
 )
+from treadle.store.postgres.engine.rows import best_first, read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
 from treadle.store.postgres.line.enqueue import request_id
 from treadle.store.postgres.line.scan import Mark, Scan
 from treadle.store.postgres.line.settle import Batch
-from treadle.store.postgres.rows import best_first, read_claim
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
