@@ -24,7 +24,7 @@ from treadle.store.postgres.engine.pack import (
     texts,
     uuids,
 )
-from treadle.store.postgres.engine.rows import best_first, read_claim
+from treadle.store.postgres.engine.rows import QUEUE, best_first, read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
@@ -79,7 +79,7 @@ def exchange(
         return (yield from again(sql, locked[0], batch))
     if wanted:
         rows = _in_turn(rows, shares)
-        scan.saw([row[1:] for row in rows], wanted)
+        scan.saw(rows, wanted)
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
     # What a marked claim left out is asked for again at once, by a whole look.
     planned = sum(count for _, count in shares) if len(shares) > 1 else 0
@@ -123,12 +123,12 @@ def _rooms(shares: Iterable[Share]) -> tuple[Value, Value]:
 
 def _in_turn(rows: Rows, shares: Sequence[Share]) -> Rows:
     """Put claimed rows in the order of the demand: each share in turn, the best first."""
-    rows = sorted((row for row in rows), key=lambda row: best_first(row[1:]))
+    best_first(rows)
     if len(shares) <= 1:
         return rows
     by_queue: dict[str, list[Row]] = {}
     for row in reversed(rows):
-        by_queue.setdefault(row[_QUEUE], []).append(row)
+        by_queue.setdefault(row[QUEUE], []).append(row)
     ordered = []
     for name, count in shares:
         left = by_queue.get(name, [])
@@ -136,14 +136,11 @@ def _in_turn(rows: Rows, shares: Sequence[Share]) -> Rows:
     return ordered
 
 
-_QUEUE = 6
-
-
 def _answer(
     verdicts: Sequence[Verdict], rows: Rows, wanted: int, now: int, due: Rows, *, gone: bool
 ) -> Exchanged:
     """Make the answer; rows that are no claims have expired instead."""
-    claims = [read_claim(row[1:]) for row in rows if row[0]]
+    claims = [read_claim(row) for row in rows if row[-1]]
     short = len(claims) < wanted or not wanted
     # Where others claimed from one of several queues meanwhile, another may have more.
     several = len({claim.queue for claim in claims}) > 1
@@ -171,9 +168,7 @@ def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
     request, ids, given, lost_in, lost = row
     numbers = dict(zip(ids or (), given or (), strict=True))
     _, [found] = yield Ask([(sql["claims_again"], (uuids(list(numbers)),))])
-    claims: list[Claim] = [
-        read_claim(one, numbers[one[2]]) for one in sorted(found, key=best_first)
-    ]
+    claims: list[Claim] = [read_claim(one, numbers[one[2]]) for one in best_first(found)]
     verdicts = batch.verdicts_again(lost if lost_in == request else ())
     return Exchanged(verdicts, claims, more=True)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from treadle.store.postgres.engine.rows import QUEUE
 from treadle.store.postgres.engine.wire import Row
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ class Scan:
         if self._mark is None:
             took = self._clock() - self._began
             self._whole_at = self._clock() + max(_LOOK_S, _LOOK_FACTOR * took)
-        one_kind = len({(row[0], row[5]) for row in rows}) == 1
-        if len(rows) < wanted or not one_kind:
-            self._mark = None
-            return
-        priority, tag, id_, _, _, queue, *_ = rows[-1]
-        self._mark = Mark(queue, priority, tag, id_)
+        self._mark = None
+        if rows and len(rows) >= wanted and rows[0][0] == rows[-1][0]:
+            priority, tag, id_, _, _, queue, *_ = rows[-1]
+            if all(row[QUEUE] == queue for row in rows):
+                self._mark = Mark(queue, priority, tag, id_)

@@ -231,9 +231,9 @@ select id, expires_at from {p}jobs where state = 'ready' and queue = room.name
     where id = $1::text and request is distinct from $2::uuid
         and ($3::bigint > 0 or exists (select from picked))
 )
-select true, {claim_row} from claimed
+select {claim_row}, true from claimed
 union all
-select false, {claim_row} from late
+select {claim_row}, false from late
 
 -- name: claim_named
 with room (name, n) as ({room_named}) {picking} {claiming};
