@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("treadle.store")
 
-WORK: Final = "work"
-ENDS: Final = "ends"
+WORK: Final[str] = "work"
+ENDS: Final[str] = "ends"
 KINDS: Final = (WORK, ENDS)
 
 _MARKED_S: Final = 1.8

@@ -28,4 +28,8 @@ def script(name: str) -> Script:
 
 
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return (
+        resources.files("treadle.store.redis.scripts")
+        .joinpath(f"{name}.lua")
+        .read_text(encoding="utf-8")
+    )
