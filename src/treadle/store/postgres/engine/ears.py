@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("treadle.store")
 
-WORK: Final[str] = "work"
-ENDS: Final[str] = "ends"
+WORK: Final = "work"
+ENDS: Final = "ends"
 KINDS: Final = (WORK, ENDS)
 
 _MARKED_S: Final = 1.8
@@ -104,11 +104,11 @@ class _Ear:
         self._runner = runner
         self._sql = sql
         self._channels = {f"{channel}{kind}": kind for kind in KINDS}
-        self._news = dict.fromkeys(KINDS, 1)
+        self._news: dict[str, int] = dict.fromkeys(KINDS, 1)
         """Counts what was heard of each kind."""
-        self._wanted = dict.fromkeys(KINDS, 0.0)
+        self._wanted: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         """Until when somebody waits for it, by the monotonic clock."""
-        self._marked = dict.fromkeys(KINDS, 0.0)
+        self._marked: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         """Until when its mark is fresh for sure."""
         self._seen: weakref.WeakKeyDictionary[asyncio.Task[object], dict[str, int]] = (
             weakref.WeakKeyDictionary()
