@@ -73,6 +73,10 @@ bench: $(READY) ## Measure treadle beside its peers on SQLite, Redis and Postgre
 crash: $(READY) ## Run the long crash runs: seeded kills with every job accounted for.
 	$(BIN)/python -m pytest -m crash $(ARGS)
 
+.PHONY: test-slow
+test-slow: $(READY) ## Run the tests too long for the default suite: fleets, clusters, long histories.
+	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+
 .PHONY: pins
 pins: $(READY) ## Pin the newest versions of the requirements again, with their hashes.
 	PYTHON="$(PYTHON)" tools/pin.sh .venv-pins

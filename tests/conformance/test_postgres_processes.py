@@ -25,6 +25,8 @@ from treadle.testing.conformance.kit import new_job
 from treadle.testing.ledger import Ledger
 from treadle.testing.servers import NoServerError, Postgres
 
+pytestmark = pytest.mark.slow
+
 ROOT: Final = Path(workload.__file__).parents[2]
 WAIT_S: Final = 20.0
 LOOK_S: Final = 0.02

@@ -14,7 +14,7 @@ from treadle.testing.conformance.kit import MakeStore
 from treadle.testing.conformance.suite import *  # noqa: F403 -- the way its users take it
 from treadle.testing.servers import Redis
 
-pytestmark = needs_program
+pytestmark = [needs_program, pytest.mark.slow]
 
 __all__ = ["cluster"]
 

@@ -20,7 +20,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Redis
 
-pytestmark = needs_program
+pytestmark = [needs_program, pytest.mark.slow]
 
 PATIENCE_S = 0.6
 CUTS = [1, 20, 60, 150, 400, 1_200, 5_000]

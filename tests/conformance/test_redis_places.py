@@ -29,7 +29,7 @@ from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, worker_info
 from treadle.testing.servers import Redis
 
-pytestmark = needs_program
+pytestmark = [needs_program, pytest.mark.slow]
 
 PATIENCE_S = 5.0
 FORM_S = 20.0

@@ -18,7 +18,7 @@ from treadle import Job, JobState, Treadle
 from treadle.testing.ledger import Ledger
 from treadle.testing.servers import Redis
 
-pytestmark = needs_program
+pytestmark = [needs_program, pytest.mark.slow]
 
 
 class Fleet:

@@ -22,6 +22,8 @@ from treadle import JobState
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import NoServerError, Postgres, Redis
 
+pytestmark = pytest.mark.slow
+
 STORES: Final = ("redis", "postgres")
 SEEDS: Final = (1, 2)
 GOOD: Final = 300
