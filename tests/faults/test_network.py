@@ -27,6 +27,8 @@ from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 from treadle.testing.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 STORES: Final = ("redis", "postgres")
 TIMEOUT_S: Final = 0.6
 """After this a call gives up; far longer than a call takes here."""
