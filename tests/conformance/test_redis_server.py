@@ -32,7 +32,7 @@ from treadle.testing.conformance.kit import (
 )
 from treadle.testing.servers import Redis, free_port
 
-pytestmark = needs_program
+pytestmark = [needs_program, pytest.mark.slow]
 
 PATIENCE_S = 3.0
 SECRET = "s3cr3t-w0rd"  # noqa: S105 -- of a server that lives for one test
