@@ -21,8 +21,9 @@ from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 
+SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep")
-BIG: Final = ("jobs", "history", "attempts", "logs", "requests")
+BIG: Final = ("jobs", "dead", "rest", SHELF, "attempts", "logs", "requests")
 RIDES: Final = {
     "claim_any": "jobs_ready",
     "claim_named": "jobs_ready",
@@ -34,7 +35,9 @@ RIDES: Final = {
     "settle_waiting": "jobs_pkey",
     "next_due": "jobs_due",
     "stage": "jobs_due",
-    "prune": "history_over",
+    "prune": "rest_over",
+    "sweep_attempts": "attempts_pkey",
+    "sweep_logs": "logs_pkey",
     "prune_requests": "requests_made",
     "held": "jobs_running",
     "give_all_back": "jobs_running",
@@ -43,7 +46,10 @@ RIDES: Final = {
 FEW: Final = 20_000
 MANY: Final = 1_000_000
 FILL = """
-    insert into {p}history (
+    create table {p}{shelf} (check (keep_until < 9100000000000000)) inherits ({p}history);
+    create index on {p}{shelf} (id);
+    insert into {p}shelves values ('{shelf}', 0, 9100000000000000);
+    insert into {p}{shelf} (
         id, task, queue, priority, tag, state, number, attempt, forgiven, crashes, args,
         created_at, run_at, worker, started_at, finished_at, keep_until, outcome, ran, result, cost
     )
@@ -75,7 +81,7 @@ def db(postgres_schema: str) -> Iterator[Session]:
 def fill(db: Session, url: str, done: int) -> None:
     """Put finished jobs into history and ready ones into the live table."""
     tables = f"{url.partition('=')[2]}.treadle_"
-    db.execute(FILL.format(p=tables, count=done).encode())
+    db.execute(FILL.format(p=tables, shelf=SHELF, count=done).encode())
     db.execute(READY.format(p=tables, count=FEW).encode())
     for table in BIG:
         db.execute(f"analyze {tables}{table}".encode())
@@ -89,6 +95,8 @@ def names() -> list[str]:
     fragments = {
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored"),
+        # These make and drop tables.
+        *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
     }
     return [name for name in found if name not in fragments]
 
@@ -152,8 +160,8 @@ def _reads_of_history(db: Session, url: str) -> int:
     time.sleep(1.5)
     row = db.execute(
         "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) from pg_stat_user_tables "
-        "where schemaname = %s and relname = 'treadle_history'",
-        [url.partition("=")[2]],
+        "where schemaname = %s and relname = %s",
+        [url.partition("=")[2], f"treadle_{SHELF}"],
     ).fetchone()
     assert row is not None
     return int(row[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core.job import Claim
@@ -28,6 +29,7 @@ from treadle.store.postgres.engine.rows import QUEUE, best_first, read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
+from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
 from treadle.store.postgres.line.scan import Mark, Scan
 from treadle.store.postgres.line.settle import Batch
@@ -38,6 +40,15 @@ if TYPE_CHECKING:
 Share = tuple[str, int]
 
 
+class Memory(Struct, frozen=True):
+    """What a store remembers for its exchanges."""
+
+    scan: Scan
+    history: History
+    now: int | None = None
+    """The time that the caller says it is."""
+
+
 def exchange(
     sql: Statements,
     worker: str,
@@ -45,11 +56,12 @@ def exchange(
     settlements: Sequence[Settlement],
     demand: Demand | None,
     ring: Sequence[Call],
-    scan: Scan,
+    memory: Memory,
 ) -> Talk[Exchanged]:
     """Carry out one exchange; see the contract."""
     me = (text(worker), request_id(request))
-    batch = Batch(sql, me, settlements)
+    scan = memory.scan
+    batch = Batch(sql, me, settlements, memory.history, memory.now)
     calls = [(sql["lock_worker"], me[:1]), *batch.calls]
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     settled = int8(len(settlements))
@@ -159,7 +171,7 @@ def next_due(rows: Rows, now: int) -> int | None:
     return None if first is None else max(0, first - now)
 
 
-def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
+def again(sql: Statements, row: Row, batch: Batch | None) -> Talk[Exchanged]:
     """Answer a request that was carried out before: the same verdicts and claims.
 
     A claim whose job has moved on since keeps the number it was given under: what its worker
@@ -169,7 +181,7 @@ def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
     numbers = dict(zip(ids or (), given or (), strict=True))
     _, [found] = yield Ask([(sql["claims_again"], (uuids(list(numbers)),))])
     claims: list[Claim] = [read_claim(one, numbers[one[2]]) for one in best_first(found)]
-    verdicts = batch.verdicts_again(lost if lost_in == request else ())
+    verdicts = batch.verdicts_again(lost if lost_in == request else ()) if batch else ()
     return Exchanged(verdicts, claims, more=True)
 
 
@@ -187,7 +199,7 @@ def idle(
         ]
     )
     if known and known[0][0] == name:
-        return (yield from again(sql, known[0], Batch(sql, (text(worker), name), ())))
+        return (yield from again(sql, known[0], None))
     if ready and known:
         return None
     return Exchanged((), (), next_due=next_due(due, now), gone=not known)

@@ -34,13 +34,13 @@ with given as (
     where j.id = g.id and j.number = g.number and {runs} and not {is_repeat}
     returning j.*, g.new_result, g.keep, g.new_ran, g.place
 ), kept as (
-    insert into {p}history (
+    insert into {p}{shelf} (
         {body}, state, outcome, result, finished_at, keep_until, ran
     )
     select {body}, 'succeeded', 'succeeded', new_result, {now},
         greatest({now} + keep, created_at + 3600000000), new_ran
-    from gone
-), {note_lost}
+    from gone returning queue, state
+), {counted}, {note_lost}
 select place from gone;
 
 -- name: settle_inside
@@ -48,13 +48,14 @@ select place from gone;
 with gone as (
     delete from {p}jobs j where j.id = $1::uuid and j.number = $2::bigint and {runs} returning j.*
 ), kept as (
-    insert into {p}history (
+    insert into {p}{shelf} (
         {body}, state, outcome, result, finished_at, keep_until, ran
     )
     select {body}, 'succeeded', 'succeeded', $5::bytea, $6::bigint,
-        greatest($6::bigint + $3::bigint, created_at + 3600000000), $4::bigint
-    from gone
-)
+        least(greatest($6::bigint + $3::bigint, created_at + 3600000000), $7::bigint - 1),
+        $4::bigint
+    from gone returning queue, state
+), {counted}
 select id from gone;
 
 -- name: settle_ended
@@ -76,13 +77,13 @@ with given as (
         j.progress, g.state, g.outcome, g.result, g.error, g.error_type, g.reason, g.keep, g.ran,
         g.place
 ), kept as (
-    insert into {p}history (
+    insert into {p}{shelf} (
         {body}, state, outcome, result, error, error_type, reason, finished_at, keep_until, ran
     )
     select {body}, state, outcome, result, error, error_type, reason, {now},
         greatest({now} + keep, created_at + 3600000000), ran
-    from gone
-), {note_lost}
+    from gone returning queue, state
+), {counted}, {note_lost}
 select place from gone;
 
 -- name: settle_waiting
@@ -213,12 +214,7 @@ select id, expires_at from {p}jobs where state = 'ready' and queue = room.name
 ), late as (
     delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
     returning j.*
-), late_kept as (
-    insert into {p}history (
-        {body}, error, state, outcome, reason, finished_at, keep_until
-    )
-    select {body}, error, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
-), claimed as (
+), {late_kept}, claimed as (
     update {p}jobs j set
         state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
         started_at = {now}, reason = null
