@@ -41,6 +41,7 @@ _LEAD: Final = HOUR // 4
 _PATIENCE_S: Final = 10.0
 """After a shelf could not be made, none is tried for so long on a settlement's way."""
 _VARIANTS_MAX: Final = 400
+_NAMED: Final = len("past_h")
 _FAR: Final = 1 << 62
 DEAD: Final = "dead"
 """The table of dead letters."""
@@ -86,8 +87,8 @@ class History:
         self.clock = clock
         self._known: dict[str, int] = {}
         self._variants: dict[tuple[str, str], Statement] = {}
-        self._keeps: dict[str, int] = {}
-        """What jobs are kept for: one example for each width."""
+        self._used: dict[str, tuple[int, int]] = {}
+        """For each width, when a job last ended that goes there, and for how long it is kept."""
         self._ahead: int | None = None
         """The store's clock, less the monotonic one."""
         self._not_before = 0.0
@@ -129,7 +130,7 @@ class History:
         at = self.now(now)
         if at is not None:
             shelf = shelf_of(keep, at)
-            self._keeps[shelf.name[:_NAMED]] = keep
+            self._used[shelf.name[:_NAMED]] = at, keep
             if shelf.name in self._known:
                 return shelf
         return Shelf(REST, 0, _FAR)
@@ -143,8 +144,9 @@ class History:
         return [one for one in needed if one.name not in self._known]
 
     def needed_soon(self, now: int) -> Sequence[Shelf]:
-        """Give the shelves that this store's jobs need now or soon, and that are not known."""
-        needed = {shelf_of(k, at) for k in self._keeps.values() for at in (now, now + _LEAD)}
+        """Give the shelves, not known, that jobs like those of the last hour need soon."""
+        keeps = [keep for at, keep in self._used.values() if now - at < HOUR]
+        needed = {shelf_of(keep, at) for keep in keeps for at in (now, now + _LEAD)}
         return [one for one in needed if one.name not in self._known]
 
     def variant(self, name: str, table: str) -> Statement:
@@ -206,6 +208,3 @@ class History:
         self._known.pop(shelf.name, None)
         self.swept.clear()
         return int(jobs)
-
-
-_NAMED: Final = len("past_h")

@@ -21,11 +21,11 @@ from treadle.store.postgres.engine.trouble import is_hindered
 from treadle.store.postgres.engine.wire import Ask
 from treadle.store.postgres.history import DEAD, Found, History, Shelf
 
-_MAKE_MS: Final = 2_000
 _MAKE_NOW_MS: Final = 250
 _MAKE_NOW_S: Final = 1.0
 """How long a settlement may wait for its shelf, once a shelf."""
-_DROP_MS: Final = 50
+_WAIT_MS: Final = 50
+"""How long upkeep waits for a lock before it leaves a shelf to the next time."""
 _DROPS_MAX: Final = 5
 """Shelves that one call tries to drop; it drops one."""
 _SMALL: Final = 8 << 20
@@ -83,7 +83,7 @@ async def _make_ahead(
     if not soon:
         return
     try:
-        await drive(runner.run(lambda: history.make(soon, _MAKE_MS), now))
+        await drive(runner.run(lambda: history.make(soon, _WAIT_MS), now))
     except StoreError as error:
         if not is_hindered(error):
             raise
@@ -96,7 +96,7 @@ async def _drop_one(
     """Drop a shelf that nobody reads just now; tell how many jobs went with it."""
     for shelf in [one for one in over if one.is_ours][:_DROPS_MAX]:
         try:
-            return await drive(runner.run(lambda s=shelf: history.drop(s, _DROP_MS), now))  # type: ignore[misc]
+            return await drive(runner.run(lambda s=shelf: history.drop(s, _WAIT_MS), now))  # type: ignore[misc]
         except StoreError as error:
             if not is_hindered(error):
                 raise
