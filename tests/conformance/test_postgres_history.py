@@ -56,10 +56,14 @@ class Tables:
     def __init__(self, url: str) -> None:
         self.url, _, self.schema = url.partition("?schema=")
 
+    def named(self, text: str) -> bytes:
+        """Put what stands before the names of tables in the place of `{p}`."""
+        return text.replace("{p}", f"{self.schema}.treadle_").encode()
+
     def ask(self, text: str) -> list[tuple[Any, ...]]:
         """Ask a query; `{p}` stands before the names of tables."""
         with psycopg.connect(self.url, autocommit=True) as db:
-            cursor = db.execute(text.replace("{p}", f"{self.schema}.treadle_").encode())
+            cursor = db.execute(self.named(text))
             return cursor.fetchall() if cursor.description else []
 
     def places(self) -> dict[bytes, str]:
@@ -161,6 +165,7 @@ class TestShelves:
         await case.store.prune(ANY_LIMIT)
         assert len(tables.shelves()) == 1
         case.clock.move((DAY - case.now % DAY) / 1e6 - 60)
+        await end(case, (Succeeded(b"1"), DAY))
         await case.store.prune(ANY_LIMIT)
         first, second = tables.shelves()
         case.clock.move(60)
@@ -219,7 +224,7 @@ class TestWhole:
         await case.store.cancel(cancelled)
         case.clock.move(40 * DAY_S)
         with psycopg.connect(tables.url) as reader:
-            reader.execute(f"select * from {tables.schema}.treadle_history".encode())
+            reader.execute(tables.named("select * from {p}history"))
             assert await case.store.prune(ANY_LIMIT) == 1
             assert await case.states([*ids, *cancelled]) == ["succeeded", "gone"]
             reader.rollback()
@@ -298,7 +303,8 @@ class TestTogether:
         user = f"u_{new_id().hex()}"
         grants = (
             f"create role {user} login; grant usage on schema {tables.schema} to {user}; "
-            f"grant select, insert, update, delete on all tables in schema {tables.schema} to {user}"
+            "grant select, insert, update, delete "
+            f"on all tables in schema {tables.schema} to {user}"
         )
         tables.ask(grants)
         url = postgres_schema.replace("treadle@", f"{user}@")
@@ -331,9 +337,7 @@ class TestReads:
         """Newest id first, no job twice and none left out, by every filter."""
         ids: list[bytes] = []
         for _ in range(6):
-            ids += await end(
-                case, (Succeeded(b"1"), DAY), (DEAD, DAY), (Succeeded(b"1"), 30 * DAY)
-            )
+            ids += await end(case, (Succeeded(b"1"), DAY), (DEAD, DAY), (Succeeded(b"1"), 30 * DAY))
             case.clock.move(0.9 * DAY_S)
         assert len(tables.shelves()) >= 6
         for which, count in (
@@ -375,7 +379,7 @@ class TestCounts:
         self, case: Case, tables: Tables, seed: int
     ) -> None:
         """Whatever is settled, cancelled, purged, retried, discarded, expired or pruned."""
-        draw = random.Random(seed)
+        draw = random.Random(seed)  # noqa: S311 -- draws what a test does
         queues = ["a", "b"]
         ends = [Succeeded(b"1"), DEAD, Failed(ERROR, delay=HOUR)]
 

@@ -59,7 +59,7 @@ class Found(Shelf, frozen=True):
     """A shelf as the server has it."""
 
     size: int
-    """Bytes."""
+    """Bytes; 0 where nothing in it is over yet, or all is."""
     is_open: bool
     """This user may write into it."""
     is_ours: bool
@@ -200,8 +200,9 @@ class History:
         """
         calls: list[Call] = [
             (self._sql["hurry"], (text(f"{patience_ms}ms"),)),
-            (self._sql["lock_shelves"], (self.lock,)),
             self._say("drop_shelf", shelf),
+            # Not before: whoever makes a shelf meanwhile would wait for that reader, too.
+            (self._sql["lock_shelves"], (self.lock,)),
             (self._sql["forget_shelf"], (text(shelf.name),)),
         ]
         _, (*_, [[jobs]]) = yield Ask(calls)

@@ -58,8 +58,10 @@ delete from {p}requests where id in (
 );
 
 -- name: shelves
--- Every shelf, how large it is, and whether this user may write into it and drop it.
-select s.name, s.since, s.until, coalesce(pg_relation_size(c.oid), 0),
+-- Every shelf, and whether this user may write into it and drop it. Its size only where some of it
+-- is over: who asks for the size of one that is being dropped waits.
+select s.name, s.since, s.until,
+    coalesce(case when {now} >= s.since and {now} < s.until then pg_relation_size(c.oid) end, 0),
     coalesce(has_table_privilege(c.oid, 'insert'), false),
     c.oid is null or pg_has_role(c.relowner, 'usage')
 from {p}shelves s left join pg_class c on c.oid = to_regclass('{p}' || s.name);
