@@ -23,7 +23,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep")
-BIG: Final = ("jobs", "dead", "rest", SHELF, "attempts", "logs", "requests")
+BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests")
 RIDES: Final = {
     "claim_any": "jobs_ready",
     "claim_named": "jobs_ready",
@@ -43,6 +43,10 @@ RIDES: Final = {
     "give_all_back": "jobs_running",
     "take_over": "jobs_running",
 }
+LINE: Final = (
+    *("claim_any", "claim_named", "claim_on", "available", "any_ready", "next_due", "last_request"),
+    *("settle_succeeded", "settle_ended", "settle_waiting", "live", "stage"),
+)
 FEW: Final = 20_000
 MANY: Final = 1_000_000
 FILL = """
@@ -81,9 +85,14 @@ def db(postgres_schema: str) -> Iterator[Session]:
 def fill(db: Session, url: str, done: int) -> None:
     """Put finished jobs into history and ready ones into the live table."""
     tables = f"{url.partition('=')[2]}.treadle_"
-    db.execute(FILL.format(p=tables, shelf=SHELF, count=done).encode())
     db.execute(READY.format(p=tables, count=FEW).encode())
-    for table in BIG:
+    put_away(db, tables, SHELF, done)
+
+
+def put_away(db: Session, tables: str, shelf: str, done: int) -> None:
+    """Make a shelf with finished jobs, and tell the server how large each table is."""
+    db.execute(FILL.format(p=tables, shelf=shelf, count=done).encode())
+    for table in (*BIG, shelf):
         db.execute(f"analyze {tables}{table}".encode())
 
 
@@ -101,7 +110,7 @@ def names() -> list[str]:
     return [name for name in found if name not in fragments]
 
 
-def plan(db: Session, begin: str, text: str) -> str:
+def plan(db: Session, begin: str, text: str, *, costs: bool = False) -> str:
     """Ask for the generic plan of a statement."""
     count = max((int(n) for n in re.findall(r"\$(\d+)", text)), default=0)
     values = f"({', '.join(['null'] * count)})" if count else ""
@@ -110,7 +119,8 @@ def plan(db: Session, begin: str, text: str) -> str:
         db.execute(re.sub(r"\$[123]::", "null::", begin).encode())
         db.execute("set local plan_cache_mode = force_generic_plan")
         db.execute(f"prepare asked as {text}".encode())
-        rows = db.execute(f"explain (costs off) execute asked{values}".encode()).fetchall()
+        asked = f"explain (costs {costs}) execute asked{values}"
+        rows = db.execute(asked.encode()).fetchall()
         db.execute("deallocate asked")
     return "\n".join(line for (line,) in rows)
 
@@ -122,10 +132,29 @@ def test_each_statement_rides_its_index(db: Session, postgres_schema: str) -> No
     bad = {}
     for name in names():
         steps = plan(db, sql["begin"].text.decode(), sql[name].text.decode())
-        whole = re.findall(rf"Seq Scan on treadle_(?:{'|'.join(BIG)})\b", steps)
+        whole = re.findall(rf"Seq Scan on treadle_(?:{'|'.join((*BIG, SHELF))})\b", steps)
         if whole or f"treadle_{RIDES.get(name, '')}" not in steps + "treadle_":
             bad[name] = steps
     assert not bad, "\n\n".join(f"{name}:\n{steps}" for name, steps in bad.items())
+
+
+def test_what_the_line_does_is_planned_alike_whatever_history_holds(
+    db: Session, postgres_schema: str
+) -> None:
+    """Claims, settlements and looks keep their plans and what they are expected to cost."""
+    tables = f"{postgres_schema.partition('=')[2]}.treadle_"
+    sql = statements(place_of("default", postgres_schema.partition("=")[2]))
+
+    def plans() -> dict[str, str]:
+        begin = sql["begin"].text.decode()
+        return {name: plan(db, begin, sql[name].text.decode(), costs=True) for name in LINE}
+
+    db.execute(READY.format(p=tables, count=FEW).encode())
+    put_away(db, tables, SHELF, 1)
+    small = plans()
+    for n in range(1, 15):
+        put_away(db, tables, f"{SHELF}{n}", FEW)
+    assert plans() == small
 
 
 @pytest.mark.slow
@@ -133,7 +162,7 @@ def test_each_statement_rides_its_index(db: Session, postgres_schema: str) -> No
 def test_a_claim_costs_the_same_whatever_history_holds(
     db: Session, postgres_schema: str, clock: MovedClock
 ) -> None:
-    """With a million finished jobs no exchange reads any of them."""
+    """With a million finished jobs no exchange, upkeep or look at the queues reads any of them."""
     fill(db, postgres_schema, MANY)
     before = _reads_of_history(db, postgres_schema)
 
@@ -148,6 +177,10 @@ def test_a_claim_costs_the_same_whatever_history_holds(
             done = [settlement(claim, Succeeded(b"1")) for claim in claims]
             claims = list((await hand.exchange(done, take(100))).claims)
             assert len(claims) == 100
+        await store.stage([], 500)
+        assert await store.prune(500) == 0
+        ended = [queue.counts.get("succeeded", 0) for queue in await store.queues()]
+        assert sum(ended) == 1_000
         await store.close()
 
     asyncio.run(drain_some())
