@@ -28,7 +28,9 @@ RIDES: Final = {
     "claim_any": "jobs_ready",
     "claim_named": "jobs_ready",
     "claim_on": "jobs_ready",
+    "claim_marked": "jobs_ready",
     "available": "jobs_ready",
+    "available_marked": "jobs_ready",
     "any_ready": "jobs_ready",
     "settle_succeeded": "jobs_pkey",
     "settle_ended": "jobs_pkey",
@@ -44,7 +46,8 @@ RIDES: Final = {
     "take_over": "jobs_running",
 }
 LINE: Final = (
-    *("claim_any", "claim_named", "claim_on", "available", "any_ready", "next_due", "last_request"),
+    *("claim_any", "claim_named", "claim_on", "claim_marked", "available", "available_marked"),
+    *("any_ready", "next_due", "last_request"),
     *("settle_succeeded", "settle_ended", "settle_waiting", "live", "stage"),
 )
 FEW: Final = 20_000
@@ -103,7 +106,8 @@ def names() -> list[str]:
     found = [n for text in texts for n in re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)]
     fragments = {
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
-        *("room_named", "room_any", "room_on", "claim_row_j", "stored"),
+        *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
+        "picking_marked",
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
     }

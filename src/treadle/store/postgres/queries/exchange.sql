@@ -169,6 +169,69 @@ select $4::text, $5::bigint where (
     from {p}queues q where q.paused_at is null
 )
 
+-- name: head
+-- What is best in a piece of a queue, at most n; behind its mark the index is entered anew.
+(
+    select j.priority, j.tag, j.id from {p}jobs j
+    where p.tag is not null and j.state = 'ready' and j.queue = p.name
+        and j.priority = p.low and (j.tag, j.id) > (p.tag, p.id)
+    order by j.tag, j.id limit room.n
+) union all (
+    select j.priority, j.tag, j.id from {p}jobs j
+    where p.tag is null and j.state = 'ready' and j.queue = p.name
+        and j.priority >= p.low and j.priority <= p.high
+    order by j.priority desc, j.tag, j.id limit room.n
+)
+
+-- name: is_open
+exists (select from {p}queues q where q.name = p.name and q.paused_at is null)
+
+-- name: available_marked
+-- As `available`, behind the marks.
+select p.name, count(*)
+from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[])
+    as p (name, low, high, tag, id)
+cross join (select $1::bigint as n) as room cross join lateral ({head}) as one
+where {is_open} group by p.name;
+
+-- name: picking_marked
+-- Each room is shared out among its pieces by what is best in all of them; in the one room for
+-- every queue ($5), those without a mark are pieces, too.
+piece as (
+    select p.* from unnest(
+        $6::bigint[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[]
+    ) with ordinality as p (room, name, low, high, tag, id, place)
+    where {is_open}
+    union all
+    select 1, q.name, -32768, 32767, null, null, -row_number() over () from {p}queues q
+    where $5::boolean and q.paused_at is null and q.name <> all ($7::text[])
+), best as (
+    select head.place, count(*) as n
+    from unnest($4::bigint[]) with ordinality as room (n, number) cross join lateral (
+        select p.place from piece p cross join lateral ({head}) as one
+        where p.room = room.number
+        order by one.priority desc, one.tag, one.id limit room.n
+    ) as head
+    group by head.place
+), beyond as (
+    select j.* from best cross join piece p cross join lateral (
+        select id, expires_at from {p}jobs
+        where state = 'ready' and queue = p.name and priority = p.low
+            and (tag, id) > (p.tag, p.id)
+        order by tag, id limit best.n for update skip locked
+    ) as j
+    where p.place = best.place and p.tag is not null and {is_new}
+), unmarked as (
+    select j.* from best cross join piece p cross join lateral (
+        select id, expires_at from {p}jobs
+        where state = 'ready' and queue = p.name and priority >= p.low and priority <= p.high
+        order by priority desc, tag, id limit best.n for update skip locked
+    ) as j
+    where p.place = best.place and p.tag is null and {is_new}
+), picked as (
+    select id, coalesce(expires_at <= {now}, false) as is_late
+    from (select * from beyond union all select * from unmarked) as j
+
 -- name: is_new
 exists (select from {p}workers w where w.id = $1::text and w.request is distinct from $2::uuid)
 
@@ -236,6 +299,9 @@ with room (name, n) as ({room_named}) {picking} {claiming};
 
 -- name: claim_on
 with room (name, n) as ({room_on}) {picking_on} {claiming};
+
+-- name: claim_marked
+with {picking_marked} {claiming};
 
 -- name: claim_any
 with room (name, n) as ({room_any}) {picking} {claiming};
