@@ -19,9 +19,10 @@ from typing import Final
 from msgspec import Struct
 
 from treadle.core.durations import DAY, HOUR
-from treadle.store.postgres.engine.pack import int8, text
+from treadle.store.postgres.engine.pack import int8, int8s, text, texts
 from treadle.store.postgres.engine.runner import Talk
-from treadle.store.postgres.engine.sql import REST, Place, Statement, Statements, statement, texts
+from treadle.store.postgres.engine.sql import REST, Place, Statement, Statements, statement
+from treadle.store.postgres.engine.sql import texts as sql_texts
 from treadle.store.postgres.engine.wire import Ask, Call
 
 KEPT_MIN: Final = HOUR
@@ -83,7 +84,7 @@ class History:
     def __init__(self, sql: Statements, place: Place, clock: Callable[[], int | None]) -> None:
         """Take the statements, where the tables are, and the clock of a test (microseconds)."""
         self._sql = sql
-        self._texts = texts(place)
+        self._texts = sql_texts(place)
         self.clock = clock
         self._known: dict[str, int] = {}
         self._variants: dict[tuple[str, str], Statement] = {}
@@ -184,11 +185,15 @@ class History:
         _, (_, _, rows) = yield Ask(calls, end=False)
         there = {row[0] for row in rows}
         new = [one for one in shelves if one.name not in there]
-        calls = []
-        for one in new[: max(0, _SHELVES_MAX - len(there))]:
-            noted = (text(one.name), int8(one.since), int8(one.until))
+        new = new[: max(0, _SHELVES_MAX - len(there))]
+        noted = (
+            texts([one.name for one in new]),
+            int8s([one.since for one in new]),
+            int8s([one.until for one in new]),
+        )
+        calls = [(self._sql["note_shelves"], noted)] if new else []
+        for one in new:
             calls += [self._say("make_shelf", one), self._say("index_shelf", one)]
-            calls.append((self._sql["note_shelf"], noted))
         now, (*_, rows) = yield Ask([*calls, (self._sql["shelves"], ())])
         self.found([Found(*row) for row in rows], now)
 

@@ -39,6 +39,8 @@ Looks = Generator[Look, None, T]
 
 _BINARY = pq.Format.BINARY
 _PARAMETERS_MAX = 24
+_PREPARED_MAX = 256
+"""Statements that one connection prepares: those that name a shelf come and go with it."""
 _FORMATS = [[_BINARY] * n for n in range(_PARAMETERS_MAX)]
 _OK, _ROWS = pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
@@ -63,6 +65,11 @@ class Wire:
         self._pid = os.getpid()
         self.idle = True
         """Nothing is under way: the connection may be lent to somebody else."""
+
+    @property
+    def is_worn(self) -> bool:
+        """The server keeps so many plans for it that a new one is better."""
+        return len(self._prepared) > _PREPARED_MAX
 
     @property
     def version(self) -> int:
