@@ -276,7 +276,10 @@ class StoreSession(Protocol):
         ...
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
-        """Delete records whose time is over, at most `limit`; return how many went."""
+        """Delete records whose time is over, at most `limit`; return how many went.
+
+        A store that drops many records as one may go beyond the limit by those.
+        """
         ...
 
 
