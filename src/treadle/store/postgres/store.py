@@ -55,7 +55,9 @@ class PostgresStore(PostgresAccess):
         Raises:
             SettingsError: the URL has not the form of one.
         """
-        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self.features = StoreFeatures(
+            durable=True, shared=True, start_marks=False, beside_loop=True
+        )
         self._target = read_target(url, settings.store_timeout)
         self._place = place_of(namespace, self._target.schema)
         self._sql = statements(self._place)
