@@ -10,6 +10,7 @@ Settings (lease, beat, ...) come from `TREADLE_*`; a key names each job in the l
 
 import argparse
 import asyncio
+import inspect
 import logging
 import os
 import signal
@@ -133,12 +134,17 @@ def add_deadly_tasks(app: Treadle, ledger: Ledger) -> None:
 
 def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:
     """Add tasks that write to a table of their own, and enqueue, together with their success."""
+    insert = f"insert into {sales_table(app)} values (?)"
+    if app.settings.store.startswith("postgres"):
+        insert = insert.replace("?", "%s")
 
     @app.task(name="sell", retry=1)
     async def sell(key: str) -> None:
         ledger.write("START", key)
         async with current().transaction() as db:
-            db.execute("insert into sales values (?)", (key,))
+            written = db.execute(insert, (key,))
+            if inspect.isawaitable(written):
+                await written
             await asyncio.sleep(0)
             ledger.write("TRY", f"{key}/ship")
             await app.named("tiny").using(connection=db).aenqueue(f"{key}/ship")
@@ -148,10 +154,16 @@ def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:
     def sell_in_thread(key: str) -> None:
         ledger.write("START", key)
         with current().transaction() as db:
-            db.execute("insert into sales values (?)", (key,))
+            db.execute(insert, (key,))
             ledger.write("TRY", f"{key}/ship")
             app.named("tiny").using(connection=db).enqueue(f"{key}/ship")
         ledger.write("END", key)
+
+
+def sales_table(app: Treadle) -> str:
+    """Name the table that the selling tasks write to: on a server each namespace has its own."""
+    near = app.settings.store.startswith("sqlite")
+    return "sales" if near else f"sales_{app.settings.namespace}"
 
 
 def is_there(file: str) -> bool:
