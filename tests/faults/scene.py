@@ -266,7 +266,7 @@ class Scene:
 
 
 def compare_sales(jobs: Iterable[tuple[str, str, str]], sales: Iterable[str]) -> None:
-    """Compare the jobs (key, task, state) that sold with what is sold, and what is to be shipped."""
+    """Compare the jobs (key, task, state) that sold with what is sold and what is to be shipped."""
     known = list(jobs)
     sold = sorted(k for k, task, state in known if state == "succeeded" and task.startswith("sell"))
     assert sorted(sales) == sold
