@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +30,9 @@ LOOK_S: Final = 0.01
 LOOKS_MAX: Final = 6_000
 
 
-def build(store: str, ledger: Ledger) -> Treadle:
+def build(store: str, ledger: Ledger, settings: Mapping[str, object] | None = None) -> Treadle:
     """Make an application whose tasks write to the ledger."""
-    app = Treadle(store)
+    app = Treadle(store, settings=settings)
     add_quick_tasks(app, ledger)
     add_steered_tasks(app, ledger)
     add_long_tasks(app, ledger)
