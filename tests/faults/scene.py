@@ -170,6 +170,14 @@ class Scene:
             command += ["-m", "treadle.testing.faults", fault, "--"]
         role, *options = words
         command += [str(PROGRAM), role, self.url, str(self.ledger.path), *options]
+        return self._begin(command, role, environ)
+
+    def program(self, file: Path, *options: str, **environ: str) -> Process:
+        """Start a program of the test's own, told the store, the ledger and these words."""
+        command = [sys.executable, str(file), self.url, str(self.ledger.path), *options]
+        return self._begin(command, file.stem, environ)
+
+    def _begin(self, command: list[str], role: str, environ: Mapping[str, str]) -> Process:
         outside = {k: v for k, v in os.environ.items() if not k.startswith("TREADLE_")}
         log = self.logs / f"{len(self.processes)}-{role}.log"
         process = Process(

@@ -118,6 +118,17 @@ def add_long_tasks(app: Treadle, ledger: Ledger) -> None:
             await asyncio.sleep(LOOK_S)
         ledger.write("END", key)
 
+    @app.task(name="obedient", on_cut_off="cancel", retry=Retry(attempts=3, base=0.1))
+    async def obedient(key: str, file: str) -> None:
+        ledger.write("START", key)
+        try:
+            for _ in range(LOOKS_MAX):
+                if is_there(file):
+                    break
+                await asyncio.sleep(LOOK_S)
+        finally:
+            ledger.write("END", key)
+
 
 def add_deadly_tasks(app: Treadle, ledger: Ledger) -> None:
     """Add tasks that take their whole process down."""

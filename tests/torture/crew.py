@@ -30,6 +30,7 @@ _log: Final = logging.getLogger("torture")
 PAUSE_S: Final = 0.4
 """Between two rounds of a producer; with the jobs of a round it sets the load."""
 SINGLES: Final = 3
+LONGER: Final = 3
 BATCH_MAX: Final = 30
 RARE: Final = 25
 """One round of so many has a job that runs for longer than a lease."""
@@ -79,7 +80,9 @@ class Producer:
             self.one(task)
         if self.sells:
             self.one(self.draw.choice(["sell", "sell_in_thread"]))
-        self.one("slow", self.draw.choice([0.05, 0.2, 1.0]))
+        for _ in range(LONGER):
+            # Long enough that a worker which dies or stands still has some of them in its hands.
+            self.one("slow", self.draw.choice([0.05, 0.3, 1.0, 1.5]))
         if rare:
             self.one("slow", 5.0)
             self.one("reject")
