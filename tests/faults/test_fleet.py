@@ -24,8 +24,7 @@ from treadle.testing.servers import Postgres, Redis
 
 __all__ = ["server", "url"]
 
-pytestmark = pytest.mark.slow
-
+slow: Final = pytest.mark.slow
 LONG_JOBS: Final = 100
 LEASE_S: Final = 1.0
 LEASES: Final = 40
@@ -53,6 +52,7 @@ def away(scene: FarScene, server: Postgres | Redis, seconds: float) -> None:
     assert {(one.state, one.crashes) for one in scene.records()} == {(JobState.SUCCEEDED, 0)}
 
 
+@slow
 @pytest.mark.timeout(150)
 def test_a_store_away_for_forty_leases_costs_no_running_job_anything(
     tmp_path: Path, server: Postgres | Redis
@@ -73,6 +73,7 @@ def test_a_store_away_for_ten_minutes_costs_no_running_job_anything(
         away(scene, server, TEN_MINUTES_S)
 
 
+@slow
 def test_a_task_that_is_cancelled_when_cut_off_ends_before_the_lease(
     tmp_path: Path, url: str
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_task_that_is_cancelled_when_cut_off_ends_before_the_lease(
         assert account.sound, account
 
 
+@slow
 def test_a_worker_says_plainly_that_its_store_came_back_empty(tmp_path: Path) -> None:
     """Without persistence a restarted Redis knows no worker: it says so, and works on."""
     with Redis("--appendonly", "no") as server:
@@ -144,6 +146,7 @@ def storm(url: str) -> Iterator[threading.Event]:
         thread.join()
 
 
+@slow
 @pytest.mark.timeout(60)
 def test_sessions_that_are_ended_cost_a_fleet_nothing(tmp_path: Path) -> None:
     """No worker exits; nothing is lost, and nothing that ran is run again."""

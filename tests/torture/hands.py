@@ -87,8 +87,12 @@ class Hands:
         clocks.step(self.stage.offset, 0.0)
         for future in self._under_way:
             future.result(LONG_S)
-        self._slow.shutdown()
-        self._poisoner.shutdown()
+
+    def let_go(self) -> None:
+        """End the hands' own threads, whatever has happened."""
+        self._healing.set()
+        self._slow.shutdown(cancel_futures=True)
+        self._poisoner.shutdown(cancel_futures=True)
 
     def _later(self, where: ThreadPoolExecutor, what: Callable[..., None], *words: object) -> None:
         self._under_way.append(where.submit(what, *words))

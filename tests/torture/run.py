@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final, TypeVar
 
 import psycopg
@@ -67,15 +67,16 @@ class Eye(threading.Thread):
         self.changed: list[str] = []
         self.unfinished = -1
         """How many jobs have not ended, as of the last look; -1 before the first."""
+        self.looks = 0
+        """How many looks have been answered."""
         self.stopping = threading.Event()
 
     def run(self) -> None:
         """Look until told to stop; a store that is away is looked at again."""
         while not self.stopping.wait(LOOK_S):
-            try:
+            with suppress(StoreError):
                 ask(self.stage.url, self._look)
-            except StoreError:
-                continue
+                self.looks += 1
 
     async def _look(self, store: Store) -> None:
         queues = await store.queues()
@@ -118,6 +119,7 @@ def torture(stage: Stage, wanted: Wanted, say: Callable[[str], None]) -> Done:
         say("healed; waiting until everything has ended")
         drained = drain(stage, eye)
     finally:
+        hands.let_go()
         eye.stopping.set()
         eye.join()
     codes = stage.stop("worker")
@@ -181,14 +183,15 @@ def strike_all(
 def drain(stage: Stage, eye: Eye) -> float:
     """Wait until every job has ended; give the seconds, `DRAIN_S` when it does not come to that."""
     begun = moved = time.monotonic()
-    before, clear = -1, 0
+    before, last, clear = -1, eye.looks, 0
     while time.monotonic() - begun < DRAIN_S and time.monotonic() - moved < STANDSTILL_S:
         for seat in stage.of("worker"):
             seat.tend()
         time.sleep(LOOK_S)
-        # Twice nothing: the first look may be from before the last job was written.
-        clear = clear + 1 if eye.unfinished == 0 else 0
-        if clear > 2:
+        # Twice nothing: the first look may have begun before the last job was written.
+        if eye.looks != last:
+            last, clear = eye.looks, clear + 1 if eye.unfinished == 0 else 0
+        if clear > 1:
             return time.monotonic() - begun
         if eye.unfinished != before:
             before, moved = eye.unfinished, time.monotonic()
