@@ -55,7 +55,9 @@ class PostgresStore(PostgresAccess):
         Raises:
             SettingsError: the URL has not the form of one.
         """
-        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self.features = StoreFeatures(
+            durable=True, shared=True, start_marks=False, beside_loop=True
+        )
         self._target = read_target(url, settings.store_timeout)
         self._place = place_of(namespace, self._target.schema)
         self._sql = statements(self._place)
@@ -221,6 +223,7 @@ class PostgresStore(PostgresAccess):
     async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
         """Make a worker known, which counts as a beat."""
         await drive(self._runner.run(lambda: workers.register(self._sql, worker), now, urgent=True))
+        fault.point("register.after_commit")
 
     async def beat(
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
@@ -269,6 +272,7 @@ class PostgresStore(PostgresAccess):
     ) -> None:
         """Write progress and log lines of running jobs."""
         await drive(self._runner.run(lambda: workers.note(self._sql, notes)))
+        fault.point("note.after_commit")
 
     def mark(
         self, worker: str, job: bytes, number: int, place: int, *, surely: bool = False
@@ -294,6 +298,7 @@ class PostgresStore(PostgresAccess):
         ended, ready = await drive(
             self._runner.run(lambda: upkeep.stage(self._sql, tasks, limit), now)
         )
+        fault.point("stage.after_commit")
         if ended or ready:
             # What nobody waits for is not told: most stages move nothing.
             kinds = [kind for kind, count in ((WORK, ready), (ENDS, ended)) if count]
@@ -334,7 +339,9 @@ class PostgresStore(PostgresAccess):
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
-        return await prune(self._runner, self._sql, self._history, limit, now)
+        gone = await prune(self._runner, self._sql, self._history, limit, now)
+        fault.point("prune.after_commit")
+        return gone
 
 
 def _may_rescue(own: Sign | None, watch: Watch, now: int, monotonic: int) -> bool:
