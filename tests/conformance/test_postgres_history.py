@@ -128,12 +128,26 @@ class TestShelves:
         """Whichever worker settled them."""
         case.clock.move((DAY - case.now % DAY) / 1e6)
         ids = await end(case, (Succeeded(b"1"), DAY))
-        case.clock.move(DAY_S - 1)
+        case.clock.move(DAY_S - 60)
         ids += await end(case, (Succeeded(b"1"), DAY))
-        case.clock.move(1)
+        case.clock.move(60)
         ids += await end(case, (Succeeded(b"1"), DAY))
         first, second, third = (tables.places()[id_] for id_ in ids)
         assert first == second != third
+
+    @scenario
+    async def test_the_last_moment_of_a_day_belongs_to_the_next(
+        self, case: Case, tables: Tables
+    ) -> None:
+        """The server may come to write when it is over; what lies there goes at its own time."""
+        case.clock.move((DAY - case.now % DAY) / 1e6 - 1)
+        [before] = await end(case, (Succeeded(b"1"), DAY))
+        case.clock.move(1)
+        [after] = await end(case, (Succeeded(b"1"), DAY))
+        assert tables.places()[before] == tables.places()[after]
+        case.clock.move(DAY_S - 1)
+        assert await case.store.prune(ANY_LIMIT) == 1
+        assert await case.states([before, after]) == ["gone", "succeeded"]
 
     @scenario
     async def test_dead_letters_have_a_table_of_their_own(self, case: Case, tables: Tables) -> None:
@@ -265,6 +279,24 @@ class TestWhole:
         while await other.prune(500) >= 500:
             pass
         assert tables.ask(left) == [(0,), (0,)]
+
+    @scenario
+    async def test_a_shelf_of_another_version_goes_by_its_entry(
+        self, case: Case, tables: Tables
+    ) -> None:
+        """Whatever its name means to the worker that made it, when all in it is over is written."""
+        [job] = await end(case, (Succeeded(b"1"), DAY))
+        [shelf] = tables.shelves()
+        tables.ask(f"alter table {{p}}{shelf} rename to treadle_past_q7")
+        tables.ask("update {p}shelves set name = 'past_q7'")
+        assert await case.store.prune(ANY_LIMIT) == 0
+        assert await case.states([job]) == ["succeeded"]
+        case.clock.move(3 * DAY_S)
+        # One of another version, and an empty one of this, each by a call.
+        for _ in range(2):
+            await case.store.prune(ANY_LIMIT)
+        assert await case.states([job]) == ["gone"]
+        assert tables.shelves() == []
 
     @scenario
     async def test_attempts_of_jobs_that_are_there_are_not_swept(self, case: Case) -> None:

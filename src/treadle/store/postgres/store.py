@@ -66,7 +66,7 @@ class PostgresStore(PostgresAccess):
         self._ears = Ears(self._runner, self._sql, self._place.channel)
         self._history = History(self._sql, self._place, lambda: clock.wall() if clock else None)
         self.transactional = PostgresTransactional(
-            self._runner, self._place, self._target, self._history
+            self._runner, self._place, self._target, lambda: clock.wall() if clock else None
         )
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
