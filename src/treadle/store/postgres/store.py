@@ -20,10 +20,12 @@ from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
-from treadle.store.postgres.engine.trouble import is_duplicate
+from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
+from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import check_batch, enqueue
-from treadle.store.postgres.line.exchange import exchange, idle
+from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.scan import Scan
+from treadle.store.postgres.prune import make_now, prune
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
 from treadle.store.postgres.transactional import PostgresTransactional
 
@@ -53,15 +55,18 @@ class PostgresStore(PostgresAccess):
         Raises:
             SettingsError: the URL has not the form of one.
         """
-        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self.features = StoreFeatures(
+            durable=True, shared=True, start_marks=False, beside_loop=True
+        )
         self._target = read_target(url, settings.store_timeout)
         self._place = place_of(namespace, self._target.schema)
         self._sql = statements(self._place)
         self._system = SystemClock() if clock is None else clock
         self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
         self._ears = Ears(self._runner, self._sql, self._place.channel)
+        self._history = History(self._sql, self._place, lambda: clock.wall() if clock else None)
         self.transactional = PostgresTransactional(
-            self._runner, self._place, self._target, lambda: clock.wall() if clock else None
+            self._runner, self._place, self._target, self._history
         )
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
@@ -188,12 +193,17 @@ class PostgresStore(PostgresAccess):
         if any(not settlement.state.is_terminal for settlement in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
-        answer = await drive(
-            self._runner.run(
-                lambda: exchange(self._sql, worker, request, settlements, demand, ring, self._scan),
-                now,
-            )
-        )
+        memory = Memory(self._scan, self._history, now)
+        await make_now(self._runner, self._history, settlements, now)
+        words = (self._sql, worker, request, settlements, demand, ring, memory)
+        try:
+            answer = await drive(self._runner.run(lambda: exchange(*words), now))
+        except StoreError as error:
+            if not is_misplaced(error):
+                raise
+            # A shelf is gone, or the server's clock was set: what always fits is `rest`.
+            self._history.forget()
+            answer = await drive(self._runner.run(lambda: exchange(*words), now))
         fault.point("exchange.after_commit")
         return answer
 
@@ -329,7 +339,7 @@ class PostgresStore(PostgresAccess):
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
-        gone = await drive(self._runner.run(lambda: upkeep.prune(self._sql, limit), now))
+        gone = await prune(self._runner, self._sql, self._history, limit, now)
         fault.point("prune.after_commit")
         return gone
 

@@ -73,7 +73,9 @@ class RedisStore(RedisAccess):
         Raises:
             SettingsError: the URL is not of one of the forms (`engine.address`).
         """
-        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self.features = StoreFeatures(
+            durable=True, shared=True, start_marks=False, beside_loop=True
+        )
         self._pool = Pool(read_address(url))
         self._runner = Runner(self._pool, base_key(namespace), settings.store_timeout)
         self._listeners = Listeners(self._pool, self._runner)

@@ -56,7 +56,10 @@ class SqliteStore(SqliteAccess):
     ) -> None:
         """Prepare the store; nothing is opened before `open`."""
         self.features = StoreFeatures(
-            durable=path is not None, shared=path is not None, start_marks=True
+            durable=path is not None,
+            shared=path is not None,
+            start_marks=True,
+            beside_loop=False,
         )
         self._path = None if path is None else path.absolute()
         self._prefix = prefix_of(namespace)
