@@ -187,17 +187,18 @@ class _Ear:
         timeout = self._runner.timeout
         conninfo = self._runner.target.conninfo
         wire = await dial_in_thread(Dial(conninfo, time.monotonic() + timeout))
-        loop = asyncio.get_running_loop()
+        # A connection that breaks has no socket any more, but the loop still watches for it.
+        loop, socket = asyncio.get_running_loop(), wire.socket
         try:
             await _carry(wire.listen(list(self._channels)), timeout)
             self._marked = dict.fromkeys(KINDS, 0.0)
-            loop.add_reader(wire.socket, self._tick.set)
+            loop.add_reader(socket, self._tick.set)
             while self._is_wanted():
                 await self._mark()
                 await self._until_tick()
                 self._heard([self._channels[name] for name in wire.heard()])
         finally:
-            loop.remove_reader(wire.socket)
+            loop.remove_reader(socket)
             wire.close()
 
     async def _until_tick(self) -> None:
