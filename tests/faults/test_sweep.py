@@ -16,7 +16,8 @@ import pytest
 from tests.faults.scene import Scene, check_batches, struck
 from treadle.testing.faults import Spec, points, read_counts
 
-NAMES: Final = [point.name for point in points()]
+NAMES: Final = [point.name for point in points() if not point.where.startswith("transit/")]
+"""Those of a worker and a producer; relays and moves are killed in `tests/transit`."""
 IN_STORE: Final = [point.name for point in points() if point.in_store]
 TRIES: Final = 3
 """How often a later occurrence is looked for: how many there are varies a little."""

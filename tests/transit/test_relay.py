@@ -1,0 +1,195 @@
+"""The relay: in order, once each, past bad rows and through outages."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.transit.kit import WAIT_S, Shop
+from treadle import StoreUnavailable, Worker
+from treadle.core.ids import id_bytes
+from treadle.core.job import NewJob
+from treadle.core.settings import Settings
+from treadle.store.open import open_store
+from treadle.store.outbox.table import PAGE
+from treadle.testing.proxy import Proxy
+from treadle.transit.relay import Relay
+
+
+def write(shop: Shop, *numbers: int) -> list[str]:
+    """Enqueue in one transaction; give the ids."""
+    with shop.connected() as db:
+        jobs = shop.mail.using(connection=db).enqueue_many([(number,) for number in numbers])
+        db.commit()
+    return [job.id for job in jobs]
+
+
+@contextmanager
+def running(relay: Relay) -> Iterator[threading.Event]:
+    """Run a relay on a thread until the block ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    thread.start()
+    try:
+        yield stop
+    finally:
+        stop.set()
+        thread.join(WAIT_S)
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    """Wait, bounded, until something is true."""
+    deadline = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.01)
+
+
+def test_jobs_of_one_connection_keep_their_order(shop: Shop) -> None:
+    """Over pages and transactions they become claimable as they were written."""
+    ids = [id_ for n in range(3) for id_ in write(shop, *range(n * 300, n * 300 + 300))]
+    assert len(ids) > PAGE
+    with shop.relay() as relay:
+        assert [relay.step(), relay.step(), relay.step()] == [PAGE, len(ids) - PAGE, 0]
+    assert shop.claimed(len(ids)) == ids
+
+
+def test_a_row_that_commits_late_is_not_passed_over(shop: Shop) -> None:
+    """Its number is lower than that of rows relayed before it; it is relayed when it is seen."""
+    if shop.is_file:
+        pytest.skip("a SQLite file has one writer at a time")
+    with shop.connected() as slow, shop.relay() as relay:
+        late = shop.mail.using(connection=slow).enqueue(1)
+        [early] = write(shop, 2)
+        assert relay.step() == 1
+        slow.commit()
+        assert relay.step() == 1
+    assert sorted(shop.stored()) == sorted([early, late.id])
+
+
+def test_a_job_that_has_run_is_not_stored_again(shop: Shop) -> None:
+    """A row that was sent and not deleted changes nothing, whatever became of its job."""
+    [id_] = write(shop, 1)
+    shop.app.store.enqueue_now(b"r" * 16, [_job_in(shop)])
+    Worker(shop.app, burst=True).run()
+    with shop.relay() as relay:
+        assert relay.step() == 1
+        assert relay.backlog().waiting == 0
+    [job] = shop.app.jobs()
+    assert (job.id, job.state, job.attempt) == (id_, "succeeded", 1)
+
+
+def test_a_row_that_cannot_be_read_is_set_aside(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those behind it go on; it is told, kept, and relayed when it is mended and asked for."""
+    first, bad, last = write(shop, 1), write(shop, 2), write(shop, 3)
+    mark = "?" if shop.is_file else "%s"
+    with shop.connected() as db:
+        [[raw]] = db.execute(
+            f"select job from {shop.outbox.table} where id = {mark}", (id_bytes(bad[0]),)
+        ).fetchall()
+        change = f"update {shop.outbox.table} set job = {mark} where id = {mark}"
+        db.execute(change, (b"no job", id_bytes(bad[0])))
+        db.commit()
+        with shop.relay() as relay, caplog.at_level(logging.ERROR):
+            assert relay.step() == 3
+            assert relay.step() == 0
+            backlog = relay.backlog()
+            assert [id_ for id_, _ in backlog.problems] == [id_bytes(bad[0])]
+            assert (backlog.waiting, backlog.refused, relay.done.sent) == (0, 1, 2)
+            assert bad[0] in caplog.text
+            assert shop.stored() == first + last
+            db.execute(change, (bytes(raw), id_bytes(bad[0])))
+            db.commit()
+            shop.say(shop.outbox.again())
+            assert relay.step() == 1
+    assert shop.stored() == first + bad + last
+
+
+def test_a_job_that_the_store_refuses_fails_alone(shop: Shop) -> None:
+    """A batch with one such job is sent apart, in order."""
+    ids = write(shop, 1, 2, 3)
+    mark = "?" if shop.is_file else "%s"
+    with shop.connected() as db:
+        # An id that is none: the row agrees with itself, and the store refuses it.
+        raw = b'{"id":"YWI=","task":"mail","args":"W10="}'
+        db.execute(
+            f"update {shop.outbox.table} set id = {mark}, job = {mark} where id = {mark}",
+            (b"ab", raw, id_bytes(ids[1])),
+        )
+        db.commit()
+    with shop.relay() as relay:
+        assert relay.step() == 3
+        assert (relay.done.sent, relay.done.refused) == (2, 1)
+        [(_, why)] = relay.backlog().problems
+    assert "16 bytes" in why
+    assert shop.stored() == [ids[0], ids[2]]
+
+
+def test_two_relays_share_one_outbox(shop: Shop) -> None:
+    """One works and the other stands by; when the first is gone the second goes on."""
+    with shop.relay() as first, shop.relay() as second:
+        with running(first):
+            ids = write(shop, *range(50))
+            until(lambda: len(shop.stored()) == len(ids), "the first has relayed all")
+            with running(second):
+                ids += write(shop, *range(50))
+                until(lambda: len(shop.stored()) == len(ids), "one of them has relayed more")
+        with running(second):
+            ids += write(shop, *range(50))
+            until(lambda: len(shop.stored()) == len(ids), "the second has relayed the rest")
+        assert first.done.sent + second.done.sent == len(ids)
+    assert shop.claimed(len(ids)) == ids
+
+
+def test_a_store_that_is_away_delays_and_loses_nothing(shop: Shop, redis_url: str) -> None:
+    """The relay tries again until the store is back; rows wait meanwhile."""
+    port = int(redis_url.rpartition(":")[2].partition("/")[0])
+    with Proxy(port) as proxy:
+        settings = Settings(store_timeout=0.5)
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        store = open_store(url, shop.app.settings.namespace, settings)
+        store.open_now()
+        with shop.relay(store) as relay:
+            proxy.refuse()
+            ids = write(shop, 1, 2)
+            with pytest.raises(StoreUnavailable):
+                relay.step()
+            assert relay.backlog().waiting == 2
+            with running(relay):
+                proxy.heal()
+                until(lambda: relay.done.sent == 2, "the store is back")
+        store.close_now()
+    assert shop.stored() == ids
+
+
+def test_an_idle_relay_hears_of_a_commit(shop: Shop) -> None:
+    """PostgreSQL tells it at once, however long it would rest by itself."""
+    if shop.is_file:
+        pytest.skip("nobody tells of a commit to a file")
+    desk = shop.desk()
+    assert desk.run(shop.outbox.backlog()).waiting == 0
+    heard = threading.Event()
+
+    def listen() -> None:
+        desk.wait(2 * WAIT_S, threading.Event())
+        heard.set()
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    write(shop, 1)
+    assert heard.wait(WAIT_S)
+    listener.join()
+    desk.close()
+
+
+def _job_in(shop: Shop) -> NewJob:
+    desk = shop.desk()
+    rows = desk.page()
+    assert rows
+    desk.close()
+    return rows[0].job()
