@@ -26,7 +26,7 @@ def jobs(sql: Statements, ids: Sequence[bytes]) -> Talk[Sequence[JobRecord | Non
     _, [rows] = yield Ask([(sql["jobs"], (uuids(named(ids)),))])
     found: dict[bytes, JobRecord] = {}
     for row in rows:
-        record = _record(row)
+        record = record_of(row)
         # An id that was used again hours later may have ended once and live again.
         if record.id not in found or record.state not in TERMINAL:
             found[record.id] = record
@@ -67,7 +67,7 @@ def find(
     for _ in range(_ROUNDS_MAX):
         room = limit - len(found)
         _, [rows] = yield Ask([(asked, (int8(room), _bound(last), *values))])
-        records = [_record(row) for row in rows]
+        records = [record_of(row) for row in rows]
         found += [one for one in records if which.tag is None or _has_tag(one, which.tag)]
         if len(found) >= limit or len(rows) < room:
             break
@@ -127,6 +127,7 @@ def dead_groups(sql: Statements, limit: int) -> Talk[Sequence[tuple[str, str, st
     return [(task, reason, kind, count, newest) for task, reason, kind, count, newest in rows]
 
 
-def _record(row: Row) -> JobRecord:
+def record_of(row: Sequence[Any]) -> JobRecord:
+    """Read a job from a row of `record_row`."""
     id_, task, queue, state, *rest = row
     return JobRecord(id_, task, queue, JobState(state), *rest)

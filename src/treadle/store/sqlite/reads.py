@@ -22,7 +22,7 @@ def jobs(
     found = []
     for id_ in ids:
         row = db.execute(sql["job"], {"id": id_, "now": now}).fetchone()
-        found.append(None if row is None else _record(row))
+        found.append(None if row is None else record_of(row))
     return found
 
 
@@ -55,7 +55,7 @@ def find(
         )
         values["tag"] = which.tag
     statement = sql["find"].replace("{where}", " ".join(where))
-    return [_record(row) for row in db.execute(statement, values)]
+    return [record_of(row) for row in db.execute(statement, values)]
 
 
 def attempts(db: sqlite3.Connection, sql: Statements, job: bytes) -> Sequence[AttemptRecord]:
@@ -100,7 +100,8 @@ def dead_groups(
     return list(db.execute(sql["dead_groups"], (limit,)))
 
 
-def _record(row: tuple[Any, ...]) -> JobRecord:
+def record_of(row: Sequence[Any]) -> JobRecord:
+    """Read a job from a row of `job` or `find`."""
     id_, task, queue, state, *rest = row
     known = _STATES.get(state)
     if known is not None:

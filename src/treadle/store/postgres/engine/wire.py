@@ -38,7 +38,7 @@ class Look(Struct, frozen=True):
 Looks = Generator[Look, None, T]
 
 _BINARY = pq.Format.BINARY
-_PARAMETERS_MAX = 24
+_PARAMETERS_MAX = 32
 _FORMATS = [[_BINARY] * n for n in range(_PARAMETERS_MAX)]
 _OK, _ROWS = pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
