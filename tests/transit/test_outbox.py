@@ -72,7 +72,7 @@ async def by_async_psycopg(shop: Shop) -> AsyncIterator[Any]:
 class _Asyncpg:
     """A transaction of asyncpg that ends as the others do."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401 -- the driver is untyped
         self.connection = connection
 
     async def commit(self) -> None:

@@ -31,13 +31,13 @@ class Settings:
 
     store: str = "sqlite:///treadle.db"
     """URL of the store: memory:// or sqlite:///path."""
+    namespace: str = "default"
+    """Applications of different namespaces share a store without seeing each other."""
     outbox: str = ""
     """URL of your own database when the store lies elsewhere: `using(connection=...)` then writes
     jobs into its table `treadle_outbox`, and `treadle relay` hands them to the store."""
     outbox_poll: float = 1.0
     """The longest rest of `treadle relay` between two looks into an empty outbox."""
-    namespace: str = "default"
-    """Applications of different namespaces share a store without seeing each other."""
     concurrency: int = 16
     """Slots of a worker: how many jobs it runs at once."""
     grace: float = 30.0

@@ -25,7 +25,7 @@ from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.ids import id_text
 from treadle.core.settings import load_settings
 from treadle.store.contract import Store
-from treadle.store.moving import SameStore
+from treadle.store.moving import PARCELS_MAX, SameStore
 from treadle.store.open import open_store, sqlite_path
 from treadle.transit.moving import MOVES, Move, Report, move_name
 
@@ -90,14 +90,14 @@ async def _moved(options: _Options) -> Report:
         await source.open(create=False)
         if not (options["dry_run"] and _is_no_file_yet(options["target"])):
             await target.open(create=not options["dry_run"])
-        with _progress(options) as (begin, tell):
+        if options["dry_run"]:
+            return await Move(source, target, move_name(*places), _ignore).survey()
+        counts: Counter[str] = Counter()
+        for queue in await source.queues():
+            counts.update(queue.counts)
+        total = sum(counts[state] for state in MOVES)
+        with _progress(total, as_json=options["as_json"]) as tell:
             one = Move(source, target, move_name(*places), tell)
-            if options["dry_run"]:
-                return await one.survey()
-            counts: Counter[str] = Counter()
-            for queue in await source.queues():
-                counts.update(queue.counts)
-            begin(sum(counts[state] for state in MOVES))
             return await one.run(wait=options["wait"])
     except SameStore:
         raise
@@ -138,19 +138,18 @@ def _place(url: str, namespace: str) -> str:
 
 
 @contextmanager
-def _progress(
-    options: _Options,
-) -> Iterator[tuple[Callable[[int], object], Callable[[int], object]]]:
-    """Give how a bar begins (with its total) and goes on; there is one on a terminal alone."""
-    if not sys.stderr.isatty() or options["as_json"] or options["dry_run"]:
-        yield (lambda _: None), (lambda _: None)
+def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[int], object]]:
+    """Give how a bar goes on; there is one on a terminal, for more than a moment's work."""
+    if as_json or total <= PARCELS_MAX or not sys.stderr.isatty():
+        yield _ignore
         return
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Moving", total=None)
-        yield (
-            (lambda total: bar.update(task, total=total)),
-            (lambda moved: bar.advance(task, moved)),
-        )
+        task = bar.add_task("Moving", total=total)
+        yield lambda moved: bar.advance(task, moved)
+
+
+def _ignore(moved: int) -> None:
+    """Show nothing."""
 
 
 def _document(report: Report, options: _Options) -> dict[str, object]:

@@ -89,12 +89,11 @@ def _outbox(app: Treadle, url: str | None) -> Outbox:
     if url is not None:
         return Outbox(url, app.settings.namespace)
     if app.outbox is None:
-        raise SettingsError(
-            [
-                "this application has no outbox: give --outbox URL of your own database, set "
-                "TREADLE_OUTBOX, or write Treadle(..., settings={'outbox': URL})"
-            ]
+        msg = (
+            "this application has no outbox: give --outbox URL of your own database, set "
+            "TREADLE_OUTBOX, or write Treadle(..., settings={'outbox': URL})"
         )
+        raise SettingsError([msg])
     return app.outbox
 
 
@@ -140,7 +139,7 @@ def _run(app: Treadle, desk: Desk, name: str, options: _Options) -> int:
     store = closed_store(app)
     store.open_now()
     try:
-        if not options["as_json"]:
+        if not (options["as_json"] or options["once"]):
             target = shown_url(app.settings.store)
             click.echo(f"Relaying {name} into {target}. Ctrl-C stops.", err=True)
         with _stopped_by_signals() as stop:

@@ -85,12 +85,11 @@ class Outbox:
         scheme, separator, _ = url.partition("://")
         engine = _ENGINES.get(scheme) if separator else None
         if engine is None:
-            raise SettingsError(
-                [
-                    "outbox is the URL of your own database, sqlite:///path or "
-                    f"postgresql://user@host/database, and not one of {scheme!r}"
-                ]
+            msg = (
+                "outbox is the URL of your own database, sqlite:///path or "
+                f"postgresql://user@host/database, and not one of {scheme!r}"
             )
+            raise SettingsError([msg])
         self.engine = engine
         """As SQLAlchemy names its dialects."""
         prefix = "treadle_" if namespace == "default" else f"treadle_{namespace}_"

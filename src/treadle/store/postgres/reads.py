@@ -13,7 +13,7 @@ from treadle.store.postgres.control import named
 from treadle.store.postgres.engine.pack import Value, int8, text, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements, statement
-from treadle.store.postgres.engine.wire import Ask, Row
+from treadle.store.postgres.engine.wire import Ask
 
 _ROUNDS_MAX: Final = 20
 _ID_MAX: Final = b"\xff" * 16

@@ -13,6 +13,8 @@ from treadle.testing.conformance.kit import ERROR, Case, Hand, scenario, worker_
 
 OUT, IN = Seal("out", "m1"), Seal("in", "m1")
 MINUTE = 60_000_000
+COST = 3
+ATTEMPTS = 2
 
 
 async def sealed(store: Store, *ids: bytes) -> list[Parcel]:
@@ -137,7 +139,7 @@ class TestAdopt:
     async def test_a_job_that_has_run_comes_whole(self, case: Case) -> None:
         """Its record, attempts, log lines and claim number are as they were; it runs on."""
         fields = {"tags": b'["t"]', "meta": b'{"a":1}', "tenant": "acme", "policy": b"{}"}
-        [job] = await case.add(queue="post", priority=7, attempts_max=9, cost=3, **fields)
+        [job] = await case.add(queue="post", priority=7, attempts_max=9, cost=COST, **fields)
         worker = await case.worker()
         [claim] = await worker.claim()
         lines = ((case.now, "info", "one"), (case.now, "error", "two"))
@@ -153,7 +155,8 @@ class TestAdopt:
         [there] = await other.get([job])
         assert (told(there), await other.attempts(job), await other.logs(job)) == before
         [parcel] = await other.moving.seal([job], Seal("out", "m2"))
-        assert parcel is not None and parcel.cost == 3
+        assert parcel is not None
+        assert parcel.cost == COST
         await other.moving.unseal([job], Seal("out", "m2"))
         case.clock.move(3_600)
         await other.stage((), 10)
@@ -167,9 +170,9 @@ class TestAdopt:
     @scenario
     async def test_a_dead_letter_comes_whole(self, case: Case) -> None:
         """It is listed and grouped there, tells of every attempt, and can be retried."""
-        [job] = await case.add(attempts_max=2)
+        [job] = await case.add(attempts_max=ATTEMPTS)
         worker = await case.worker()
-        for _ in range(2):
+        for _ in range(ATTEMPTS):
             [claim] = await worker.claim()
             await worker.finish(claim, Failed(ERROR, ran=5))
             case.clock.move(3_600)
@@ -177,7 +180,7 @@ class TestAdopt:
         before = told(await case.job(job)), await case.store.attempts(job)
         groups = await case.store.dead_groups()
         assert before[0].state is JobState.FAILED
-        assert len(before[1]) == 2
+        assert len(before[1]) == ATTEMPTS
         other = await brought(case, job)
         [there] = await other.get([job])
         assert (told(there), await other.attempts(job)) == before
@@ -185,7 +188,7 @@ class TestAdopt:
         assert [one.id for one in await other.find(Filter(state=JobState.FAILED))] == [job]
         assert await case.store.dead_groups() == []
         assert await other.retry([job]) == [True]
-        assert len(await other.attempts(job)) == 2
+        assert len(await other.attempts(job)) == ATTEMPTS
 
     @scenario
     async def test_a_job_is_still_due_and_still_expires(self, case: Case) -> None:
