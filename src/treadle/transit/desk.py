@@ -45,10 +45,12 @@ class Desk(ABC):
                 self._adapter = self._open()
             return carry(script, self._adapter)
         except self._errors() as error:
-            self.close()
-            why = " ".join(str(error).split())
-            advice = self._advice(error)
-            raise StoreUnavailable(f"the outbox's database: {why}{advice}") from error
+            raise self._broken(error) from error
+        except StoreUnavailable as error:
+            # An adapter's word for an error of its driver; ours says more.
+            if isinstance(error.__cause__, self._errors()):
+                raise self._broken(error.__cause__) from error
+            raise
 
     def page(self) -> list[Waiting] | None:
         """Read the rows to relay next; None while another relay has the turn.
@@ -77,10 +79,12 @@ class Desk(ABC):
     @abstractmethod
     def _is_missing(self, error: Exception) -> bool: ...
 
-    def _advice(self, error: Exception) -> str:
-        if self._is_missing(error):
-            return "; make the table with `treadle relay --migrate`"
-        return ""
+    def _broken(self, error: Exception) -> StoreUnavailable:
+        """Let go of the connection; the next script opens another one."""
+        self.close()
+        missing = self._is_missing(error)
+        advice = "; make the table with `treadle relay --migrate`" if missing else ""
+        return StoreUnavailable(f"the outbox's database: {' '.join(str(error).split())}{advice}")
 
 
 class SqliteDesk(Desk):

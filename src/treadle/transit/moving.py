@@ -279,7 +279,12 @@ class Move:
         if len(self.report.refusals) < REFUSALS_SHOWN:
             self.report.refusals.append(Refusal(id_, why))
 
-    async def _try(self, verb: Callable[..., Awaitable[T]], *args: Any, **more: Any) -> T:  # noqa: ANN401
+    async def _try(
+        self,
+        verb: Callable[..., Awaitable[T]],
+        *args: Any,  # noqa: ANN401 -- the verb's own
+        **more: Any,  # noqa: ANN401
+    ) -> T:
         """Call a verb that may be sent again, a few times while its store is away."""
         if args and args[0] == []:
             # Nothing to do costs no call; each of these verbs answers an empty batch with one.

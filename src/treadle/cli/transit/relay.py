@@ -147,12 +147,19 @@ def _run(app: Treadle, desk: Desk, name: str, options: _Options) -> int:
             done = one.run(stop, once=options["once"])
     finally:
         store.close_now()
-    document = {"outbox": name, "sent": done.sent, "set_aside": done.refused}
+    document = {
+        "outbox": name,
+        "sent": done.sent,
+        "set_aside": done.refused,
+        "stands_by": done.stands_by,
+    }
     _say(document, _summary(done), as_json=options["as_json"])
     return int(done.refused > 0)
 
 
 def _summary(done: Relayed) -> str:
+    if done.stands_by:
+        return "Another relay works on this outbox; nothing is left to do here."
     said = f"{plural(done.sent, 'job')} relayed"
     if done.refused:
         said += f"; {done.refused:,} set aside, see `treadle relay --status`"

@@ -24,7 +24,7 @@ class SqliteMoving:
         self._sql = sql
         self._bell = bell
 
-    def refuses(self, record: JobRecord) -> str | None:  # noqa: ARG002 -- it takes whatever there is
+    def refuses(self, record: JobRecord) -> str | None:  # noqa: ARG002 -- the contract
         """Refuse nothing: what another store could keep fits into a row."""
         return None
 
