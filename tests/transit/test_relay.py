@@ -1,20 +1,23 @@
 """The relay: in order, once each, past bad rows and through outages."""
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.transit.kit import WAIT_S, Shop
-from treadle import StoreUnavailable, Worker
-from treadle.core.ids import id_bytes
+from treadle import StoreUnavailable, Treadle, Worker
+from treadle.core.ids import id_bytes, new_id
 from treadle.core.job import NewJob
 from treadle.core.settings import Settings
 from treadle.store.open import open_store
 from treadle.store.outbox.table import PAGE
+from treadle.store.statements import BEGIN, COMMIT, Script, T
 from treadle.testing.proxy import Proxy
 from treadle.transit.relay import Relay
 
@@ -128,6 +131,19 @@ def test_a_job_that_the_store_refuses_fails_alone(shop: Shop) -> None:
     assert shop.stored() == [ids[0], ids[2]]
 
 
+def test_a_second_relay_stands_by(shop: Shop) -> None:
+    """While another one has a page in its hands it takes nothing, so that none overtakes it."""
+    ids = write(shop, 1, 2)
+    first = shop.desk()
+    assert first.page()
+    with shop.relay() as second:
+        assert (second.step(), second.done.stands_by) == (0, True)
+        assert shop.stored() == []
+        first.close()
+        assert (second.step(), second.done.stands_by) == (2, False)
+    assert shop.stored() == ids
+
+
 def test_two_relays_share_one_outbox(shop: Shop) -> None:
     """One works and the other stands by; when the first is gone the second goes on."""
     with shop.relay() as first, shop.relay() as second:
@@ -191,3 +207,39 @@ def _job_in(shop: Shop) -> NewJob:
     assert rows
     desk.close()
     return rows[0].job()
+
+
+def test_an_ended_job_is_known_where_ended_jobs_lie_apart(
+    tmp_path: Path, namespace: str, postgres_url: str
+) -> None:
+    """A row that was sent and not deleted changes nothing in PostgreSQL either."""
+    assert namespace
+    url = f"sqlite:///{tmp_path}/shop.db"
+    app = Treadle(postgres_url, settings={"outbox": url})
+    asyncio.run(app._make_store().migrate())  # noqa: SLF001 -- the application only opens it
+    shop = Shop(app, url)
+    shop.make()
+    [id_] = write(shop, 1)
+    app.store.enqueue_now(b"r" * 16, [_job_in(shop)])
+    Worker(app, burst=True).run()
+    with shop.relay() as relay:
+        assert relay.step() == 1
+    assert [(job.id, job.state) for job in app.jobs()] == [(id_, "succeeded")]
+    app.close()
+
+
+def test_delays_and_expiries_count_from_the_enqueue(shop: Shop) -> None:
+    """However late the relay comes, the job is due as it was told to be."""
+    at = 1_700_000_000_000_000
+    job = NewJob(new_id(), "mail", b"[[1],{}]", delay=5, expires_in=9)
+    shop.say(_committed(shop.outbox.enqueue([job], now=at)))
+    written = _job_in(shop)
+    assert (written.at, written.delay) == (at + 5, 0)
+    assert (written.expires_at, written.expires_in) == (at + 9, None)
+
+
+def _committed(script: Script[T]) -> Script[T]:
+    yield BEGIN
+    value = yield from script
+    yield COMMIT
+    return value
