@@ -1,7 +1,7 @@
 """The command `treadle move`: waiting and dead jobs leave one store for another.
 
 How is in `treadle.transit.moving`. Exit codes: 0 when nothing is left behind, 1 when something is
-(jobs that run, that were refused, or that came meanwhile), 2 when a store could not be used.
+(jobs that run, that were refused, or that came meanwhile; or Ctrl-C), 2 when a store could not be used.
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ def move(**options: Unpack[_Options]) -> None:
 
     Exit code 1: something is left in the old store; 2: a store could not be used.
     """
-    report = asyncio.run(_moved(options))
+    try:
+        report = asyncio.run(_moved(options))
+    except KeyboardInterrupt:
+        click.echo("Stopped. No job is lost; the same command goes on from here.", err=True)
+        click.get_current_context().exit(1)
     if options["as_json"]:
         print_document(_document(report, options))
     else:

@@ -55,8 +55,9 @@ class TestSeal:
         await sealed(case.store, ready, later)
         assert await case.states([ready, later]) == ["blocked"] * 2
         worker = await case.worker()
+        assert not await case.store.ready(None)
         case.clock.move(120)
-        await case.store.stage((), 10)
+        assert await case.store.stage((), 10) == 0
         assert await worker.claim(10) == []
         assert await case.store.retry([ready, later]) == [False] * 2
         assert [q.counts for q in await case.store.queues()] == [{"blocked": 2}]
