@@ -14,10 +14,12 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
 from tests.transit.houses import RUNNABLE, STATES, House, new_job
+from treadle.cli.main import cli
 from treadle.core.errors import StoreUnavailable
-from treadle.core.ids import new_id
+from treadle.core.ids import id_text, new_id
 from treadle.core.job import JobState
 from treadle.core.outcome import Succeeded
 from treadle.core.settings import Settings
@@ -145,6 +147,17 @@ def test_a_job_that_ran_after_a_killed_move_does_not_run_again(house: Make) -> N
     assert there.ids(JobState.SUCCEEDED) == opened
     assert there.ids(*RUNNABLE) & opened == set()
     assert here.ids(*STATES) == set()
+
+
+def test_a_sealed_job_explains_itself(house: Make) -> None:
+    """Who finds one after a killed move is told what brings it on."""
+    here, there = house("sqlite"), house("redis")
+    [id_] = here.fill(1, others=0)
+    assert move(here, there, fault="move.after_seal:kill@1").returncode == -signal.SIGKILL
+    words = ["jobs", "explain", id_text(id_), "--store", here.url]
+    said = CliRunner().invoke(cli, words).output
+    assert "blocked" in said
+    assert "`treadle move` has sealed it" in said
 
 
 def test_what_is_cancelled_while_sealed_stays_cancelled(house: Make) -> None:

@@ -74,6 +74,17 @@ def test_a_missing_table_says_how_it_is_made(shop: Shop) -> None:
     assert "treadle relay --migrate" in said.stderr
 
 
+def test_migrate_makes_the_outbox_too(shop: Shop, tmp_path: Path) -> None:
+    """An application whose settings name an outbox needs no second command."""
+    with shop.connected() as db:
+        db.execute(f"drop table {shop.outbox.table}")
+        db.commit()
+    where = ["--store", f"sqlite:///{tmp_path}/jobs.db"]
+    done = CliRunner().invoke(cli, ["migrate", *where], env={"TREADLE_OUTBOX": shop.url})
+    assert done.exit_code == 0, done.output
+    assert shop.say(shop.outbox.backlog()).waiting == 0
+
+
 def test_without_an_outbox_there_is_nothing_to_relay(tmp_path: Path) -> None:
     """The error names the three ways to say where it is."""
     said = CliRunner().invoke(cli, ["relay", "--store", f"sqlite:///{tmp_path}/jobs.db"])

@@ -183,8 +183,12 @@ class PostgresDesk(Desk):
             self.close()
 
     def _open(self) -> Adapter:
+        # Nothing is prepared: behind a pooler the next transaction may meet another server process.
         connection = self._driver.Connection.connect(
-            self._conninfo, autocommit=True, connect_timeout=max(2, round(self.timeout))
+            self._conninfo,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=max(2, round(self.timeout)),
         )
         connection.execute(f'listen "{self.outbox.channel}"')
         return PsycopgAdapter(connection)

@@ -1,7 +1,8 @@
 """The command `treadle move`: waiting and dead jobs leave one store for another.
 
 How is in `treadle.transit.moving`. Exit codes: 0 when nothing is left behind, 1 when something is
-(jobs that run, that were refused, or that came meanwhile; or Ctrl-C), 2 when a store could not be used.
+(jobs that run, that were refused, or that came meanwhile) or after Ctrl-C, 2 when a store could
+not be used.
 """
 
 from __future__ import annotations

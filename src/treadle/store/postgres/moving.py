@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from treadle.core.job import AttemptRecord, JobRecord, read_error, write_error
+from treadle.core.job import AttemptRecord, JobRecord, write_error
 from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.postgres.control import named
 from treadle.store.postgres.engine.ears import WORK, Ears
@@ -14,7 +14,7 @@ from treadle.store.postgres.engine.pack import Value, blobs, int8s, lenient, tex
 from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Rows
-from treadle.store.postgres.reads import record_of
+from treadle.store.postgres.reads import attempt_of, record_of
 
 _INT4_MAX: Final = 2**31 - 1
 
@@ -76,8 +76,8 @@ def _seal(sql: Statements, ids: Sequence[bytes], seal: Seal) -> Talk[Sequence[Pa
     ]
     _, (_, rows, past, lines) = yield Ask(calls)
     attempts: dict[bytes, list[AttemptRecord]] = defaultdict(list)
-    for job, *told, error, ran in past:
-        attempts[job].append(AttemptRecord(*told, read_error(error), ran))
+    for job, *told in past:
+        attempts[job].append(attempt_of(told))
     logs: dict[bytes, list[tuple[int, int, str, str]]] = defaultdict(list)
     for job, attempt, at, level, said in lines:
         logs[job].append((attempt, at, level, said))

@@ -87,17 +87,20 @@ def _has_tag(record: JobRecord, tag: str) -> bool:
         return False
 
 
+def attempt_of(row: Sequence[Any]) -> AttemptRecord:
+    """Read an attempt from its eight columns."""
+    attempt, claim, worker, started_at, finished_at, outcome, error, ran = row
+    return AttemptRecord(
+        attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
+    )
+
+
 def attempts(sql: Statements, job: bytes) -> Talk[Sequence[AttemptRecord]]:
     """Read a job's attempts, oldest first."""
     if not named([job]):
         return []
     _, [rows] = yield Ask([(sql["attempts"], (job,))])
-    return [
-        AttemptRecord(
-            attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
-        )
-        for attempt, claim, worker, started_at, finished_at, outcome, error, ran in rows
-    ]
+    return [attempt_of(row) for row in rows]
 
 
 def logs(sql: Statements, job: bytes) -> Talk[Sequence[tuple[int, int, str, str]]]:

@@ -58,16 +58,17 @@ def find(
     return [record_of(row) for row in db.execute(statement, values)]
 
 
+def attempt_of(row: Sequence[Any]) -> AttemptRecord:
+    """Read an attempt from its eight columns."""
+    attempt, claim, worker, started_at, finished_at, outcome, error, ran = row
+    return AttemptRecord(
+        attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
+    )
+
+
 def attempts(db: sqlite3.Connection, sql: Statements, job: bytes) -> Sequence[AttemptRecord]:
     """Read a job's attempts, oldest first."""
-    return [
-        AttemptRecord(
-            attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
-        )
-        for attempt, claim, worker, started_at, finished_at, outcome, error, ran in db.execute(
-            sql["attempts"], (job,)
-        )
-    ]
+    return [attempt_of(row) for row in db.execute(sql["attempts"], (job,))]
 
 
 def logs(

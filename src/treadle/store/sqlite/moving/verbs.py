@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from treadle.core.job import AttemptRecord, JobRecord, read_error, write_error
+from treadle.core.job import AttemptRecord, JobRecord, write_error
 from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.sqlite.engine.bell import WORK, FileBell, MemoryBell
 from treadle.store.sqlite.engine.runner import Runner, drive
-from treadle.store.sqlite.reads import record_of
+from treadle.store.sqlite.reads import attempt_of, record_of
 
 Statements = dict[str, str]
 
@@ -68,10 +68,7 @@ def _sealed(
     if row is None:
         return None
     *record, cost, parked_at, ran = row
-    attempts = [
-        AttemptRecord(*told, read_error(error), lasted)
-        for *told, error, lasted in db.execute(sql["past_attempts"], (id_,))
-    ]
+    attempts = [attempt_of(past) for past in db.execute(sql["past_attempts"], (id_,))]
     logs = db.execute(sql["logs"], (id_,)).fetchall()
     return Parcel(record_of(record), cost, parked_at, ran, tuple(attempts), tuple(logs))
 

@@ -1,5 +1,7 @@
 """What `moving` promises: a sealed job is out of reach, and comes whole into another store."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -139,7 +141,12 @@ class TestAdopt:
     @scenario
     async def test_a_job_that_has_run_comes_whole(self, case: Case) -> None:
         """Its record, attempts, log lines and claim number are as they were; it runs on."""
-        fields = {"tags": b'["t"]', "meta": b'{"a":1}', "tenant": "acme", "policy": b"{}"}
+        fields: dict[str, Any] = {
+            "tags": b'["t"]',
+            "meta": b'{"a":1}',
+            "tenant": "acme",
+            "policy": b"{}",
+        }
         [job] = await case.add(queue="post", priority=7, attempts_max=9, cost=COST, **fields)
         worker = await case.worker()
         [claim] = await worker.claim()
