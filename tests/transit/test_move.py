@@ -14,8 +14,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import redis
 from click.testing import CliRunner
 
+from tests.conformance.own_redis import needs_program
 from tests.transit.houses import RUNNABLE, STATES, House, new_job
 from treadle.cli.main import cli
 from treadle.core.errors import StoreUnavailable
@@ -24,9 +26,11 @@ from treadle.core.job import JobState
 from treadle.core.outcome import Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
+from treadle.store.moving import PARCELS_MAX
 from treadle.testing.conformance.kit import Hand, settlement, worker_info
 from treadle.testing.faults import points
 from treadle.testing.proxy import Proxy
+from treadle.testing.servers import Redis
 from treadle.transit.moving import Move
 
 KINDS: Final = ("sqlite", "postgresql", "redis")
@@ -324,3 +328,35 @@ def test_a_target_that_goes_away_in_the_middle_loses_nothing(house: Make, redis_
 
     asyncio.run(main())
     moved_home(here, there, ids, {"ready": 30, "scheduled": 3, "retrying": 3, "failed": 3})
+
+
+@pytest.mark.slow
+@needs_program
+def test_a_target_that_is_full_in_the_middle_loses_nothing(
+    house: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says that its memory is full; with room the same command moves the rest."""
+    monkeypatch.setenv("TREADLE_STORE_TIMEOUT", "1")
+    here = house("sqlite")
+    big = b'[["' + b"x" * 20_000 + b'"],{}]'
+    jobs = [new_job(args=big) for _ in range(3 * PARCELS_MAX)]
+
+    async def fill(store: Store) -> None:
+        await store.enqueue(new_id(), jobs)
+
+    here.run(fill)
+    ids = [job.id for job in jobs]
+    # Room for about one page of three.
+    with Redis("--maxmemory", "8mb", "--maxmemory-policy", "noeviction") as server:
+        there = House(server.url, "full")
+        done = move(here, there)
+        assert done.returncode == 2, done.stdout
+        assert "its memory is full" in done.stderr
+        assert "No job is lost" in done.stderr
+        assert there.ids(*STATES)
+        assert here.ids(*RUNNABLE) & there.ids(*RUNNABLE) == set()
+        assert here.ids(*STATES) | there.ids(*STATES) == set(ids)
+        with redis.Redis(port=server.port) as client:
+            client.config_set("maxmemory", 0)
+        assert move(here, there).returncode == 0
+        moved_home(here, there, ids, {"ready": len(ids)})

@@ -7,18 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.transit.kit import WAIT_S, Shop
 from treadle import StoreUnavailable, Treadle, Worker
+from treadle.core import fault
 from treadle.core.ids import id_bytes, new_id
 from treadle.core.job import NewJob
 from treadle.core.settings import Settings
 from treadle.store.open import open_store
-from treadle.store.outbox.table import PAGE
+from treadle.store.outbox.table import PAGE, Outbox
 from treadle.store.statements import BEGIN, COMMIT, Script, T
 from treadle.testing.proxy import Proxy
+from treadle.transit.desk import desk_of
 from treadle.transit.relay import Relay
 
 
@@ -180,6 +183,31 @@ def test_a_store_that_is_away_delays_and_loses_nothing(shop: Shop, redis_url: st
                 proxy.heal()
                 until(lambda: relay.done.sent == 2, "the store is back")
         store.close_now()
+    assert shop.stored() == ids
+
+
+def test_an_outbox_whose_database_goes_away_is_taken_up_again(shop: Shop) -> None:
+    """Rows that were sent when it broke are sent again, which changes nothing."""
+    if shop.is_file:
+        pytest.skip("a file does not go away")
+    address = urlsplit(shop.url)
+    assert address.port is not None
+    with Proxy(address.port) as proxy:
+        url = shop.url.replace(f":{address.port}/", f":{proxy.port}/")
+        desk = desk_of(Outbox(url, shop.app.settings.namespace), 2.0)
+        relay = Relay(desk, shop.app.store, poll=0.05)
+        ids = write(shop, 1, 2)
+        fault.arm(lambda name: proxy.reset() if name == "relay.after_send" else None)
+        try:
+            with pytest.raises(StoreUnavailable, match="the outbox's database"):
+                relay.step()
+        finally:
+            fault.arm(None)
+        assert shop.stored() == ids
+        assert shop.say(shop.outbox.backlog()).waiting == 2
+        proxy.heal()
+        until(lambda: relay.step() == 2, "the turn of the broken connection is over")
+        desk.close()
     assert shop.stored() == ids
 
 

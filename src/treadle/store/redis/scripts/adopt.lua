@@ -1,8 +1,8 @@
 -- Called by: adopt, while jobs are moved here from another store; any number at once. ARGV after
 -- the time: the seal of the other side, then for each job id, queue, state, expires_at or
 -- keep_until, how many fields and values, attempts' values and log lines' values, and those. A job
--- that is there already is left as it is. All is checked before the first write. Answers 1 for
--- each job that was written, else 0.
+-- that is there already is left as it is. All is checked before the first write, which a server
+-- that is full refuses. Answers 1 for each job that was written, else 0.
 
 local other, answer, at = ARGV[2], {}, 3
 local wrong = misused({[JOBS] = 'zset', [EXPIRING] = 'zset', [ENDED] = 'zset', [DEAD] = 'zset',
@@ -37,7 +37,6 @@ while at <= #ARGV do
   if call('EXISTS', job_key(id)) == 1 then
     answer[#answer + 1] = '0'
   else
-    call('UNLINK', attempts_key(id), logs_key(id))
     put('HSET', job_key(id), at + 7, fields)
     put('RPUSH', attempts_key(id), at + 7 + fields, past)
     put('RPUSH', logs_key(id), at + 7 + fields + past, lines)
