@@ -24,8 +24,8 @@ select {record_row}, cost, parked_at, ran from (
     select id, task, queue, state, priority, attempt, number, args, created_at, run_at,
         attempts_max, forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until,
         worker, outcome, reason, error, result, tags, meta, tenant, progress, cost, null, ran
-    from {p}history h
-    where id = any($1::uuid[]) and state = 'failed'
+    from {p}dead h
+    where id = any($1::uuid[])
         and not exists (select from {p}jobs j where j.id = h.id)
 ) as r;
 
@@ -63,28 +63,34 @@ on conflict (id) do nothing
 returning id;
 
 -- name: adopt_dead
-insert into {p}history (
-    id, task, queue, priority, tag, state, number, attempt, forgiven, crashes, attempts_max, args,
-    policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost, progress,
-    worker, started_at, finished_at, keep_until, outcome, ran, error_type
+with kept as (
+    insert into {p}dead (
+        id, task, queue, priority, tag, state, number, attempt, forgiven, crashes, attempts_max,
+        args, policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost, progress,
+        worker, started_at, finished_at, keep_until, outcome, ran, error_type
+    )
+    select id, task, queue, priority, 0, 'failed', number, attempt, forgiven, crashes, attempts_max,
+        args, policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost,
+        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type
+    from unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+        $8::bigint[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[],
+        $14::bigint[], $15::bigint[], $16::text[], $17::bytea[], $18::bytea[], $19::bytea[],
+        $20::text[], $21::bigint[], $22::bytea[], $23::text[], $24::bigint[], $25::bigint[],
+        $26::bigint[], $27::text[], $28::bigint[], $29::text[]
+    ) as given (
+        id, task, queue, priority, number, attempt, forgiven, crashes, attempts_max, args, policy,
+        created_at, run_at, expires_at, parked_at, reason, error, tags, meta, tenant, cost,
+        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type
+    )
+    where not exists (select from {p}jobs j where j.id = given.id)
+        and not exists (select from {p}history h where h.id = given.id)
+    returning id, queue
+), counted as (
+    insert into {p}counted (shelf, queue, state, jobs)
+    select 'dead', queue, 'failed', count(*) from kept group by queue
 )
-select id, task, queue, priority, 0, 'failed', number, attempt, forgiven, crashes, attempts_max,
-    args, policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost,
-    progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type
-from unnest(
-    $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[],
-    $14::bigint[], $15::bigint[], $16::text[], $17::bytea[], $18::bytea[], $19::bytea[],
-    $20::text[], $21::bigint[], $22::bytea[], $23::text[], $24::bigint[], $25::bigint[],
-    $26::bigint[], $27::text[], $28::bigint[], $29::text[]
-) as given (
-    id, task, queue, priority, number, attempt, forgiven, crashes, attempts_max, args, policy,
-    created_at, run_at, expires_at, parked_at, reason, error, tags, meta, tenant, cost, progress,
-    worker, started_at, finished_at, keep_until, outcome, ran, error_type
-)
-where not exists (select from {p}jobs j where j.id = given.id)
-    and not exists (select from {p}history h where h.id = given.id)
-returning id;
+select id from kept;
 
 -- name: adopt_attempts
 insert into {p}attempts (
