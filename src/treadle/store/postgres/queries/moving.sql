@@ -66,8 +66,8 @@ returning id;
 with kept as (
     insert into {p}dead (
         id, task, queue, priority, tag, state, number, attempt, forgiven, crashes, attempts_max,
-        args, policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost, progress,
-        worker, started_at, finished_at, keep_until, outcome, ran, error_type
+        args, policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost,
+        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type
     )
     select id, task, queue, priority, 0, 'failed', number, attempt, forgiven, crashes, attempts_max,
         args, policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost,
