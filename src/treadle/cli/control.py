@@ -11,6 +11,7 @@ import asyncio
 import click
 
 from treadle.cli.reach import Reach, closed_store, prints_json, queue_name, reaches_store
+from treadle.cli.transit.relay import make_outbox
 from treadle.cli.view.document import print_document, queue_row, worker_row
 from treadle.cli.view.tables import console, queues_table, utc_now, workers_table
 from treadle.cli.view.text import plural, shown_url
@@ -113,8 +114,12 @@ def list_workers(reach: Reach, *, as_json: bool) -> None:
 @prints_json
 @reaches_store
 def migrate(reach: Reach, *, as_json: bool) -> None:
-    """Bring the store's schema up to date, making the store if there is none."""
+    """Bring the store's schema up to date, making the store if there is none.
+
+    An application with an outbox gets its table, too, in the database that the setting names.
+    """
     app = reach.treadle()
+    make_outbox(app)
     before, after = asyncio.run(_migrated(closed_store(app)))
     url = shown_url(app.settings.store)
     if as_json:

@@ -23,6 +23,7 @@ from treadle.store.statements import Adapter, AsyncAdapter, Script
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement, Verdict
+    from treadle.store.moving import Moving
 
 BATCH_MAX = 1_000
 """The most jobs one call of `enqueue` takes and the most claims `exchange` gives."""
@@ -293,6 +294,11 @@ class Store(StoreSession, Protocol):
     @property
     def transactional(self) -> Transactional | None:
         """What the store can do in a transaction of its caller's; None where there are none."""
+        ...
+
+    @property
+    def moving(self) -> Moving:
+        """How whole jobs leave this store for another one, and come into it."""
         ...
 
     async def open(self, *, create: bool = True) -> None:

@@ -25,6 +25,7 @@ from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import check_batch, enqueue
 from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.scan import Scan
+from treadle.store.postgres.moving.verbs import PostgresMoving
 from treadle.store.postgres.prune import make_now, prune
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
 from treadle.store.postgres.transactional import PostgresTransactional
@@ -68,6 +69,7 @@ class PostgresStore(PostgresAccess):
         self.transactional = PostgresTransactional(
             self._runner, self._place, self._target, lambda: clock.wall() if clock else None
         )
+        self.moving = PostgresMoving(self._runner, self._sql, self._ears)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
         self._known_queues: set[str] = set()

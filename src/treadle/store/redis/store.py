@@ -32,6 +32,7 @@ from treadle.store.redis.engine.listener import Listeners
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.keys import base_key, key
+from treadle.store.redis.moving import RedisMoving
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
 from treadle.store.redis.rows import (
     Words,
@@ -82,6 +83,7 @@ class RedisStore(RedisAccess):
         self._clock = clock
         self._system = SystemClock() if clock is None else clock
         self._ears = {kind: key(namespace, f"ears_{kind}") for kind in ("work", "ends")}
+        self.moving = RedisMoving(self._runner, self._now)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._watches: dict[str, Watch] = {}
         self._unheld: dict[str, Held] = {}

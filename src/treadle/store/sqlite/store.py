@@ -37,6 +37,7 @@ from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
 from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
+from treadle.store.sqlite.moving.verbs import SqliteMoving
 from treadle.store.sqlite.rescue import Watch, others, take_over
 from treadle.store.sqlite.transactional import SqliteTransactional
 
@@ -82,6 +83,7 @@ class SqliteStore(SqliteAccess):
         self.transactional = SqliteTransactional(
             self._runner, self._prefix, self._sql, self._clock.now, self._ring
         )
+        self.moving = SqliteMoving(self._runner, self._sql, self._bell)
         self._known_queues: set[str] = set()
         self._watches: dict[str, Watch] = {}
         self._unheld: dict[str, workers.Held] = {}

@@ -5,6 +5,7 @@ one promise yet overrides that class in its test module, where everyone sees it.
 """
 
 from treadle.testing.conformance.control.find import TestFind
+from treadle.testing.conformance.control.moving import TestAdopt, TestSeal
 from treadle.testing.conformance.control.notes import TestNotes
 from treadle.testing.conformance.control.queues import TestLife, TestNamespaces, TestPause
 from treadle.testing.conformance.control.reads import TestDeadGroups, TestGet, TestQueues
@@ -32,6 +33,7 @@ from treadle.testing.conformance.upkeep.stage import TestParked, TestStage
 from treadle.testing.conformance.upkeep.wait import TestReady, TestWait
 
 __all__ = [
+    "TestAdopt",
     "TestAttempts",
     "TestBeat",
     "TestCancel",
@@ -60,6 +62,7 @@ __all__ = [
     "TestRequests",
     "TestRescue",
     "TestRetry",
+    "TestSeal",
     "TestSettleBatch",
     "TestSettleEnds",
     "TestSettleWaits",

@@ -38,7 +38,7 @@ class Look(Struct, frozen=True):
 Looks = Generator[Look, None, T]
 
 _BINARY = pq.Format.BINARY
-_PARAMETERS_MAX = 24
+_PARAMETERS_MAX = 32
 _PREPARED_MAX = 256
 """Statements that one connection prepares: those that name a shelf come and go with it."""
 _FORMATS = [[_BINARY] * n for n in range(_PARAMETERS_MAX)]
