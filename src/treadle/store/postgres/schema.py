@@ -27,6 +27,7 @@ _LOOK = statement(
     "current_setting('server_encoding')::text, pg_is_in_recovery(), "
     "current_setting('transaction_read_only')::text, to_regclass($1::text) is not null"
 )
+_BEGIN, _COMMIT = statement("begin"), statement("commit")
 _THERE = statement("select to_regclass($1::text) is not null")
 _READ = "select value from {}meta where key = 'version'"
 _READ_IDENTITY = "select value from {}meta where key = 'identity'"
@@ -41,10 +42,14 @@ _END_OF_STATEMENT = re.compile(r";[ \t]*(?:--[^\n]*)?\n")
 def look(place: Place, target: Target) -> Talk[int]:
     """Check that the server can carry a store; return the schema's version, 0 for none.
 
+    The transaction is begun by hand, as `ctx.transaction()` does: a pooler in statement mode, which
+    ends the connection of whoever does that, is found out here and not in mid-job.
+
     Raises:
-        StoreUnavailable: it is too old, read-only, or of another encoding.
+        StoreUnavailable: it is too old, read-only, of another encoding, or behind such a pooler.
     """
-    _, [[row]] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),))])
+    yield Ask([(_BEGIN, ())])
+    _, [[row], _] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),)), (_COMMIT, ())])
     version, encoding, recovering, read_only, there = row
     problem = None
     if version < SERVER_MIN:

@@ -26,6 +26,7 @@ from treadle.store.postgres.engine.pool import OPEN_MAX, Pool
 from treadle.store.postgres.engine.trouble import (
     ConnectionLost,
     ServerError,
+    broken,
     explained,
     unreachable,
 )
@@ -118,10 +119,7 @@ class Runner:
                 if not again or tries == _TRIES_MAX or time.monotonic() > deadline:
                     raise explained(error, self.target.name, self.target.url) from error
             except ConnectionLost as error:
-                raise StoreUnavailable(
-                    f"the connection to {self.target.name} broke: {error}; it is not known whether "
-                    "the call was carried out, the same one may be sent again"
-                ) from error
+                raise broken(error, self.target.name) from error
             except TimeoutError as error:
                 raise StoreUnavailable(
                     f"{self.target.name} has not answered within {patience:g} s; it is not known "

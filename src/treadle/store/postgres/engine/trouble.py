@@ -73,6 +73,19 @@ def is_duplicate(error: StoreError) -> bool:
     return isinstance(error.__cause__, ServerError) and error.__cause__.state == "23505"
 
 
+def broken(error: ConnectionLost, name: str) -> StoreUnavailable:
+    """Turn a connection that broke in mid-call into an error that says what to do."""
+    if "statement pooling" in str(error):
+        return StoreUnavailable(
+            f"{name} is behind a pooler in statement mode, in which nobody can begin a transaction; "
+            f"set pool_mode to transaction or session there ({error})"
+        )
+    return StoreUnavailable(
+        f"the connection to {name} broke: {error}; it is not known whether the call was carried "
+        "out, the same one may be sent again"
+    )
+
+
 def unreachable(error: ConnectionLost, name: str) -> StoreUnavailable:
     """Turn a failed attempt to connect into an error that says what to do."""
     said = str(error)
