@@ -26,6 +26,7 @@ from treadle.store.contract import (
     StoreFeatures,
     WorkerInfo,
 )
+from treadle.store.redis import doctor
 from treadle.store.redis.access import RedisAccess
 from treadle.store.redis.engine.address import read_address
 from treadle.store.redis.engine.listener import Listeners
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
+    from treadle.store.findings import Finding
 
 VERSION = 1
 """Of the schema: what the keys hold. A store of a newer one is refused."""
@@ -75,7 +77,8 @@ class RedisStore(RedisAccess):
         """
         self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
         self._pool = Pool(read_address(url))
-        self._runner = Runner(self._pool, base_key(namespace), settings.store_timeout)
+        self._base = base_key(namespace)
+        self._runner = Runner(self._pool, self._base, settings.store_timeout)
         self._listeners = Listeners(self._pool, self._runner)
         self._clock = clock
         self._system = SystemClock() if clock is None else clock
@@ -135,6 +138,15 @@ class RedisStore(RedisAccess):
         """Do the same on the caller's own thread; never waits."""
         self._listeners.close()
         self._pool.close()
+
+    async def examine(
+        self,
+        *,
+        deep: bool = True,  # noqa: ARG002 -- every look is cheap here
+    ) -> Sequence[Finding]:
+        """Ask the server what its settings would lose."""
+        version = self._check_version(await self._runner.run(self._begun(create=False)))
+        return await self._runner.run(doctor.ask(self._runner, self._base, version))
 
     async def migrate(self) -> tuple[int, int]:
         """Write the version where there is none; there are no tables to change."""

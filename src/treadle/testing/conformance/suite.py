@@ -7,7 +7,12 @@ one promise yet overrides that class in its test module, where everyone sees it.
 from treadle.testing.conformance.control.find import TestFind
 from treadle.testing.conformance.control.notes import TestNotes
 from treadle.testing.conformance.control.queues import TestLife, TestNamespaces, TestPause
-from treadle.testing.conformance.control.reads import TestDeadGroups, TestGet, TestQueues
+from treadle.testing.conformance.control.reads import (
+    TestDeadGroups,
+    TestExamine,
+    TestGet,
+    TestQueues,
+)
 from treadle.testing.conformance.control.strings import TestStrings
 from treadle.testing.conformance.control.verbs import (
     TestCancel,
@@ -41,6 +46,7 @@ __all__ = [
     "TestDiscard",
     "TestDue",
     "TestEnqueue",
+    "TestExamine",
     "TestFencing",
     "TestFind",
     "TestGet",

@@ -157,6 +157,14 @@ class Runner:
         left = max(1, int((deadline - time.monotonic()) * 900))
         return self._begin, [int8(now), text(str(left)), text(str(max(1, left // 2)))]
 
+    def lend(self, deadline: float) -> Steps[Wire]:
+        """Lend a connection to whoever speaks to it himself; `pool.give` or `drop` must follow.
+
+        Raises:
+            StoreUnavailable: there is none until then.
+        """
+        return (yield from self._wire(deadline, urgent=True))
+
     def _wire(self, deadline: float, *, urgent: bool) -> Steps[Wire]:
         """Get a connection: an idle one, or a new one."""
         while True:

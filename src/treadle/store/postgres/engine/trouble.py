@@ -77,7 +77,7 @@ def broken(error: ConnectionLost, name: str) -> StoreUnavailable:
     """Turn a connection that broke in mid-call into an error that says what to do."""
     if "statement pooling" in str(error):
         return StoreUnavailable(
-            f"{name} is behind a pooler in statement mode, in which nobody can begin a transaction; "
+            f"{name} is behind a pooler in statement mode, in which nobody begins a transaction; "
             f"set pool_mode to transaction or session there ({error})"
         )
     return StoreUnavailable(
