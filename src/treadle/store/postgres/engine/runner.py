@@ -27,6 +27,7 @@ from treadle.store.postgres.engine.trouble import (
     ConnectionLost,
     ServerError,
     broken,
+    check_age,
     explained,
     unreachable,
 )
@@ -198,7 +199,7 @@ class Runner:
     def _dial_once(self, deadline: float, *, last: bool) -> Steps[Wire | None]:
         """Try to open a connection; None where the server may be back in a moment."""
         try:
-            return (yield Dial(self.target.conninfo, deadline))
+            wire = yield Dial(self.target.conninfo, deadline)
         except ConnectionLost as error:
             if last or not error.may_try:
                 raise unreachable(error, self.target.name) from error
@@ -208,6 +209,13 @@ class Runner:
                 f"{self.target.name} has not taken a connection within {self.timeout:g} s; "
                 "check that the server runs and that the network lets it through"
             ) from error
+        assert wire is not None, "what was dialled is answered with a connection"
+        try:
+            check_age(wire.version, self.target.name)
+        except StoreUnavailable:
+            wire.close()
+            raise
+        return wire
 
 
 def _pause(tries: int) -> float:
