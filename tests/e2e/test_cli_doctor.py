@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.conformance.own_redis import needs_program
 from tests.e2e.cli_kit import fill, invoke, store_url
@@ -43,6 +44,20 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     away = invoke("doctor", "--store", f"redis://:s3cr3t@127.0.0.1:{free_port()}/0")
     assert away.exit_code == 2
     assert "s3cr3t" not in away.output
+
+
+@needs_program
+def test_a_worker_that_may_not_look_starts_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """With the rights of the guide alone: it warns of nothing that it has not seen, and works."""
+    with Redis("--maxmemory-policy", "allkeys-lru") as server:
+        rights = ("~{treadle:*", "resetchannels", "&{treadle:*", "+@all", "-@dangerous")
+        with redis.Redis(port=server.port) as client:
+            client.execute_command("ACL", "SETUSER", "shop", "on", ">s3cr3t", *rights)
+        app = Treadle(f"redis://shop:s3cr3t@127.0.0.1:{server.port}/0")
+        with caplog.at_level(logging.WARNING, logger="treadle.worker"):
+            assert Worker(app, burst=True).run() == 0
+        app.close()
+    assert not [text for text in caplog.messages if "would lose jobs" in text]
 
 
 @needs_program
