@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
+from treadle.store.findings import Finding
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
@@ -377,6 +378,17 @@ class Store(StoreSession, Protocol):
 
     async def workers(self) -> Sequence[WorkerRecord]:
         """Read the workers that are registered."""
+        ...
+
+    async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
+        """Look at what this store rests on: settings, rights, clocks, room; changes nothing.
+
+        Without `deep` only at settings that could lose jobs, cheap enough for each worker's start.
+        What the store's user may not look at is a finding of its own, never a guess.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
         ...
 
     async def dead_groups(self, limit: int = 100) -> Sequence[tuple[str, str, str, int, int]]:

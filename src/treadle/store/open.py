@@ -104,5 +104,7 @@ def sqlite_path(url: str) -> Path:
 def _shown(url: str) -> str:
     """Show a URL without its password."""
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
     before, at, after = rest.rpartition("@")
     return f"{scheme}{separator}{'***' if at else before}{at}{after}"

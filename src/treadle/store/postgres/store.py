@@ -14,7 +14,7 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
-from treadle.store.postgres import schema, upkeep, workers
+from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.access import PostgresAccess
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
+    from treadle.store.findings import Finding
 
 _MIGRATION_S = 600.0
 
@@ -104,6 +105,11 @@ class PostgresStore(PostgresAccess):
     def _close_connections(self) -> None:
         self._known_queues.clear()
         self._runner.pool.close()
+
+    async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
+        """Ask the server what would lose jobs, or make them slow."""
+        version = await drive(self._look())
+        return await drive(doctor.ask(self._runner, self._sql, version, deep=deep))
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date; return its version before and after."""

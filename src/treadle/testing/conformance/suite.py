@@ -8,7 +8,12 @@ from treadle.testing.conformance.control.find import TestFind
 from treadle.testing.conformance.control.moving import TestAdopt, TestSeal
 from treadle.testing.conformance.control.notes import TestNotes
 from treadle.testing.conformance.control.queues import TestLife, TestNamespaces, TestPause
-from treadle.testing.conformance.control.reads import TestDeadGroups, TestGet, TestQueues
+from treadle.testing.conformance.control.reads import (
+    TestDeadGroups,
+    TestExamine,
+    TestGet,
+    TestQueues,
+)
 from treadle.testing.conformance.control.strings import TestStrings
 from treadle.testing.conformance.control.verbs import (
     TestCancel,
@@ -43,6 +48,7 @@ __all__ = [
     "TestDiscard",
     "TestDue",
     "TestEnqueue",
+    "TestExamine",
     "TestFencing",
     "TestFind",
     "TestGet",
