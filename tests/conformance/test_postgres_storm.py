@@ -34,6 +34,8 @@ BATCH = 25
 WORKERS = 3
 TRIES_MAX = 60
 KILLS = 40
+EARS = 3
+HEARD_S = 10.0
 
 
 async def until_answered(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -97,6 +99,37 @@ async def rage(url: str, application: str, stop: asyncio.Event) -> int:
             ended += row[0] if row else 0
             await asyncio.sleep(0.02)
     return ended
+
+
+def test_a_listener_whose_session_is_ended_listens_again(
+    postgres_url: str, postgres_schema: str
+) -> None:
+    """An ended session is an outage of hints alone: the next wait hears, and no task dies of it."""
+    application = f"ear-{new_id().hex()}"
+
+    async def listen() -> None:
+        url = f"{postgres_schema}&application_name={application}"
+        store = PostgresStore(url, "default", Settings(), SystemClock())
+        await store.migrate()
+        async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as db:
+            for _ in range(EARS):
+                while await store.wait(work=True, ends=False, timeout=0.2):
+                    pass  # The first wait after a breakdown may end for nothing.
+                await db.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity "
+                    "where application_name = %s",
+                    [application],
+                )
+                await store.wait(work=True, ends=False, timeout=0.2)
+        heard = asyncio.create_task(store.wait(work=True, ends=False, timeout=HEARD_S))
+        for _ in range(TRIES_MAX):
+            await until_answered(lambda: store.enqueue(new_id(), [new_job()]))
+            if (await asyncio.wait({heard}, timeout=0.1))[0]:
+                break
+        assert await heard
+        await store.close()
+
+    asyncio.run(listen())
 
 
 def test_connections_that_are_ended_lose_and_double_nothing(
