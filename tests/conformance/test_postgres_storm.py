@@ -76,6 +76,13 @@ async def work(store: Store, name: str, taken: list[bytes], total: int) -> Count
     return verdicts
 
 
+async def keep_house(store: Store, stop: asyncio.Event) -> None:
+    """Prune all the time, which also adds up what has ended."""
+    while not stop.is_set():
+        await until_answered(lambda: store.prune(10))
+        await asyncio.sleep(0.002)
+
+
 async def rage(url: str, application: str, stop: asyncio.Event) -> int:
     """End all of the application's connections again and again; count them."""
     ended = 0
@@ -128,7 +135,7 @@ def test_a_listener_whose_session_is_ended_listens_again(
 def test_connections_that_are_ended_lose_and_double_nothing(
     postgres_url: str, postgres_schema: str
 ) -> None:
-    """Every job is claimed once, settled once, and there at the end."""
+    """Every job is claimed once, settled once, counted once, and there at the end."""
     application = f"storm-{new_id().hex()}"
 
     async def storm() -> None:
@@ -139,6 +146,7 @@ def test_connections_that_are_ended_lose_and_double_nothing(
         taken: list[bytes] = []
         stop = asyncio.Event()
         raging = asyncio.create_task(rage(postgres_url, application, stop))
+        pruning = asyncio.create_task(keep_house(store, stop))
         workers = [
             asyncio.create_task(work(store, f"w{n}", taken, BATCHES * BATCH))
             for n in range(WORKERS)
@@ -149,10 +157,13 @@ def test_connections_that_are_ended_lose_and_double_nothing(
             counted += await worker
         stop.set()
         assert await raging > WORKERS
+        await pruning
         assert sorted(taken) == sorted(ids)
         assert counted == {Verdict.APPLIED: len(ids)}
         records = await until_answered(lambda: store.get(ids))
         assert {record and record.state for record in records} == {JobState.SUCCEEDED}
+        [queue] = await until_answered(store.queues)
+        assert queue.counts == {"succeeded": len(ids)}
         await store.close()
 
     asyncio.run(storm())

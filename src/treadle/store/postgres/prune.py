@@ -73,8 +73,8 @@ async def prune(
     small = [one.name for one in begun if one.size <= _SMALL]
     for table in (REST, DEAD, *small):
         if gone < limit:
-            rows = partial(_prune_rows, sql, history, table, limit - gone)
-            gone += await drive(runner.run(rows, now))
+            words = (sql, history, table, limit - gone)
+            gone += await drive(runner.run(partial(_prune_rows, *words), now))
     return gone + await drive(runner.run(lambda: _tidy(sql, history), now))
 
 
