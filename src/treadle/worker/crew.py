@@ -189,7 +189,8 @@ class Crew:
     async def begin_anew(self, info: WorkerInfo) -> None:
         """Register a new incarnation: the old one was rescued, its claims are lost."""
         _log.error(
-            "worker %s was away for longer than its lease and was rescued; it goes on as %s",
+            "worker %s is not known to the store any more: it was away for longer than its lease "
+            "and was rescued, or its store came back empty; it goes on as %s",
             self.id,
             info.id,
         )

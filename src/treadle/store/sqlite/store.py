@@ -292,6 +292,7 @@ class SqliteStore(SqliteAccess):
             # The next call may come under another id, and nobody would clear this one away.
             self._lives.end(worker.id)
             raise
+        fault.point("register.after_commit")
 
     async def beat(
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
@@ -347,6 +348,7 @@ class SqliteStore(SqliteAccess):
     ) -> None:
         """Write progress and log lines of running jobs."""
         await drive(self._runner.write(lambda db, _: workers.note(db, self._sql, notes)))
+        fault.point("note.after_commit")
 
     def mark(
         self,
@@ -385,6 +387,7 @@ class SqliteStore(SqliteAccess):
             return moved
 
         moved = await drive(self._runner.write(body, now))
+        fault.point("stage.after_commit")
         if moved:
             self._bell.ring(WORK)
         return moved
@@ -443,4 +446,6 @@ class SqliteStore(SqliteAccess):
             fault.point("prune.before_commit")
             return gone
 
-        return await drive(self._runner.write(body, now))
+        gone = await drive(self._runner.write(body, now))
+        fault.point("prune.after_commit")
+        return gone
