@@ -10,6 +10,8 @@
     ├─ PayloadError             stored bytes that cannot be read or written
     │  ├─ NotSerializable       a value that JSON cannot carry (also a TypeError)
     │  └─ PayloadTooLarge       a payload over its limit (also a ValueError)
+    ├─ ScheduleError            about a schedule or its trigger
+    │  └─ BadTrigger            a trigger that cannot be read or is never due (also a ValueError)
     ├─ StoreError               about the store
     │  ├─ StoreUnavailable      the store cannot answer now; the same call may go through later
     │  └─ SchemaMismatch        the store's schema is of another version; do not send again
@@ -133,6 +135,14 @@ class PayloadTooLarge(PayloadError, ValueError):  # noqa: N818 -- pinned public 
             f"{where} take {size:,} bytes, more than the limit of {limit:,}; "
             "keep the data in a file, a database or an object store and pass its id"
         )
+
+
+class ScheduleError(TreadleError):
+    """Something is wrong with a schedule or its trigger."""
+
+
+class BadTrigger(ScheduleError, ValueError):  # noqa: N818 -- reads as the fact it reports
+    """A trigger cannot be read, or is never due; the message shows where."""
 
 
 class StoreError(TreadleError):
