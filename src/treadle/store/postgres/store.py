@@ -25,6 +25,7 @@ from treadle.store.postgres.line.enqueue import check_batch, enqueue
 from treadle.store.postgres.line.exchange import exchange, idle
 from treadle.store.postgres.line.scan import Scan
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
+from treadle.store.postgres.schedules import PostgresSchedules
 from treadle.store.postgres.transactional import PostgresTransactional
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _MIGRATION_S = 600.0
 
 
-class PostgresStore(PostgresAccess):
+class PostgresStore(PostgresAccess, PostgresSchedules):
     """A store in a PostgreSQL database (13 or later) that many machines share.
 
     The URL is libpq's, `postgresql://user:password@host:5432/database?sslmode=verify-full`, with

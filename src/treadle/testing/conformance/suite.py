@@ -25,6 +25,8 @@ from treadle.testing.conformance.line.order import TestOrder
 from treadle.testing.conformance.line.requests import TestRequests
 from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
 from treadle.testing.conformance.line.transactional import TestTransactional
+from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
+from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
 from treadle.testing.conformance.upkeep.prune import TestPrune
 from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
@@ -40,9 +42,11 @@ __all__ = [
     "TestDeadGroups",
     "TestDiscard",
     "TestDue",
+    "TestDueSchedules",
     "TestEnqueue",
     "TestFencing",
     "TestFind",
+    "TestFire",
     "TestGet",
     "TestLeave",
     "TestLife",
@@ -60,6 +64,7 @@ __all__ = [
     "TestRequests",
     "TestRescue",
     "TestRetry",
+    "TestSchedulesRead",
     "TestSettleBatch",
     "TestSettleEnds",
     "TestSettleWaits",
