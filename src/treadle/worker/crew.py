@@ -16,12 +16,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from treadle.client.link import carry
+from treadle.client.schedules.sync import sync
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
 from treadle.events import Event
 from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
 from treadle.worker.executors.group import Executors
+from treadle.worker.firing.firing import Firing
 from treadle.worker.journal import Journal
 from treadle.worker.kit import Kit
 from treadle.worker.lease import Lease
@@ -73,8 +76,15 @@ class Crew:
             stuck_max=settings.stuck_max,
             on_too_many_stuck=partial(stop, TOO_MANY_STUCK),
         )
+        self._firing = Firing(
+            self.store, settings.namespace, lambda task: app.definition(task) is not None
+        )
         self.services = Services(
-            self.store, lambda: self.id, lambda: tuple(app.registry), self.line.adopt
+            self.store,
+            lambda: self.id,
+            lambda: tuple(app.registry),
+            self.line.adopt,
+            self._firing,
         )
         self.lease = Lease(self.store, self, settings.lease, settings.beat)
         self.lease.look = BlockedLoop(
@@ -133,6 +143,7 @@ class Crew:
             await _called(hook())
         await self._register(info)
         self.lease.start()
+        await self._begin_schedules()
         self.services.start()
         self._upkeep = [
             asyncio.create_task(self.notes.run(), name="treadle-notes"),
@@ -146,6 +157,16 @@ class Crew:
             len(self.app.registry),
         )
         self._emit("worker.started")
+
+    async def _begin_schedules(self) -> None:
+        """Store what the code declares, say what that changed, and fire what is due."""
+        app = self.app
+        diff = await carry(sync(self.store, app.default_module, app.declared))
+        if diff:
+            _log.info("schedules: %s", diff)
+        elif diff.left_alone:
+            _log.warning("schedules: %s", diff.left_alone)
+        await self._firing.catch_up()
 
     def _emit(self, name: str) -> None:
         if self.app.events:

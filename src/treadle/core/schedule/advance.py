@@ -59,8 +59,13 @@ class Step(Struct, frozen=True):
 
 
 def begin(schedule: Schedule, now: int) -> Step:
-    """Give a schedule that is new, changed or resumed: ticks up to now are not its own."""
-    return _rest(replace(schedule, cursor=max(schedule.cursor, now - 1), over=False), now)
+    """Give a schedule that is new, resumed or has a new trigger: earlier ticks are not its own."""
+    return planned(replace(schedule, cursor=max(schedule.cursor, now - 1)), now)
+
+
+def planned(schedule: Schedule, now: int) -> Step:
+    """Find when to look at a schedule that was changed; its cursor stays where it is."""
+    return _rest(replace(schedule, over=False), now)
 
 
 def advance(schedule: Schedule, now: int, last: Last) -> Step:

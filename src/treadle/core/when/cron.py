@@ -111,6 +111,11 @@ class Cron:
         # In UTC: two times of one zone compare by their faces, whichever pass they are of.
         return [due.astimezone(UTC) for due in self.next(at - _MICROSECOND)] == [at]
 
+    def shows(self, local: datetime) -> bool:
+        """Tell whether the face of a clock that shows `local` is what the expression names."""
+        face = local.replace(tzinfo=None, fold=0)
+        return dates.first(self._read, face.replace(microsecond=0)) == face
+
     def for_name(self, name: str) -> Cron:
         """Give this trigger with `H` spread by a name; one that has a name keeps it."""
         return self if self.name is not None or not self._read.spread else replace(self, name=name)
