@@ -15,11 +15,12 @@ from treadle.cli.dead import dead
 from treadle.cli.demo import demo
 from treadle.cli.enqueue import enqueue
 from treadle.cli.jobs import jobs
+from treadle.cli.schedules.commands import schedules
 from treadle.cli.view.text import safe
 from treadle.cli.worker import worker
 from treadle.core.errors import TreadleError
 
-_COMMANDS = (worker, enqueue, jobs, dead, queues, workers, migrate, bench, demo)
+_COMMANDS = (worker, enqueue, jobs, dead, queues, schedules, workers, migrate, bench, demo)
 
 
 class _Refused(click.ClickException):
