@@ -27,6 +27,7 @@ from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleE
 from treadle.testing.conformance.line.transactional import TestTransactional
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
+from treadle.testing.conformance.schedules.firing import TestFiring
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
 from treadle.testing.conformance.upkeep.prune import TestPrune
 from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
@@ -47,6 +48,7 @@ __all__ = [
     "TestFencing",
     "TestFind",
     "TestFire",
+    "TestFiring",
     "TestGet",
     "TestLeave",
     "TestLife",

@@ -101,9 +101,11 @@ class Firing:
         following = [due - now for due in nexts if due is not None]
         if found.next_due is not None:
             following.append(found.next_due)
+        next_in = min(following, default=None)
+        # A schedule that has many ticks to make up for is due still.
+        more = len(rows) >= PAGE or won < len(rows) or (next_in is not None and next_in <= 0)
         return Look(
-            len(rows), won, jobs, min(following, default=None), late, found.workers, found.first,
-            more=len(rows) >= PAGE or won < len(rows),
+            len(rows), won, jobs, next_in, late, found.workers, found.first, more
         )  # fmt: skip
 
     async def _decide(
