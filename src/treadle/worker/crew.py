@@ -166,7 +166,10 @@ class Crew:
             _log.info("schedules: %s", diff)
         elif diff.left_alone:
             _log.warning("schedules: %s", diff.left_alone)
-        await self._firing.catch_up()
+        try:
+            await self._firing.catch_up()
+        except StoreError as error:
+            _log.warning("what is due is fired later: %s", error)
 
     def _emit(self, name: str) -> None:
         if self.app.events:
