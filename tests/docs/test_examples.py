@@ -119,6 +119,12 @@ def test_quickstart(tmp_path: Path) -> None:
     assert "sending 'hi' to a@example.com" in (tmp_path / "worker.log").read_text()
 
 
+def tick_of(job: Job[None]) -> datetime:
+    """Give the tick of a job that a schedule has made."""
+    assert job.tick is not None
+    return job.tick
+
+
 def test_i02_a_task_runs_by_itself() -> None:
     """Every thirty seconds, once."""
     with i02_every.app.testing() as kit:
@@ -152,7 +158,9 @@ def test_i48_three_rhythms() -> None:
         assert [job.result() for job in enqueued(i48_beat.digest)] == ["daily: 3 pages"]
         probes = enqueued(i48_beat.probe)
         assert len(probes) == 288
-        assert all(job.expires_at - job.tick == timedelta(minutes=5) for job in probes)
+        assert {job.expires_at for job in probes} == {
+            tick_of(job) + timedelta(minutes=5) for job in probes
+        }
 
 
 def test_i49_a_schedule_is_kept_and_replaced() -> None:
@@ -171,7 +179,7 @@ def test_i55_midnight_comes_once_a_day() -> None:
         hours = []
         for _ in range(10):
             assert kit.drain(within=86_400) == 1
-            hours.append(enqueued(i55_nightly.clean_up)[-1].tick.hour)
+            hours.append(tick_of(enqueued(i55_nightly.clean_up)[-1]).hour)
     assert hours == [5] * 7 + [4] * 3
 
 
