@@ -24,7 +24,7 @@ from treadle.core.schedule.record import (
 )
 from treadle.core.schedule.ticks import (
     TICKS_MAX,
-    last_tick,
+    due_ticks,
     next_tick,
     tick_id,
     tick_job,
@@ -105,8 +105,9 @@ def test_the_last_tick_is_the_last(after: int, length: int, period: int) -> None
     """Halving finds what walking finds."""
     trigger = Every(period / 1_000)
     walked = ticks_between(trigger, after * 1_000, (after + length) * 1_000, 1_000_000)
-    found = last_tick(trigger, after * 1_000, (after + length) * 1_000)
-    assert found == (walked[-1] if walked else None)
+    found = due_ticks(trigger, after * 1_000, (after + length) * 1_000)
+    assert (found.first, found.last) == ((walked[0], walked[-1]) if walked else (None, None))
+    assert found.following == next_tick(trigger, (after + length) * 1_000)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ number of workers that come to it one is heard.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from treadle.core.durations import MINUTE, SECOND
 from treadle.core.schedule.record import Schedule
 from treadle.core.schedule.ticks import (
     TICKS_MAX,
-    last_tick,
+    due_ticks,
     next_tick,
     ticks_between,
     trigger_of,
@@ -73,17 +73,30 @@ def advance(schedule: Schedule, now: int, last: Last) -> Step:
     if schedule.paused is not None or schedule.over:
         return Step(schedule)
     trigger = trigger_of(schedule.plan.trigger)
+    following: int | None = None
     if isinstance(trigger, Every) and trigger.after == "end":
-        due, schedule = _after_the_end(schedule, trigger, now, last)
-        if due is None:
+        due_now, schedule = _after_the_end(schedule, trigger, now, last)
+        if due_now is None:
             return _rest(schedule, now, live=last.live, ended_at=last.ended_at)
+        due = due_now
     else:
-        due, schedule = _due(schedule, trigger, now)
+        due, schedule, following = _due(schedule, trigger, now)
     due, schedule = _skipped(due, schedule)
-    return _overlapped(schedule, due, now, last)
+    return _overlapped(schedule, due, _Moment(now, last, following))
 
 
-def _due(schedule: Schedule, trigger: AnyTrigger, now: int) -> tuple[list[int], Schedule]:
+class _Moment(NamedTuple):
+    """By what a schedule is decided about."""
+
+    now: int
+    last: Last
+    following: int | None = None
+    """The first tick behind the cursor, where it is known already: to find it costs."""
+
+
+def _due(
+    schedule: Schedule, trigger: AnyTrigger, now: int
+) -> tuple[list[int], Schedule, int | None]:
     """Give the ticks that are due by the misfire policy, and move the cursor behind them."""
     plan = schedule.plan
     until = now if plan.ends is None else min(now, plan.ends)
@@ -94,17 +107,21 @@ def _due(schedule: Schedule, trigger: AnyTrigger, now: int) -> tuple[list[int], 
         found = ticks_between(trigger, after, until, TICKS_MAX)
         # A full page is not the end: what follows is looked at next.
         cursor = found[-1] if len(found) == TICKS_MAX else now
-        return found, replace(schedule, cursor=max(schedule.cursor, cursor))
-    newest = last_tick(trigger, after, until)
-    moved = replace(schedule, cursor=max(schedule.cursor, now))
+        return found, replace(schedule, cursor=max(schedule.cursor, cursor)), None
+    first, newest, following = due_ticks(trigger, after, until)
+    moved = replace(
+        schedule,
+        cursor=max(schedule.cursor, now),
+        missed=schedule.missed + (first != newest),
+    )
+    if until != now or moved.cursor != now:
+        following = None
     if newest is None:
-        return [], moved
-    if next_tick(trigger, after) != newest:
-        moved = replace(moved, missed=moved.missed + 1)
+        return [], moved, following
     late = now - newest > (ON_TIME if plan.grace is None else plan.grace)
     if plan.misfire == "skip" and late:
-        return [], replace(moved, missed=moved.missed + 1)
-    return [newest], moved
+        return [], replace(moved, missed=moved.missed + 1), following
+    return [newest], moved, following
 
 
 def _after_the_end(
@@ -131,16 +148,15 @@ def _skipped(due: list[int], schedule: Schedule) -> tuple[list[int], Schedule]:
     return due[count:], skipped
 
 
-def _overlapped(schedule: Schedule, due: list[int], now: int, last: Last) -> Step:
+def _overlapped(schedule: Schedule, due: list[int], moment: _Moment) -> Step:
     """Apply the overlap policy to what is due and to what has waited."""
-    overlap = schedule.plan.overlap
+    overlap, last = schedule.plan.overlap, moment.last
     if overlap in ("allow", "cancel_running"):
         fire = _limited(schedule, due if overlap == "allow" else due[-1:])
         missed = 0 if overlap == "allow" else len(due) - len(due[-1:])
         cancel = bool(fire) and overlap == "cancel_running" and last.live
-        return _fired(
-            replace(schedule, missed=schedule.missed + missed), fire, (), now, cancel=cancel
-        )
+        counted = replace(schedule, missed=schedule.missed + missed)
+        return _fired(counted, fire, (), moment, cancel=cancel)
     line = [*schedule.waiting, *due]
     fire = _limited(schedule, [] if last.live else line[:1])
     busy = last.live or bool(fire)
@@ -148,7 +164,8 @@ def _overlapped(schedule: Schedule, due: list[int], now: int, last: Last) -> Ste
     room = {"skip": 0, "queue_one": 1, "queue_all": WAITING_MAX}[overlap] if busy else 0
     missed = max(0, len(rest) - room)
     kept = tuple(rest[:room])
-    return _fired(replace(schedule, missed=schedule.missed + missed), fire, kept, now, cancel=False)
+    counted = replace(schedule, missed=schedule.missed + missed)
+    return _fired(counted, fire, kept, moment, cancel=False)
 
 
 def _limited(schedule: Schedule, ticks: list[int]) -> list[int]:
@@ -157,7 +174,7 @@ def _limited(schedule: Schedule, ticks: list[int]) -> list[int]:
 
 
 def _fired(
-    schedule: Schedule, fire: list[int], waiting: tuple[int, ...], now: int, *, cancel: bool
+    schedule: Schedule, fire: list[int], waiting: tuple[int, ...], moment: _Moment, *, cancel: bool
 ) -> Step:
     """Count what fires, and find when to look again."""
     moved = replace(
@@ -166,11 +183,18 @@ def _fired(
         fired=schedule.fired + len(fire),
         tick=fire[-1] if fire else schedule.tick,
     )
-    step = _rest(moved, now, live=bool(fire) or bool(waiting))
+    step = _rest(moved, moment.now, live=bool(fire or waiting), following=moment.following)
     return replace(step, ticks=tuple(fire), cancel=cancel)
 
 
-def _rest(schedule: Schedule, now: int, *, live: bool = False, ended_at: int | None = None) -> Step:
+def _rest(
+    schedule: Schedule,
+    now: int,
+    *,
+    live: bool = False,
+    ended_at: int | None = None,
+    following: int | None = None,
+) -> Step:
     """Find when to look again; a schedule that has no tick any more is over."""
     if schedule.remaining == 0:
         return Step(replace(schedule, over=True, waiting=()))
@@ -185,7 +209,7 @@ def _rest(schedule: Schedule, now: int, *, live: bool = False, ended_at: int | N
             tick = max(tick, now + min(LOOK_AGAIN, trigger.period_us))
     else:
         after = schedule.cursor if plan.starts is None else max(schedule.cursor, plan.starts - 1)
-        tick = next_tick(trigger, after)
+        tick = next_tick(trigger, after) if following is None else following
     if tick is not None and plan.ends is not None and tick > plan.ends:
         tick = None
     looks = [] if tick is None else [tick]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import json
 
@@ -34,17 +34,36 @@ def next_tick(trigger: AnyTrigger, after: int) -> int | None:
     return instant_us(found[0], "tick") if found else None
 
 
-def last_tick(trigger: AnyTrigger, after: int, until: int) -> int | None:
-    """Give the last tick after one instant and not after another, in about 50 steps.
+class Due(NamedTuple):
+    """The ticks of a span that matter."""
 
-    Halving finds it however many ticks lie between: a second's ticks of a month's outage are
-    2.6 million.
+    first: int | None
+    """None: there is none in it."""
+    last: int | None
+    following: int | None
+    """The first one behind it."""
+
+
+def due_ticks(trigger: AnyTrigger, after: int, until: int) -> Due:
+    """Find the ticks after one instant and not after another: the first, the last, the next.
+
+    Two steps where there is one, as nearly always; else about 50, because halving finds the last
+    one however many lie between: a second's ticks of a month's outage are 2.6 million.
     """
     first = next_tick(trigger, after)
     if first is None or first > until:
-        return None
-    low, high = after, until  # A tick follows `low` in time; none follows `high`.
-    found = first
+        return Due(None, None, first)
+    following = next_tick(trigger, first)
+    if following is None or following > until:
+        return Due(first, first, following)
+    last = _last(trigger, following, until)
+    return Due(first, last, next_tick(trigger, last))
+
+
+def _last(trigger: AnyTrigger, known: int, until: int) -> int:
+    """Find the last tick not after an instant, from a known one on."""
+    low, high = known, until  # A tick follows what is below `low`; none follows `high`.
+    found = known
     while high - low > 1:
         middle = (low + high) // 2
         tick = next_tick(trigger, middle)

@@ -23,6 +23,8 @@ about this pace."""
 REST_MAX_S: Final = 120.0
 GAP_S: Final = 0.01
 """Between two looks, so that ticks that are close together are fired together."""
+MORE_S: Final = 0.001
+"""Between two pages of what is due: the line starts the first one's jobs meanwhile."""
 OVERDUE: Final = 400_000
 """Microseconds after which a worker that is not on duty fires."""
 STAND_IN_S: Final = 20.0
@@ -50,7 +52,7 @@ class Duty:
             self._until = now_s + STAND_IN_S
         self.on = first or now_s < self._until
         if look.more and self.on:
-            return GAP_S
+            return MORE_S
         next_s = None if look.next_in is None else look.next_in / 1e6
         if self.on:
             # Never before it: a look that comes too early finds nothing and costs another one.
