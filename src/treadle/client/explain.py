@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from treadle.core.durations import SECOND, as_datetime
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
+from treadle.store.moving import is_sealed
 
 if TYPE_CHECKING:
     from treadle.core.settings import Settings
@@ -29,6 +30,8 @@ _ENDED_BY: Final = {
     "bad_result": "Its task ended well, but what it returned cannot be stored.",
     "unreadable": "Its stored row cannot be read; it may have been changed by hand.",
 }
+
+_MOVED: Final = "`treadle move` has sealed it, and did not end: give the same command again."
 
 
 def explain(record: JobRecord, attempts: Sequence[AttemptRecord], settings: Settings) -> str:
@@ -94,7 +97,7 @@ def _why(record: JobRecord, settings: Settings) -> str:
         return _why_failed(record, settings)
     because = f": {record.reason}" if record.reason not in (None, "", "cancelled") else ""
     return {
-        JobState.BLOCKED: "It waits for other jobs.",
+        JobState.BLOCKED: _MOVED if is_sealed(record) else "It waits for other jobs.",
         JobState.SCHEDULED: "Its time has not come.",
         JobState.READY: "No worker has taken it yet.",
         JobState.RUNNING: f"Worker {record.worker} runs attempt {record.attempt}.",
@@ -119,6 +122,8 @@ def _next(record: JobRecord, settings: Settings) -> str:
     """Say what happens by itself."""
     attempt = record.attempt + 1
     match record.state:
+        case JobState.BLOCKED if is_sealed(record):
+            return "it becomes ready in the other store when that command goes on."
         case JobState.BLOCKED:
             return "it becomes ready when the jobs that it waits for have ended."
         case JobState.SCHEDULED | JobState.RETRYING:

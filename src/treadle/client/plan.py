@@ -51,7 +51,7 @@ class CallOptions(TypedDict, total=False):
     """Up to 16 KiB of JSON that is kept with the job."""
     connection: object | None
     """Write the job inside this connection's own transaction: of sqlite3, SQLAlchemy, psycopg or
-    asyncpg, open on the store's own database."""
+    asyncpg, open on the store's own database, or on the one that the setting `outbox` names."""
 
 
 _OPTIONS: Final = frozenset(CallOptions.__annotations__)

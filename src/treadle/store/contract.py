@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
+from treadle.store.findings import Finding
 from treadle.store.scheduled import KeepsSchedules
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement, Verdict
+    from treadle.store.moving import Moving
 
 BATCH_MAX = 1_000
 """The most jobs one call of `enqueue` takes and the most claims `exchange` gives."""
@@ -42,6 +44,8 @@ class StoreFeatures(Struct, frozen=True):
     """Other processes can work on the same jobs."""
     start_marks: bool
     """Every `mark` outlives its process; elsewhere only those that had to be sure of it."""
+    beside_loop: bool
+    """An exchange leaves the event loop free, so a worker asks for the next jobs early."""
 
 
 class WorkerInfo(Struct, frozen=True):
@@ -277,7 +281,10 @@ class StoreSession(Protocol):
         ...
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
-        """Delete records whose time is over, at most `limit`; return how many went."""
+        """Delete records whose time is over, at most `limit`; return how many went.
+
+        A store that drops many records as one may go beyond the limit by those.
+        """
         ...
 
 
@@ -289,6 +296,11 @@ class Store(StoreSession, KeepsSchedules, Protocol):
     @property
     def transactional(self) -> Transactional | None:
         """What the store can do in a transaction of its caller's; None where there are none."""
+        ...
+
+    @property
+    def moving(self) -> Moving:
+        """How whole jobs leave this store for another one, and come into it."""
         ...
 
     async def open(self, *, create: bool = True) -> None:
@@ -367,6 +379,17 @@ class Store(StoreSession, KeepsSchedules, Protocol):
 
     async def workers(self) -> Sequence[WorkerRecord]:
         """Read the workers that are registered."""
+        ...
+
+    async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
+        """Look at what this store rests on: settings, rights, clocks, room; changes nothing.
+
+        Without `deep` only at settings that could lose jobs, cheap enough for each worker's start.
+        What the store's user may not look at is a finding of its own, never a guess.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
         ...
 
     async def dead_groups(self, limit: int = 100) -> Sequence[tuple[str, str, str, int, int]]:

@@ -48,6 +48,11 @@ class Point(Struct, frozen=True, order=True):
         return self.where.startswith("store/")
 
     @property
+    def in_transit(self) -> bool:
+        """Whether only a relay or a move comes there."""
+        return self.where.startswith("transit/")
+
+    @property
     def store(self) -> str | None:
         """Which store it lies in; the same step has the same name in each of them."""
         return self.where.split("/")[1] if self.in_store else None
@@ -98,6 +103,18 @@ def points(package: Path = _PACKAGE) -> list[Point]:
         if known is not point and (known.store is None or point.store in {None, known.store}):
             raise ValueError(f"{point.where} and {known.where} are both named {point.name!r}")
     return sorted(found.values())
+
+
+def names_in(store: str, *, inside: bool = False) -> set[str]:
+    """Name the points that a worker or producer on this store can come to.
+
+    Args:
+        store: the store's folder: `sqlite`, `postgres` or `redis`.
+        inside: only those inside the store's own calls.
+    """
+    own = {point.name for point in points(_PACKAGE / "store" / store)}
+    line = (point for point in points() if not point.in_store and not point.in_transit)
+    return own if inside else own | {point.name for point in line}
 
 
 def arm_from_spec(text: str) -> Counter[str]:

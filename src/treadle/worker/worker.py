@@ -22,7 +22,8 @@ from treadle.core.errors import StoreError
 from treadle.core.lanes import Lanes
 from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import TOO_MANY_STUCK, Crew
-from treadle.worker.signals import stop_on_signals
+from treadle.worker.life.health import Health
+from treadle.worker.life.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("treadle.worker")
 
 _FLUSH_S = 0.01
-"""The longest a settlement waits for company while claims are buffered."""
+"""The longest a settlement waits for company while enough claims are buffered."""
 _STALE_S = 0.05
 """How long a buffered claim may wait for a slot before it is handed back."""
 _LAST_WORDS_S = 1.0
@@ -78,6 +79,8 @@ class Worker:
             raise ValueError(msg)
         self.burst = burst
         self.grace_s = settings.grace if grace is None else to_us(grace, "grace") / 1e6
+        self.health = Health()
+        """Whether it runs and its store answers, and if not, why and since when."""
         self.cut = 0
         """How many jobs were handed back because the grace was over."""
         self.reason = ""
@@ -142,7 +145,7 @@ class Worker:
         Raises:
             StoreError: the store cannot be opened or does not answer.
         """
-        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop)
+        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
         await _unless(self._at_once, self._crew.start(self._info()))
         self._link = self.app.link
         self._link.workers += 1
@@ -177,6 +180,9 @@ class Worker:
             self.reason = reason
             _log.info("stopping: %s", reason)
         self._stopping.set()
+        if self._main is not None:
+            # An exchange may be on its way; what it brings goes back instead of starting.
+            self._crew.line.closed = True
         self._awake.set()
 
     def stop_at_once(self) -> None:
@@ -229,6 +235,9 @@ class Worker:
     async def _rest(self, answer: Exchanged) -> bool:
         """Wait until the next exchange is worth its cost; False when a burst is done."""
         line = self._crew.line
+        if not line.held.is_low:
+            await self._until_worthwhile()
+            return True
         if self._crew.settler.pending and not line.held.buffer:
             # An exchange that meets no lock does not let go of the loop, and jobs of unknown
             # tasks settle as they are claimed: a backlog of them must not shut the others out.
@@ -259,8 +268,8 @@ class Worker:
         await self._awake.wait()
 
     def _wake(self) -> None:
-        """Wake the loop: at once when nothing is buffered, else after a short gathering."""
-        if not self._crew.line.held.buffer or self._stopping.is_set():
+        """Wake the loop: at once when little is buffered, else after a short gathering."""
+        if self._crew.line.held.is_low or self._stopping.is_set():
             self._awake.set()
         elif self._flush_timer is None:
             loop = asyncio.get_running_loop()

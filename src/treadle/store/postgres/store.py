@@ -14,18 +14,21 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
-from treadle.store.postgres import schema, upkeep, workers
+from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.access import PostgresAccess
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
-from treadle.store.postgres.engine.trouble import is_duplicate
+from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
+from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import check_batch, enqueue
-from treadle.store.postgres.line.exchange import exchange, idle
+from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.scan import Scan
+from treadle.store.postgres.moving.verbs import PostgresMoving
+from treadle.store.postgres.prune import make_now, prune
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
-from treadle.store.postgres.schedules import PostgresSchedules
+from treadle.store.postgres.schedules.verbs import PostgresSchedules
 from treadle.store.postgres.transactional import PostgresTransactional
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
+    from treadle.store.findings import Finding
 
 _MIGRATION_S = 600.0
 
@@ -54,16 +58,20 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
         Raises:
             SettingsError: the URL has not the form of one.
         """
-        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self.features = StoreFeatures(
+            durable=True, shared=True, start_marks=False, beside_loop=True
+        )
         self._target = read_target(url, settings.store_timeout)
         self._place = place_of(namespace, self._target.schema)
         self._sql = statements(self._place)
         self._system = SystemClock() if clock is None else clock
         self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
         self._ears = Ears(self._runner, self._sql, self._place.channel)
+        self._history = History(self._sql, self._place, lambda: clock.wall() if clock else None)
         self.transactional = PostgresTransactional(
             self._runner, self._place, self._target, lambda: clock.wall() if clock else None
         )
+        self.moving = PostgresMoving(self._runner, self._sql, self._ears)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
         self._known_queues: set[str] = set()
@@ -98,6 +106,11 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
     def _close_connections(self) -> None:
         self._known_queues.clear()
         self._runner.pool.close()
+
+    async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
+        """Ask the server what would lose jobs, or make them slow."""
+        version = await drive(self._look())
+        return await drive(doctor.ask(self._runner, self._sql, version, deep=deep))
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date; return its version before and after."""
@@ -189,12 +202,17 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
         if any(not settlement.state.is_terminal for settlement in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
-        answer = await drive(
-            self._runner.run(
-                lambda: exchange(self._sql, worker, request, settlements, demand, ring, self._scan),
-                now,
-            )
-        )
+        memory = Memory(self._scan, self._history, now)
+        await make_now(self._runner, self._history, settlements, now)
+        words = (self._sql, worker, request, settlements, demand, ring, memory)
+        try:
+            answer = await drive(self._runner.run(lambda: exchange(*words), now))
+        except StoreError as error:
+            if not is_misplaced(error):
+                raise
+            # A shelf is gone, or the server's clock was set: what always fits is `rest`.
+            self._history.forget()
+            answer = await drive(self._runner.run(lambda: exchange(*words), now))
         fault.point("exchange.after_commit")
         return answer
 
@@ -214,6 +232,7 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
     async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
         """Make a worker known, which counts as a beat."""
         await drive(self._runner.run(lambda: workers.register(self._sql, worker), now, urgent=True))
+        fault.point("register.after_commit")
 
     async def beat(
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
@@ -262,6 +281,7 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
     ) -> None:
         """Write progress and log lines of running jobs."""
         await drive(self._runner.run(lambda: workers.note(self._sql, notes)))
+        fault.point("note.after_commit")
 
     def mark(
         self, worker: str, job: bytes, number: int, place: int, *, surely: bool = False
@@ -287,6 +307,7 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
         ended, ready = await drive(
             self._runner.run(lambda: upkeep.stage(self._sql, tasks, limit), now)
         )
+        fault.point("stage.after_commit")
         if ended or ready:
             # What nobody waits for is not told: most stages move nothing.
             kinds = [kind for kind, count in ((WORK, ready), (ENDS, ended)) if count]
@@ -327,7 +348,9 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
-        return await drive(self._runner.run(lambda: upkeep.prune(self._sql, limit), now))
+        gone = await prune(self._runner, self._sql, self._history, limit, now)
+        fault.point("prune.after_commit")
+        return gone
 
 
 def _may_rescue(own: Sign | None, watch: Watch, now: int, monotonic: int) -> bool:

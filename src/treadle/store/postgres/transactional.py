@@ -22,7 +22,7 @@ from treadle.store.postgres.engine.adapters import AsyncLentAdapter, LentAdapter
 from treadle.store.postgres.engine.ears import ENDS, WORK
 from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
-from treadle.store.postgres.engine.sql import Place, texts
+from treadle.store.postgres.engine.sql import REST, Place, texts
 from treadle.store.postgres.line.enqueue import check_batch, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
@@ -133,8 +133,12 @@ class PostgresTransactional:
         return int(rows[0][0])
 
     def _say(self, name: str, values: Sequence[Any]) -> Statement:
-        """Say one of the store's own statements, with the time as its parameter 17."""
+        """Say one of the store's own statements, with the time as its parameter 17.
+
+        What ends goes to `rest`: the caller's own user may have no right to a shelf.
+        """
         text = self._sql[name].replace(self._sql["now"], "$17::bigint").replace("{again}", "")
+        text = text.replace("{shelf}", REST)
         return Statement(text, [values])
 
     def _ours(self) -> str:

@@ -1,30 +1,19 @@
-"""Upkeep: stage makes due jobs ready, prune deletes what is over. Bounded, safe anywhere."""
+"""Upkeep: stage makes due jobs ready; see `prune` for the rest. Bounded, safe anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from treadle.store.postgres.engine.pack import int8, texts
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
 
-_REQUESTS_MAX: Final = 20_000
-"""Records of requests that one call deletes, beside the jobs."""
-
 
 def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, int]]:
     """Move at most `limit` jobs; return how many ended and how many became ready."""
     _, [[row]] = yield Ask([(sql["stage"], (int8(limit), texts(tasks)))])
     return row[0], row[1]
-
-
-def prune(sql: Statements, limit: int) -> Talk[int]:
-    """Delete at most `limit` jobs whose time is over, and requests that are an hour old."""
-    calls = [(sql["prune"], (int8(limit),)), (sql["prune_requests"], (int8(_REQUESTS_MAX),))]
-    _, ([[count]], _) = yield Ask(calls)
-    return int(count)
 
 
 def ready(sql: Statements, queues: Sequence[str] | None) -> Talk[bool]:

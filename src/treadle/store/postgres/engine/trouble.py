@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
 
+SERVER_MIN = 130_000
 _RETRIED = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not to be had: nothing was written."""
 _NO_PREPARED = frozenset({"26000", "42P05"})
@@ -70,12 +71,57 @@ def explained(error: ServerError, name: str, url: str) -> StoreError:
 
 def is_duplicate(error: StoreError) -> bool:
     """Tell whether the server refused a row because its key is there already."""
-    return isinstance(error.__cause__, ServerError) and error.__cause__.state == "23505"
+    return _state(error) == "23505"
+
+
+def is_misplaced(error: StoreError) -> bool:
+    """Tell whether a row was written to a table that does not take it, or is not there."""
+    return _state(error) in {"23514", "42P01"}
+
+
+def is_hindered(error: StoreError) -> bool:
+    """Tell whether a table could not be made or dropped: for a lock, a right, or another's."""
+    return _state(error) in {"55P03", "57014", "42501", "42P07", "40P01"}
+
+
+def _state(error: StoreError) -> str:
+    return error.__cause__.state if isinstance(error.__cause__, ServerError) else ""
+
+
+def check_age(version: int, name: str) -> None:
+    """Refuse a server that is too old, by the version of its greeting (120004 for 12.4).
+
+    Raises:
+        StoreUnavailable: it is older than 13.
+    """
+    if 0 < version < SERVER_MIN:
+        raise StoreUnavailable(
+            f"{name} is version {version // 10_000}; treadle needs {SERVER_MIN // 10_000} or "
+            "later: upgrade the server, or use another one"
+        )
+
+
+def broken(error: ConnectionLost, name: str) -> StoreUnavailable:
+    """Turn a connection that broke in mid-call into an error that says what to do."""
+    if "statement pooling" in str(error):
+        return StoreUnavailable(
+            f"{name} is behind a pooler in statement mode, in which nobody begins a transaction; "
+            f"set pool_mode to transaction or session there ({error})"
+        )
+    return StoreUnavailable(
+        f"the connection to {name} broke: {error}; it is not known whether the call was carried "
+        "out, the same one may be sent again"
+    )
 
 
 def unreachable(error: ConnectionLost, name: str) -> StoreUnavailable:
     """Turn a failed attempt to connect into an error that says what to do."""
     said = str(error)
+    if "certificate" in said or "does not support SSL" in said:
+        return StoreUnavailable(
+            f"{name}: no TLS with it: {said}; name the authority that signed its certificate with "
+            "sslrootcert=FILE, or correct the host or sslmode"
+        )
     for needle, state in (
         ("password authentication failed", "28P01"),
         ("no password supplied", "28P01"),
