@@ -46,6 +46,9 @@ class Job(Snapshot[R]):
 
     __slots__ = ()
 
+    is_duplicate = False
+    """Whether this enqueue stored no job of its own, because another one held the key."""
+
     @classmethod
     def of_record(cls, home: Home, record: JobRecord) -> Job[Any]:
         """Make a snapshot of a stored record."""

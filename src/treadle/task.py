@@ -26,11 +26,12 @@ from typing import (
 )
 
 from treadle.client.connections.within import astore_within, store_within
+from treadle.client.keys.fates import job_met
 from treadle.client.plan import CallOptions, Plan
 from treadle.client.snapshot import Home
-from treadle.core.errors import UnknownTask
+from treadle.core.errors import DuplicateJob, UnknownTask
 from treadle.core.ids import new_id
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import Fate, JobState, NewJob
 from treadle.core.payload.codec import CallSpec
 from treadle.definition import Definition
 from treadle.job import Job
@@ -78,6 +79,7 @@ class Task(Generic[P, R]):
         Raises:
             BadArguments: the arguments do not fit the task's signature.
             NotSerializable, PayloadTooLarge: the arguments cannot be stored.
+            DuplicateJob: another job holds the key, and the task or the key says so.
             StoreUnavailable: it is not known whether the job was stored.
         """
         plan = self._plan
@@ -85,10 +87,10 @@ class Task(Generic[P, R]):
             _warn_blocking(self.name)
         job = self._new_job(args, kwargs)
         if plan.connection is None:
-            state = self._home.link.writer.write(job)
+            fate = self._home.link.writer.write(job)
         else:
-            state = store_within(self._home.link.store, plan.connection, (job,))[0]
-        return Job(self._home, job.id, plan.task, plan.queue, state)
+            fate = store_within(self._home.link.store, plan.connection, (job,))[0]
+        return self._job(job, fate)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Do the same as `enqueue` without blocking the event loop.
@@ -101,10 +103,10 @@ class Task(Generic[P, R]):
         job = self._new_job(args, kwargs)
         plan, link = self._plan, await self._home.alink()
         if plan.connection is None:
-            state = await link.writer.awrite(job)
+            fate = await link.writer.awrite(job)
         else:
-            [state] = await astore_within(link.store, plan.connection, (job,), "aenqueue")
-        return Job(self._home, job.id, plan.task, plan.queue, state)
+            [fate] = await astore_within(link.store, plan.connection, (job,), "aenqueue")
+        return self._job(job, fate)
 
     def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> list[Job[R]]:
         """Store a job for each call, in batches of 1,000; return them in order.
@@ -124,12 +126,12 @@ class Task(Generic[P, R]):
         try:
             for batch in batches:
                 if connection is None:
-                    states = store.enqueue_now(new_id(), batch)
+                    fates = store.enqueue_now(new_id(), batch)
                 else:
-                    states = store_within(store, connection, batch)
-                self._add(jobs, batch, states)
+                    fates = store_within(store, connection, batch)
+                self._add(jobs, batch, fates)
         except Exception as error:
-            error.add_note(_stored(len(jobs)))
+            error.add_note(_stored(len(jobs), error))
             raise
         return jobs
 
@@ -146,12 +148,12 @@ class Task(Generic[P, R]):
         try:
             for batch in self._batches(calls):
                 if connection is None:
-                    states = await store.enqueue(new_id(), batch)
+                    fates = await store.enqueue(new_id(), batch)
                 else:
-                    states = await astore_within(store, connection, batch, "aenqueue_many")
-                self._add(jobs, batch, states)
+                    fates = await astore_within(store, connection, batch, "aenqueue_many")
+                self._add(jobs, batch, fates)
         except Exception as error:
-            error.add_note(_stored(len(jobs)))
+            error.add_note(_stored(len(jobs), error))
             raise
         return jobs
 
@@ -162,7 +164,7 @@ class Task(Generic[P, R]):
             TypeError, ValueError: an option is unknown, of another type or out of its range.
         """
         merged: CallOptions = {**self._options, **options}
-        return type(self)(self._home, self._spec, self._fn, self._plan.using(options), merged)
+        return type(self)(self._home, self._spec, self._fn, self._plan.using(options, self._spec), merged)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:  # noqa: ANN401 -- may be partial
         """Give a signature of this call; a job before it in a chain adds the first argument."""
@@ -177,18 +179,29 @@ class Task(Generic[P, R]):
 
     def _new_job(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
         payload = self._spec.encode(args, kwargs, self._home.settings.payload_max)
-        return NewJob(new_id(), self.name, payload, *self._tail)
+        if not self._plan.keyed:
+            return NewJob(new_id(), self.name, payload, *self._tail)
+        key = self._plan.key(self._spec, args, kwargs)
+        return NewJob(new_id(), self.name, payload, *self._tail, key=key)
+
+    def _job(self, new: NewJob, fate: Fate) -> Job[R]:
+        """Give what an enqueue returns."""
+        if type(fate) is JobState:
+            return Job(self._home, new.id, self.name, new.queue, fate)
+        assert not isinstance(fate, JobState)
+        return job_met(self._home, new, fate)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
         """Encode the calls, a batch at a time, so that a long iterable is never held whole."""
         encode, name, tail = self._spec.encode, self.name, self._tail
+        keyed = self._plan.keyed
         limit = self._home.settings.payload_max
         each = iter(calls)
         start = 0
         while part := list(islice(each, BATCH_MAX)):
             yield [
                 NewJob(new_id(), name, encode(call, {}, limit), *tail)
-                if type(call) is tuple
+                if type(call) is tuple and not keyed
                 else self._from_signature(call, index)
                 for index, call in enumerate(part, start)
             ]
@@ -208,12 +221,24 @@ class Task(Generic[P, R]):
         bound: Task[..., Any] = call.bound
         return bound._new_job(call.args, dict(call.kwargs))
 
-    def _add(self, jobs: list[Job[R]], batch: Sequence[NewJob], states: Sequence[JobState]) -> None:
+    def _add(self, jobs: list[Job[R]], batch: Sequence[NewJob], fates: Sequence[Fate]) -> None:
+        """Add the jobs of a batch.
+
+        Raises:
+            DuplicateJob: some of them were refused; the first one, after the others were added.
+        """
         home, name = self._home, self.name
-        jobs.extend(
-            Job(home, new.id, name, new.queue, state)
-            for new, state in zip(batch, states, strict=True)
-        )
+        refused: DuplicateJob | None = None
+        for new, fate in zip(batch, fates, strict=True):
+            if type(fate) is JobState:
+                jobs.append(Job(home, new.id, name, new.queue, fate))
+                continue
+            try:
+                jobs.append(self._job(new, fate))
+            except DuplicateJob as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
 
 class _SyncTask(Task[P, R]):
@@ -281,5 +306,7 @@ def _no_call(index: int, call: object) -> str:
     return f"calls[{index}] is a {kind}, which is no call: {advice}"
 
 
-def _stored(count: int) -> str:
+def _stored(count: int, error: Exception) -> str:
+    if isinstance(error, DuplicateJob):
+        return f"{count:,} other jobs of the calls up to the end of this batch are stored"
     return f"{count:,} jobs of the calls before are stored; the batch that failed is not"

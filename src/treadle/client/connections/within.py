@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from treadle.store.statements import Adapter, AsyncAdapter, acarry, carry
 
 if TYPE_CHECKING:
-    from treadle.core.job import JobState, NewJob
+    from treadle.core.job import Fate, NewJob
     from treadle.store.contract import Store, Transactional
 
 
@@ -35,7 +35,7 @@ def transactional_of(store: Store, adapter: Adapter | AsyncAdapter) -> Transacti
 
 def store_within(
     store: Store, adapter: Adapter | AsyncAdapter, jobs: Sequence[NewJob]
-) -> list[JobState]:
+) -> list[Fate]:
     """Store a batch on this thread.
 
     Raises:
@@ -53,7 +53,7 @@ def store_within(
 
 async def astore_within(
     store: Store, adapter: Adapter | AsyncAdapter, jobs: Sequence[NewJob], verb: str
-) -> list[JobState]:
+) -> list[Fate]:
     """Do the same on an event loop; `verb` is what the caller has called.
 
     Raises:

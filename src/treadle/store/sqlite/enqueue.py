@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.core.job import JobState, NewJob
+from treadle.core.keys.key import check_key
 from treadle.store.contract import BATCH_MAX
 
 Statements = dict[str, str]
@@ -20,11 +21,14 @@ def check_batch(jobs: Sequence[NewJob]) -> None:
     """Refuse a batch that is over the bound.
 
     Raises:
-        ValueError: it holds more than BATCH_MAX jobs.
+        ValueError: it holds more than BATCH_MAX jobs, or a key that cannot be one.
     """
     if len(jobs) > BATCH_MAX:
         msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
         raise ValueError(msg)
+    for job in jobs:
+        if job.key is not None:
+            check_key(job.key)
 
 
 def enqueue(
