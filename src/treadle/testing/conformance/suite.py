@@ -16,6 +16,10 @@ from treadle.testing.conformance.control.verbs import (
     TestPurge,
     TestRetry,
 )
+from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
+from treadle.testing.conformance.keys.locks import TestLocks
+from treadle.testing.conformance.keys.replacing import TestReplace
+from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
 from treadle.testing.conformance.kit import case
 from treadle.testing.conformance.line.attempts import TestAttempts
 from treadle.testing.conformance.line.claim import TestClaim, TestLimits
@@ -44,9 +48,14 @@ __all__ = [
     "TestFencing",
     "TestFind",
     "TestGet",
+    "TestKeyAgain",
+    "TestKeyFreed",
+    "TestKeyRequests",
+    "TestKeys",
     "TestLeave",
     "TestLife",
     "TestLimits",
+    "TestLocks",
     "TestNamespaces",
     "TestNoRescue",
     "TestNotes",
@@ -57,6 +66,7 @@ __all__ = [
     "TestPurge",
     "TestQueues",
     "TestReady",
+    "TestReplace",
     "TestRequests",
     "TestRescue",
     "TestRetry",
