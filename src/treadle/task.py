@@ -25,6 +25,8 @@ from typing import (
     overload,
 )
 
+from msgspec.structs import replace as changed
+
 from treadle.client.connections.within import astore_within, store_within
 from treadle.client.keys.fates import job_met
 from treadle.client.plan import CallOptions, Plan
@@ -164,7 +166,9 @@ class Task(Generic[P, R]):
             TypeError, ValueError: an option is unknown, of another type or out of its range.
         """
         merged: CallOptions = {**self._options, **options}
-        return type(self)(self._home, self._spec, self._fn, self._plan.using(options, self._spec), merged)
+        return type(self)(
+            self._home, self._spec, self._fn, self._plan.using(options, self._spec), merged
+        )
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:  # noqa: ANN401 -- may be partial
         """Give a signature of this call; a job before it in a chain adds the first argument."""
@@ -182,7 +186,7 @@ class Task(Generic[P, R]):
         if not self._plan.keyed:
             return NewJob(new_id(), self.name, payload, *self._tail)
         key = self._plan.key(self._spec, args, kwargs)
-        return NewJob(new_id(), self.name, payload, *self._tail, key=key)
+        return changed(NewJob(new_id(), self.name, payload, *self._tail), key=key)
 
     def _job(self, new: NewJob, fate: Fate) -> Job[R]:
         """Give what an enqueue returns."""

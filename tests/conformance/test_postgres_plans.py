@@ -21,8 +21,8 @@ from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 
-LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep")
-BIG: Final = ("jobs", "history", "attempts", "logs", "requests")
+LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep", "keys", "locks")
+BIG: Final = ("jobs", "history", "attempts", "logs", "requests", "keys")
 RIDES: Final = {
     "claim_any": "jobs_ready",
     "claim_named": "jobs_ready",
@@ -36,6 +36,11 @@ RIDES: Final = {
     "stage": "jobs_due",
     "prune": "history_over",
     "prune_requests": "requests_made",
+    "free_ended": "keys_job",
+    "hand_on": "keys_loose",
+    "keys_over": "keys_until",
+    "sweep": "keys_pkey",
+    "locks_over": "locks_until",
     "held": "jobs_running",
     "give_all_back": "jobs_running",
     "take_over": "jobs_running",
@@ -58,6 +63,11 @@ READY: Final = """
         case n % 4 when 0 then 'other' else 'default' end, 'ready', '[[],{{}}]', n, n
     from generate_series(1, {count}) as n
 """
+KEYED: Final = """
+    insert into {p}keys (name, job, until)
+    select 'k' || n, lpad(to_hex(n + 8000000), 32, '0')::uuid, 'end'
+    from generate_series(1, {count}) as n
+"""
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
@@ -77,6 +87,7 @@ def fill(db: Session, url: str, done: int) -> None:
     tables = f"{url.partition('=')[2]}.treadle_"
     db.execute(FILL.format(p=tables, count=done).encode())
     db.execute(READY.format(p=tables, count=FEW).encode())
+    db.execute(KEYED.format(p=tables, count=FEW).encode())
     for table in BIG:
         db.execute(f"analyze {tables}{table}".encode())
 
@@ -89,6 +100,7 @@ def names() -> list[str]:
     fragments = {
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored"),
+        *("is_made", "is_free", "may_run", "freed"),
     }
     return [name for name in found if name not in fragments]
 

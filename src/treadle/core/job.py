@@ -84,12 +84,16 @@ class NewJob(Struct, frozen=True, gc=False):
     """The name that it wants to hold alone."""
 
 
+How = Literal["kept", "replaced", "refused"]
+"""What a new job did that met another one: nothing, gave it its values, or was refused."""
+
+
 class Met(Struct, frozen=True):
     """The store's answer for a new job whose key another job held: it was not stored."""
 
     job: bytes
     """The job that holds the key, or waits to."""
-    how: Literal["kept", "replaced", "refused"]
+    how: How
     state: JobState
     """The state in which that job was met, or was left."""
 

@@ -39,13 +39,15 @@ def check_key_of(value: KeyOf) -> KeyOf:
             raise ValueError('key must not be empty; leave it out for "all arguments"')
         fields_of(value)
         return value
-    if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
-        if not value:
+    # Whoever has no type checker may have given anything.
+    given: object = value
+    if isinstance(given, Sequence) and all(isinstance(name, str) for name in given):
+        if not given:
             raise ValueError("key=() names no argument; leave it out for all of them")
-        return tuple(value)
+        return tuple(given)
     raise TypeError(
         "key takes a template such as '{account_id}', a list of argument names or a function of "
-        f"the call's arguments, not {type(value).__name__}"
+        f"the call's arguments, not {type(given).__name__}"
     )
 
 
@@ -141,9 +143,7 @@ def canonical(values: Mapping[str, Any]) -> bytes:
     return _sorted(json.decode(packed))
 
 
-def hash_of(
-    signature: CallerSignature, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> bytes:
+def hash_of(signature: CallerSignature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """Give the SHA-256 of a task and the arguments of a call, in their canonical form."""
     said = canonical(bound(signature, args, kwargs))
     return hashlib.sha256(signature.task.encode() + b"\0" + said).digest()

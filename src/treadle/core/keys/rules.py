@@ -93,7 +93,7 @@ class Debounce:
         wait = above_zero(self.wait, "wait")
         if self.max_wait is not None and above_zero(self.max_wait, "max_wait") < wait:
             raise ValueError(
-                f"max_wait ({self.max_wait}) is below wait ({self.wait}); no call could wait so long"
+                f"max_wait ({self.max_wait}) is below wait ({self.wait}), and no call waits less"
             )
 
     def named(self, name: str) -> Key:

@@ -13,14 +13,15 @@ from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
-from treadle.store.contract import Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
+from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
 from treadle.store.postgres import schema, upkeep, workers
-from treadle.store.postgres.access import PostgresAccess
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.trouble import is_duplicate
+from treadle.store.postgres.keys.taking import enqueue_keyed
+from treadle.store.postgres.keys.verbs import PostgresKeys
 from treadle.store.postgres.line.enqueue import check_batch, enqueue
 from treadle.store.postgres.line.exchange import exchange, idle
 from treadle.store.postgres.line.scan import Scan
@@ -29,7 +30,7 @@ from treadle.store.postgres.transactional import PostgresTransactional
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
-    from treadle.core.job import JobState, NewJob, Orphan
+    from treadle.core.job import Fate, NewJob, Orphan
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _MIGRATION_S = 600.0
 
 
-class PostgresStore(PostgresAccess):
+class PostgresStore(PostgresKeys):
     """A store in a PostgreSQL database (13 or later) that many machines share.
 
     The URL is libpq's, `postgresql://user:password@host:5432/database?sslmode=verify-full`, with
@@ -66,6 +67,8 @@ class PostgresStore(PostgresAccess):
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
         self._known_queues: set[str] = set()
+        self._swept = ""
+        """The name of the key from which the next prune goes on."""
         self._asked: set[str] = set()
         """Workers whose last exchange has not been answered."""
         self._watches: dict[str, Watch] = {}
@@ -119,23 +122,25 @@ class PostgresStore(PostgresAccess):
 
     async def enqueue(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch; see the contract."""
         return self._stored(jobs, await drive(self._enqueue(request, jobs, now)))
 
     def enqueue_now(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch on the caller's own thread."""
         return self._stored(jobs, drive_now(self._enqueue(request, jobs, now)))
 
     def _enqueue(
         self, request: bytes, jobs: Sequence[NewJob], now: int | None
-    ) -> Steps[Sequence[JobState]]:
+    ) -> Steps[Sequence[Fate]]:
         check_batch(jobs)
         new_queues = sorted({job.queue for job in jobs} - self._known_queues)
         ring = self._ears.ring(WORK)
         words = (self._sql, request, jobs, new_queues, ring)
+        if any(job.key is not None for job in jobs):
+            return (yield from self._runner.run(lambda: enqueue_keyed(*words), now))
         try:
             return (yield from self._runner.run(lambda: enqueue(*words), now))
         except StoreError as error:
@@ -143,10 +148,10 @@ class PostgresStore(PostgresAccess):
                 raise
         return (yield from self._runner.run(lambda: enqueue(*words, beside=True), now))
 
-    def _stored(self, jobs: Sequence[NewJob], states: Sequence[JobState]) -> Sequence[JobState]:
+    def _stored(self, jobs: Sequence[NewJob], fates: Sequence[Fate]) -> Sequence[Fate]:
         fault.point("enqueue.after_commit")
         self._known_queues.update({job.queue for job in jobs})
-        return states
+        return fates
 
     # The line
 
@@ -185,7 +190,7 @@ class PostgresStore(PostgresAccess):
             if found is not None:
                 return found
         kinds = [ENDS] if settlements else []
-        if any(not settlement.state.is_terminal for settlement in settlements):
+        if any(one.keyed or not one.state.is_terminal for one in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
         answer = await drive(
@@ -326,7 +331,11 @@ class PostgresStore(PostgresAccess):
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
-        return await drive(self._runner.run(lambda: upkeep.prune(self._sql, limit), now))
+        page = min(limit, BATCH_MAX)
+        gone, self._swept = await drive(
+            self._runner.run(lambda: upkeep.prune(self._sql, page, self._swept), now)
+        )
+        return gone
 
 
 def _may_rescue(own: Sign | None, watch: Watch, now: int, monotonic: int) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
-from treadle.core.job import Fate, JobState, Met
+from treadle.core.job import Fate, How, JobState, Met
 from treadle.store.keyed import KeyRecord, LockTaken
 from treadle.store.redis.access import RedisAccess
 from treadle.store.redis.engine.wire import Word
@@ -30,8 +30,7 @@ def read_fates(answer: bytes) -> list[Fate]:
 
 def _read_met(line: bytes) -> Met:
     how, job, state = line.decode().split(" ")
-    word = cast("Literal['kept', 'replaced', 'refused']", how)
-    return Met(bytes.fromhex(job), word, JobState(state))
+    return Met(bytes.fromhex(job), cast("How", how), JobState(state))
 
 
 class RedisKeys(RedisAccess):
@@ -45,8 +44,7 @@ class RedisKeys(RedisAccess):
         """Read who holds these keys."""
         rows = await self._ask("keys", None, *names) if names else ()
         return [
-            None if row is None else _key(name, row)
-            for name, row in zip(names, rows, strict=True)
+            None if row is None else _key(name, row) for name, row in zip(names, rows, strict=True)
         ]
 
     async def lock_take(

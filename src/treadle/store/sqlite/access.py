@@ -94,7 +94,9 @@ class SqliteAccess:
 
     async def discard(self, ids: Sequence[bytes]) -> Sequence[bool]:
         """Delete ended jobs."""
-        return await drive(self._runner.write(lambda db, at: control.discard(db, self._sql, ids, at)))
+        return await drive(
+            self._runner.write(lambda db, at: control.discard(db, self._sql, ids, at))
+        )
 
     async def purge(self, queue: str, *, limit: int, now: int | None = None) -> int:
         """Cancel waiting jobs of a queue."""

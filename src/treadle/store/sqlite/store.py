@@ -39,7 +39,6 @@ from treadle.store.sqlite.engine.sql import prefix_of, statements
 from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
 from treadle.store.sqlite.keys.freeing import sweep
-from treadle.store.sqlite.keys.steps import carry
 from treadle.store.sqlite.keys.taking import enqueue_keyed
 from treadle.store.sqlite.keys.verbs import SqliteKeys
 from treadle.store.sqlite.rescue import Watch, others, take_over
@@ -206,7 +205,7 @@ class SqliteStore(SqliteAccess, SqliteKeys):
         def body(db: sqlite3.Connection, at: int) -> Sequence[Fate]:
             fates = enqueue(db, self._sql, () if keyed else jobs, new_queues, at)
             if keyed:
-                fates = carry(db, self._sql, enqueue_keyed(request, jobs, at))
+                fates = enqueue_keyed(db, self._sql, request, jobs, at)
             fault.point("enqueue.before_commit")
             return fates
 
@@ -436,12 +435,9 @@ class SqliteStore(SqliteAccess, SqliteKeys):
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
-        over = await drive(
-            self._runner.read(
-                lambda db, at: db.execute(self._sql["any_over"], (at,)).fetchone(), now
-            )
-        )
-        if over is None:
+        if not await drive(
+            self._runner.read(lambda db, at: upkeep.anything_over(db, self._sql, at), now)
+        ):
             return 0
 
         def body(db: sqlite3.Connection, at: int) -> tuple[int, str]:

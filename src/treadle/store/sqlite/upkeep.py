@@ -47,3 +47,11 @@ def anything_due(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
         db.execute(sql["any_expiring"], (now,)).fetchone()
         or db.execute(sql["any_parked"]).fetchone()
     )
+
+
+def anything_over(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
+    """Tell, without writing, whether prune could find work; keys are always looked through."""
+    return bool(
+        db.execute(sql["any_over"], (now,)).fetchone()
+        or db.execute(sql["any_kept"], (now, now)).fetchone()
+    )

@@ -14,7 +14,10 @@ from importlib.resources import files
 
 from msgspec import Struct
 
-_FILES = ("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control")
+_FILES = (
+    *("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
+    *("keys", "locks"),
+)
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _FRAGMENT = re.compile(r"\{(\w+)\}")
@@ -96,10 +99,11 @@ def _filled(body: str, blocks: dict[str, str], place: Place) -> str:
 def statements(place: Place) -> Statements:
     """Make every statement, by name."""
     found = {name: statement(text) for name, text in texts(place).items()}
-    template = texts(place)["enqueue"]
     for name in ("enqueue", "enqueue_inside"):
         found[name] = statement(texts(place)[name].replace("{again}", ""))
-    found["enqueue_beside"] = statement(template.replace("{again}", "on conflict (id) do nothing"))
+    for name, of in (("enqueue_beside", "enqueue"), ("store_unkeyed", "store_unkeyed")):
+        text = texts(place)[of].replace("{again}", "on conflict (id) do nothing")
+        found[name] = statement(text)
     return found
 
 

@@ -16,6 +16,7 @@ from treadle.store.contract import ATTEMPTS_KEPT
 from treadle.store.postgres.engine.pack import Value, blobs, int8, int8s, lenient, texts, uuids
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Call, Rows
+from treadle.store.postgres.keys.freeing import freeing
 
 Placed = Sequence[tuple[int, Settlement]]
 
@@ -56,6 +57,9 @@ class Batch:
         often = [s.id for _, s in placed if s.number > ATTEMPTS_KEPT and not s.state.is_terminal]
         if often:
             self.calls.append((sql["trim_attempts"], (uuids(often), int8(ATTEMPTS_KEPT))))
+        keyed = [s.id for _, s in placed if s.keyed and s.state.is_terminal]
+        if keyed:
+            self.calls += freeing(sql, uuids(keyed))
 
     def verdicts(self, answers: Sequence[Rows]) -> list[Verdict]:
         """Read the answers to `calls`: one verdict a settlement, in order."""

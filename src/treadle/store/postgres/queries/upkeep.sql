@@ -17,7 +17,9 @@ with late as (
         {body}, error, state, outcome, reason, finished_at, keep_until
     )
     select {body}, error, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
-), due as (
+), leaving as (
+    select id, array['claim', 'end', 'record'] as kinds from late where key is not null
+), {freed}, due as (
     update {p}jobs j set state = 'ready', reason = null
     from (
         select id from {p}jobs
@@ -47,8 +49,11 @@ with over as (
     order by keep_until limit $1::bigint for update skip locked
 ), gone as (
     delete from {p}history h using over where h.id = over.id and h.number = over.number
-    returning h.id
-), attempts_gone as (
+    returning h.id, h.key
+), leaving as (
+    select id, array['claim', 'end', 'record'] as kinds from gone
+    where key is not null and not exists (select from {p}jobs j where j.id = gone.id)
+), {freed}, attempts_gone as (
     delete from {p}attempts where job in (select id from gone)
 ), logs_gone as (
     delete from {p}logs where job in (select id from gone)

@@ -7,37 +7,37 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
-from treadle.core.job import Fate, JobState, Met, NewJob
+from treadle.core.job import Fate, How, JobState, Met, NewJob
 from treadle.core.keys.key import Conflict, Key, Until
 from treadle.store.keyed import KeyRecord
 from treadle.store.sqlite.enqueue import job_row
-from treadle.store.sqlite.keys.steps import Row, Steps
-
-Statements = dict[str, str]
-How = Literal["kept", "replaced", "refused"]
+from treadle.store.sqlite.keys.steps import Row, Statements, Steps, carry
 
 
-def enqueue_keyed(request: bytes, jobs: Sequence[NewJob], now: int) -> Steps[list[Fate]]:
+def enqueue_keyed(
+    db: sqlite3.Connection, sql: Statements, request: bytes, jobs: Sequence[NewJob], now: int
+) -> Sequence[Fate]:
     """Store a batch in which some jobs have keys; leave a record of its answer.
 
     Raises:
         ValueError: the request was made before with another number of jobs.
     """
-    said = yield "request_said", (request,)
-    if said:
-        return _again(jobs, *said[0])
-    fates = yield from take_all(jobs, now)
-    yield "request_note", (request, now, write_fates(fates))
+    said = db.execute(sql["request_said"], (request,)).fetchone()
+    if said is not None:
+        return _again(jobs, *said)
+    fates = carry(db, sql, take_all(jobs, now))
+    db.execute(sql["request_note"], (request, now, write_fates(fates)))
     return fates
 
 
 def take_all(jobs: Sequence[NewJob], now: int) -> Steps[list[Fate]]:
     """Store each job of a batch that may, with its key."""
-    fates = []
+    fates: list[Fate] = []
     for job in jobs:
-        fates.append((yield from _store(job, now)))
+        fate = yield from _store(job, now)
+        fates.append(fate)
     return fates
 
 

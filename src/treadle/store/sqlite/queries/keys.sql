@@ -79,8 +79,8 @@ select name, job, next from {p}keys where until_at is not null and until_at <= ?
 order by until_at limit ?;
 
 -- name: keys_page
-select k.name, k.job, k.until, j.state from {p}keys k left join {p}jobs j on j.id = k.job
-where k.name > ? order by k.name limit ?;
+select name, job, until, (select state from {p}jobs where id = job)
+from {p}keys where name > ? order by name limit ?;
 
 -- name: key_record
 select name, job, until, until_at, next from {p}keys where name = ?;

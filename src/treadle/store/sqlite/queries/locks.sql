@@ -1,5 +1,5 @@
 -- Called by: lock_take, lock_renew, lock_free, prune. Rides the primary key; one writer at a time.
--- The fence is counted for all locks together, so that a row may go without its number coming again.
+-- The fence is counted for all locks together, so it rises also when a row has gone.
 
 -- name: lock
 select token, fence, until_at from {p}locks where name = ?;

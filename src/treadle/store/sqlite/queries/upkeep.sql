@@ -50,8 +50,9 @@ where expires_at is not null and state in ('ready', 'scheduled', 'retrying', 'bl
 select 1 from {p}jobs where reason = 'unknown_task' and state = 'scheduled' limit 1;
 
 -- name: any_over
-select 1 where
-    exists (select 1 from {p}jobs where keep_until is not null and keep_until <= ?1)
-    or exists (select 1 from {p}keys)
-    or exists (select 1 from {p}requests where made_at <= ?1 - 3600000000)
-    or exists (select 1 from {p}locks where until_at <= ?1 - 3600000000);
+select 1 from {p}jobs where keep_until is not null and keep_until <= ? limit 1;
+
+-- name: any_kept
+select 1 where exists (select 1 from {p}keys)
+    or exists (select 1 from {p}requests where made_at <= ? - 3600000000)
+    or exists (select 1 from {p}locks where until_at <= ? - 3600000000);

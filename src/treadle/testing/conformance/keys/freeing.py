@@ -15,9 +15,9 @@ ENDS = [Succeeded(b"1"), FAILED, Cancelled("no"), Rejected(ERROR, "no")]
 WAITS = [Failed(ERROR, delay=SECOND), Snoozed(SECOND), Released()]
 
 
-async def claimed(case: Case, until: Until = Until.END, **said: int) -> tuple[Hand, Claim]:
+async def claimed(case: Case, until: Until = Until.END, hold: int = 0) -> tuple[Hand, Claim]:
     """Enqueue a job with a key, and claim it."""
-    await case.enqueue(keyed(until=until, **said))
+    await case.enqueue(keyed(until=until, hold=hold))
     worker = await case.worker()
     [claim] = await worker.claim()
     return worker, claim
@@ -82,7 +82,7 @@ class TestKeyFreed:
     async def test_a_purge_frees_the_keys(self, case: Case) -> None:
         """What is purged, ready or scheduled, holds nothing."""
         await case.enqueue(keyed("a"), keyed("b", fields={"delay": SECOND}))
-        assert await case.store.purge("default", limit=10) == 2
+        assert await case.store.purge("default", limit=10) == len("ab")
         assert [await holder(case, name) for name in "ab"] == [None, None]
 
     @pytest.mark.parametrize("met", ["stage", "claim"])

@@ -1,4 +1,5 @@
 """A job that replaces: its values go into the one that waits, or it waits behind one that runs."""
+# ruff: noqa: ANN401 -- the keywords are those of NewJob, which checks them.
 
 from typing import Any
 
@@ -11,7 +12,7 @@ from treadle.testing.conformance.keys.taking import holder, keyed, store_one
 from treadle.testing.conformance.kit import ERROR, Case, ids_of, scenario
 
 
-def newer(args: bytes = b"[1,[2]]", max_wait: int | None = None, **fields: Any) -> NewJob:  # noqa: ANN401 -- the keywords are those of NewJob
+def newer(args: bytes = b"[1,[2]]", max_wait: int | None = None, **fields: Any) -> NewJob:
     """Make a job that replaces what waits under its key."""
     said = {"args": args, **fields}
     return keyed(conflict=Conflict.REPLACE, max_wait=max_wait, fields=said)
@@ -42,7 +43,9 @@ class TestReplace:
         """A queue that a job has left counts it no more."""
         await case.enqueue(newer())
         await case.enqueue(newer(queue="other", delay=SECOND))
-        counts = {q.name: {s: n for s, n in q.counts.items() if n} for q in await case.store.queues()}
+        counts = {
+            q.name: {s: n for s, n in q.counts.items() if n} for q in await case.store.queues()
+        }
         assert counts == {"default": {}, "other": {"scheduled": 1}}
 
     @scenario

@@ -1,4 +1,5 @@
 """What a job meets that wants a key: at most one job holds it."""
+# ruff: noqa: ANN401 -- the keywords are those of Key, which checks them.
 
 import asyncio
 from typing import Any
@@ -7,13 +8,13 @@ import pytest
 
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
-from treadle.core.job import Fate, JobState, Met, NewJob
+from treadle.core.job import Fate, How, JobState, Met, NewJob
 from treadle.core.keys.key import NAME_MAX, Conflict, Key, Until
 from treadle.core.outcome import Succeeded
 from treadle.testing.conformance.kit import Case, new_job, scenario
 
 
-def keyed(name: str = "k", *, fields: dict[str, Any] | None = None, **said: Any) -> NewJob:  # noqa: ANN401 -- the keywords are those of Key
+def keyed(name: str = "k", *, fields: dict[str, Any] | None = None, **said: Any) -> NewJob:
     """Make a new job that wants a key."""
     return new_job(key=Key(name, **said), **(fields or {}))
 
@@ -58,7 +59,7 @@ class TestKeys:
     )
     @scenario
     async def test_each_job_of_a_batch_keeps_its_own_fate(
-        self, case: Case, conflict: Conflict, how: str
+        self, case: Case, conflict: Conflict, how: How
     ) -> None:
         """Neighbours of a job whose key is held are stored, with keys and without."""
         held = keyed()
@@ -101,7 +102,7 @@ class TestKeys:
             stored = [batch[n].id for batch, said in zip(batches, answers, strict=True)
                       if said[n] is JobState.READY]  # fmt: skip
             assert len(stored) == 1
-            met = {said[n].job for said in answers if isinstance(said[n], Met)}
+            met = {one.job for said in answers if isinstance(one := said[n], Met)}
             assert met == set(stored) == {await holder(case, f"k{n}")}
 
     @scenario
