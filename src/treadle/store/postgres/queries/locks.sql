@@ -1,6 +1,6 @@
--- Called by: lock_take, lock_renew, lock_free, prune. Rides the primary key. Where the row is there,
--- a number is drawn once it is locked, so a hold that comes later has the higher one. A row stays an
--- hour beyond its hold: far longer than a take may last that drew its number before there was one.
+-- Called by: lock_take, lock_renew, lock_free, prune. Rides the primary key. Where the row is
+-- there, a number is drawn once it is locked, so a later hold has the higher one. A row stays an
+-- hour beyond its hold: far longer than a take may last that drew its number before it was there.
 
 -- name: lock_take
 insert into {p}locks as l (name, token, fence, until_at)
