@@ -20,6 +20,7 @@ from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.locks import TestLocks
 from treadle.testing.conformance.keys.replacing import TestReplace
 from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
+from treadle.testing.conformance.keys.transactional import TestKeyTransactional
 from treadle.testing.conformance.kit import case
 from treadle.testing.conformance.line.attempts import TestAttempts
 from treadle.testing.conformance.line.claim import TestClaim, TestLimits
@@ -51,6 +52,7 @@ __all__ = [
     "TestKeyAgain",
     "TestKeyFreed",
     "TestKeyRequests",
+    "TestKeyTransactional",
     "TestKeys",
     "TestLeave",
     "TestLife",
