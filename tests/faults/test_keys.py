@@ -88,6 +88,12 @@ class Place:
 
     def work_off(self) -> None:
         """Let workers end everything; then nothing may hold a key."""
+        if self.active():
+            self._stay_until_all_ended()
+        assert self.holders() == [None] * keyed.NAMES
+
+    def _stay_until_all_ended(self) -> None:
+        """Let a worker stay until what dead ones have left was taken over and ended."""
         worker = self.start("worker", "--stay")
         deadline = time.monotonic() + WAIT_S
         while self.active():
@@ -95,7 +101,6 @@ class Place:
             time.sleep(LOOK_S)
         worker.send_signal(signal.SIGTERM)
         assert end(worker) == 0
-        assert self.holders() == [None] * keyed.NAMES
 
 
 def end(process: "subprocess.Popen[str]") -> int:
