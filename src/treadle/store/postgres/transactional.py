@@ -22,7 +22,8 @@ from treadle.store.postgres.engine.adapters import AsyncLentAdapter, LentAdapter
 from treadle.store.postgres.engine.ears import ENDS, WORK
 from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
-from treadle.store.postgres.engine.sql import Place, texts
+from treadle.store.postgres.engine.sql import REST, Place, texts
+from treadle.store.postgres.history import History
 from treadle.store.postgres.keys.taking import fates_of, rounds_of
 from treadle.store.postgres.line.enqueue import check_batch, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
@@ -48,13 +49,13 @@ class PostgresTransactional:
         runner: Runner,
         place: Place,
         target: Target,
-        now: Callable[[], int | None],
+        history: History,
     ) -> None:
-        """Take the runner, where the tables are, the server, and the clock of a test."""
+        """Take the runner, where the tables are, the server, and what is known of history."""
         self._runner = runner
         self._place = place
         self._target = target
-        self._now = now
+        self._history = history
         self._sql = texts(place)
         self._identity = ""
 
@@ -100,13 +101,13 @@ class PostgresTransactional:
             hashes = [key.hash for key in keys]
             ids = [_id(one.job.id) for one in wanted]
             taken = (names, ids, untils, [key.hold for key in keys], hashes, at)
-            yield self._say("take_keys", taken, 6)
+            yield self._say("take_keys", taken, now=6)
             values = (
                 _id(bytes(16)), *_columns([one.job for one in wanted]), names, untils, hashes,
                 [key.conflict.value for key in keys], [key.max_wait for key in keys],
                 [one.place for one in wanted], at,
             )  # fmt: skip
-            said += yield self._say("store_keyed", values, 23)
+            said += yield self._say("store_keyed", values, now=23)
         yield self._say("ring", ([WORK],))
         return fates_of(jobs, at, said)
 
@@ -129,6 +130,7 @@ class PostgresTransactional:
         at = yield from self._at(now)
         if note is not None:
             yield from self._note(note)
+        shelf = self._history.shelf(settlement.keep, at)
         values = (
             _id(settlement.id),
             settlement.number,
@@ -136,12 +138,13 @@ class PostgresTransactional:
             settlement.ran,
             settlement.result,
             at,
+            shelf.until,
         )
-        if not (yield self._say("settle_inside", values)):
+        if not (yield self._say("settle_inside", values, shelf.name)):
             return Verdict.LOST
         if settlement.keyed:
             yield self._say("free_ended", ([_id(settlement.id)],))
-            yield self._say("hand_on", (at,), 1)
+            yield self._say("hand_on", (at,), now=1)
         yield self._say("ring", ([ENDS],))
         return Verdict.APPLIED
 
@@ -173,16 +176,19 @@ class PostgresTransactional:
 
     def _at(self, now: int | None) -> Script[int]:
         """Give the time: what is said, the clock of a test, or the server's."""
-        known = self._now() if now is None else now
+        known = self._history.clock() if now is None else now
         if known is not None:
             return known
         rows: Rows = yield Statement(_NOW)
         return int(rows[0][0])
 
-    def _say(self, name: str, values: Sequence[Any], now: int = 17) -> Statement:
+    def _say(
+        self, name: str, values: Sequence[Any], table: str = REST, *, now: int = 17
+    ) -> Statement:
         """Say one of the store's own statements; `now` is the number of the time's parameter."""
         text = self._sql[name].replace(self._sql["now"], f"${now}::bigint").replace("{again}", "")
-        return Statement(text.replace(self._sql["is_made"], "true"), [values])
+        text = text.replace("{shelf}", table).replace(self._sql["is_made"], "true")
+        return Statement(text, [values])
 
     def _ours(self) -> str:
         """Give the mark of the store's own database, read once."""

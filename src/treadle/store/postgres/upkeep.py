@@ -1,17 +1,13 @@
-"""Upkeep: stage makes due jobs ready, prune deletes what is over. Bounded, safe anywhere."""
+"""Upkeep: stage makes due jobs ready; see `prune` for the rest. Bounded, safe anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from treadle.store.postgres.engine.pack import int8, text, texts
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
-
-_REQUESTS_MAX: Final = 20_000
-"""Records of requests that one call deletes, beside the jobs."""
 
 
 def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, int]]:
@@ -21,23 +17,21 @@ def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, 
     return row[0], row[1] + woken
 
 
-def prune(sql: Statements, limit: int, after: str) -> Talk[tuple[int, str]]:
-    """Delete at most `limit` jobs whose time is over, and requests and locks an hour old.
+def tidy_keys(sql: Statements, limit: int, after: str) -> Talk[str]:
+    """Free at most `limit` keys whose time is over, and those of a page that are held by nothing.
 
-    Also looks at a page of keys, those behind the name `after`. Gives how many jobs went, and the
-    last name of the page; empty at the end.
+    The page is that behind the name `after`; gives its last name, empty at the end. Locks that
+    nobody has had for an hour go as well.
     """
     page = int8(limit)
     calls = [
-        (sql["prune"], (page,)),
-        (sql["prune_requests"], (int8(_REQUESTS_MAX),)),
         (sql["locks_over"], (page,)),
         (sql["keys_over"], (page,)),
         (sql["sweep"], (text(after), page)),
         (sql["hand_on"], ()),
     ]
-    _, ([[count]], _, _, _, [[last, seen]], _) = yield Ask(calls)
-    return int(count), last if seen == limit else ""
+    _, (_, _, [[last, seen]], _) = yield Ask(calls)
+    return last if seen == limit else ""
 
 
 def ready(sql: Statements, queues: Sequence[str] | None) -> Talk[bool]:

@@ -73,7 +73,9 @@ class RedisStore(RedisKeys):
         Raises:
             SettingsError: the URL is not of one of the forms (`engine.address`).
         """
-        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self.features = StoreFeatures(
+            durable=True, shared=True, start_marks=False, beside_loop=True
+        )
         self._pool = Pool(read_address(url))
         self._runner = Runner(self._pool, base_key(namespace), settings.store_timeout)
         self._listeners = Listeners(self._pool, self._runner)
@@ -239,6 +241,7 @@ class RedisStore(RedisKeys):
         words = (self._now(now), worker.id, write_info(worker), worker.lease)
         begun = self._system.monotonic()
         server = await self._runner.run(self._runner.script(script("register"), words, again=True))
+        fault.point("register.after_commit")
         self._marks.setdefault(worker.id, {})
         watch = self._watches.setdefault(worker.id, Watch(worker.lease, self._suspect_after))
         watch.beaten(int(server), begun)
@@ -300,6 +303,7 @@ class RedisStore(RedisKeys):
             for line in one.logs:
                 words += line
         await self._runner.run(self._runner.script(script("note"), words, again=False))
+        fault.point("note.after_commit")
 
     def mark(
         self, worker: str, job: bytes, number: int, place: int, *, surely: bool = False
@@ -327,8 +331,9 @@ class RedisStore(RedisKeys):
     async def stage(self, tasks: Sequence[str], limit: int, *, now: int | None = None) -> int:
         """Make due jobs ready and expire those past their time."""
         words: Words = [self._now(now), limit, *tasks]
-        steps = self._runner.script(script("stage"), words, again=True)
-        return int(await self._runner.run(steps))
+        moved = int(await self._runner.run(self._runner.script(script("stage"), words, again=True)))
+        fault.point("stage.after_commit")
+        return moved
 
     async def rescue(self, worker: str, limit: int, *, now: int | None = None) -> Sequence[Orphan]:
         """Take over the jobs of dead workers."""
@@ -375,6 +380,7 @@ class RedisStore(RedisKeys):
         gone, self._swept = await self._runner.run(
             self._runner.script(script("prune"), words, again=True)
         )
+        fault.point("prune.after_commit")
         return int(gone)
 
 

@@ -82,6 +82,8 @@ class SqliteAccess:
             self._runner.write(lambda db, at: control.cancel(db, self._sql, ids, at), now)
         )
         self._bell.ring(ENDS)
+        # Who waited behind one of them may be ready.
+        self._bell.ring(WORK)
         return done
 
     async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:

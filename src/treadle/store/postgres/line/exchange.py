@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core.job import Claim
@@ -28,14 +29,24 @@ from treadle.store.postgres.engine.rows import QUEUE, best_first, read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
+from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
-from treadle.store.postgres.line.scan import Mark, Scan
+from treadle.store.postgres.line.scan import Mark, Scan, pieces
 from treadle.store.postgres.line.settle import Batch
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
 
 Share = tuple[str, int]
+
+
+class Memory(Struct, frozen=True):
+    """What a store remembers for its exchanges."""
+
+    scan: Scan
+    history: History
+    now: int | None = None
+    """The time that the caller says it is."""
 
 
 def exchange(
@@ -45,20 +56,25 @@ def exchange(
     settlements: Sequence[Settlement],
     demand: Demand | None,
     ring: Sequence[Call],
-    scan: Scan,
+    memory: Memory,
 ) -> Talk[Exchanged]:
     """Carry out one exchange; see the contract."""
     me = (text(worker), request_id(request))
-    batch = Batch(sql, me, settlements)
+    scan = memory.scan
+    batch = Batch(sql, me, settlements, memory.history, memory.now)
     calls = [(sql["lock_worker"], me[:1]), *batch.calls]
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     settled = int8(len(settlements))
     shares: list[Share] = []
-    mark: Mark | None = None
+    marks: Sequence[Mark] = ()
     if demand is None or not wanted:
         claiming: Call = (sql["remember"], me)
-    elif (mark := scan.begin(settlements, demand)) is not None:
-        claiming = (sql["claim_on"], (*me, settled, *_from(mark, demand, wanted)))
+    elif marks := scan.begin(settlements, demand):
+        if scan.is_single(marks, demand):
+            claiming = (sql["claim_on"], (*me, settled, *_from(marks[0], demand, wanted)))
+        else:
+            shares, values = yield from _marked(sql, marks, demand, wanted)
+            claiming = (sql["claim_marked"], (*me, settled, *values))
     elif demand.steps[0].queue is None:
         # Lanes never mix a step for every queue with others.
         room = min(wanted, demand.steps[0].limit)
@@ -83,7 +99,7 @@ def exchange(
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
     # What a marked claim left out is asked for again at once, by a whole look.
     planned = sum(count for _, count in shares) if len(shares) > 1 else 0
-    left_out = mark is not None or len(answer.claims) < planned
+    left_out = bool(marks) or len(answer.claims) < planned
     return replace(answer, more=True) if locked and left_out else answer
 
 
@@ -98,6 +114,32 @@ def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
         mark.id,
         boolean(step.queue is None),
     )
+
+
+def _marked(
+    sql: Statements, marks: Sequence[Mark], demand: Demand, wanted: int
+) -> Talk[tuple[list[Share], Sequence[Value]]]:
+    """Give the parameters of a claim that goes on from several marks, and its shares."""
+    names = sorted({step.queue for step in demand.steps if step.queue is not None})
+    takes_any = not names
+    cut = pieces(marks, names or sorted({mark.queue for mark in marks}))
+    columns = [
+        texts([piece.queue for piece in cut]),
+        int8s([piece.low for piece in cut]),
+        int8s([piece.high for piece in cut]),
+        int8s([piece.tag for piece in cut]),
+        uuids([piece.id for piece in cut]),
+    ]
+    first = min(wanted, demand.steps[0].limit)
+    if takes_any:
+        return [], (int8s([first]), boolean(takes_any), int8s([1] * len(cut)), *columns)
+    shares = [(names[0], first)]
+    if len(names) > 1:
+        _, [ready] = yield Ask([(sql["available_marked"], (int8(wanted), *columns))])
+        shares = shared(demand, wanted, dict(ready))
+    rooms = [sum(count for name, count in shares if name == queue) for queue in names]
+    numbers = int8s([names.index(piece.queue) + 1 for piece in cut])
+    return shares, (int8s(rooms), boolean(takes_any), numbers, *columns)
 
 
 def shared(demand: Demand, wanted: int, ready: dict[str, int]) -> list[Share]:
@@ -159,7 +201,7 @@ def next_due(rows: Rows, now: int) -> int | None:
     return None if first is None else max(0, first - now)
 
 
-def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
+def again(sql: Statements, row: Row, batch: Batch | None) -> Talk[Exchanged]:
     """Answer a request that was carried out before: the same verdicts and claims.
 
     A claim whose job has moved on since keeps the number it was given under: what its worker
@@ -169,7 +211,7 @@ def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
     numbers = dict(zip(ids or (), given or (), strict=True))
     _, [found] = yield Ask([(sql["claims_again"], (uuids(list(numbers)),))])
     claims: list[Claim] = [read_claim(one, numbers[one[2]]) for one in best_first(found)]
-    verdicts = batch.verdicts_again(lost if lost_in == request else ())
+    verdicts = batch.verdicts_again(lost if lost_in == request else ()) if batch else ()
     return Exchanged(verdicts, claims, more=True)
 
 
@@ -187,7 +229,7 @@ def idle(
         ]
     )
     if known and known[0][0] == name:
-        return (yield from again(sql, known[0], Batch(sql, (text(worker), name), ())))
+        return (yield from again(sql, known[0], None))
     if ready and known:
         return None
     return Exchanged((), (), next_due=next_due(due, now), gone=not known)

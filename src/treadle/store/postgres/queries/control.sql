@@ -12,7 +12,7 @@ with held as (
     from gone where state = 'running'
     on conflict (job, claim) do nothing
 ), kept as (
-    insert into {p}history (
+    insert into {p}rest (
         {body}, error, state, outcome, reason, finished_at, keep_until
     )
     select id, task, queue, priority, tag, number + (state = 'running')::integer, attempt,
@@ -20,8 +20,8 @@ with held as (
         started_at, tags, meta, tenant, cost, progress, key, key_until, key_hash, error,
         'cancelled', 'cancelled',
         'cancelled', {now}, {keep_unrun}
-    from gone j
-)
+    from gone j returning queue, state
+), {counted}
 select id from gone;
 
 -- name: retry_live
@@ -45,8 +45,8 @@ with held as (
     order by id for update
 ), gone as (
     delete from {p}history h using held where h.id = held.id and h.number = held.number
-    returning h.*
-), ended as (
+    returning h.*, h.tableoid as place
+), {uncounted}, ended as (
     insert into {p}attempts (
         job, claim, attempt, worker, started_at, finished_at, outcome, error, ran
     )
@@ -73,8 +73,8 @@ with held as (
     select id, number from {p}history where id = any($1::uuid[]) order by id for update
 ), gone as (
     delete from {p}history h using held where h.id = held.id and h.number = held.number
-    returning h.id
-), attempts_gone as (
+    returning h.id, h.queue, h.state, h.tableoid as place
+), {uncounted}, attempts_gone as (
     delete from {p}attempts where job in (select id from gone)
 ), logs_gone as (
     delete from {p}logs where job in (select id from gone)
@@ -92,11 +92,12 @@ with ready as (
     delete from {p}jobs j using (select id from ready union all select id from due) as found
     where j.id = found.id returning j.*
 ), kept as (
-    insert into {p}history (
+    insert into {p}rest (
         {body}, error, state, outcome, reason, finished_at, keep_until
     )
     select {body}, error, 'cancelled', 'cancelled', 'purged', {now}, {keep_unrun} from gone j
-), leaving as (
+    returning queue, state
+), {counted}, leaving as (
     select id, array['claim', 'end', 'record'] as kinds from gone where key is not null
 ), {freed}
 select count(*) from gone;

@@ -133,8 +133,11 @@ select place, how, job, state from fates;
 -- key; what a success frees is less than what another end does.
 with leaving as (
     select g.id, case when exists (
+        select from {p}keys k where k.job = g.id and k.until = 'record'
+    ) then case when exists (
         select from {p}history h where h.id = g.id and h.state = 'succeeded'
-    ) then array['claim', 'end'] else array['claim', 'end', 'record'] end as kinds
+    ) then array['claim', 'end'] else array['claim', 'end', 'record'] end
+    else array['claim', 'end', 'record'] end as kinds
     from unnest($1::uuid[]) as g (id)
     where not exists (select from {p}jobs j where j.id = g.id)
 ), {freed}
@@ -229,14 +232,17 @@ where k.name = over.name;
 with page as (
     select k.name, k.job, k.until from {p}keys k where k.name > $1::text order by k.name
     limit $2::bigint
+), asked as materialized (
+    select array(select job from page where until = 'record') as ids
+), remembered as materialized (
+    select id from {p}history
+    where id = any ((select ids from asked)::uuid[]) and state = 'succeeded'
 ), dead as (
     select p.name, p.job from page p
     where p.until <> 'time' and p.job is not null and not exists (
         select from {p}jobs j
         where j.id = p.job and (p.until <> 'claim' or j.state <> 'running')
-    ) and not (p.until = 'record' and exists (
-        select from {p}history h where h.id = p.job and h.state = 'succeeded'
-    ))
+    ) and not (p.until = 'record' and p.job = any (array(select id from remembered)))
 ), freed as (
     update {p}keys k set job = k.next, next = null, loose = true
     from dead where k.name = dead.name and k.job = dead.job
