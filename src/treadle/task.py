@@ -39,6 +39,7 @@ from treadle.definition import Definition
 from treadle.job import Job
 from treadle.signature import Signature
 from treadle.store.contract import BATCH_MAX
+from treadle.transit.late import LateJob
 
 if TYPE_CHECKING:
     from typing import Self
@@ -91,7 +92,7 @@ class Task(Generic[P, R]):
         if plan.connection is None:
             fate = self._home.link.writer.write(job)
         else:
-            fate = store_within(self._home.link.store, plan.connection, (job,))[0]
+            fate = store_within(self._home, plan.connection, (job,))[0]
         return self._job(job, fate)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -103,11 +104,11 @@ class Task(Generic[P, R]):
             TypeError: the task was bound to a connection that is not awaited.
         """
         job = self._new_job(args, kwargs)
-        plan, link = self._plan, await self._home.alink()
-        if plan.connection is None:
-            fate = await link.writer.awrite(job)
+        connection = self._plan.connection
+        if connection is None:
+            fate = await (await self._home.alink()).writer.awrite(job)
         else:
-            [fate] = await astore_within(link.store, plan.connection, (job,), "aenqueue")
+            [fate] = await astore_within(self._home, connection, (job,), "aenqueue")
         return self._job(job, fate)
 
     def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> list[Job[R]]:
@@ -123,14 +124,14 @@ class Task(Generic[P, R]):
         """
         jobs: list[Job[R]] = []
         connection = self._plan.connection
-        store = self._home.link.store
+        home = self._home
         batches = self._batches(calls)
         try:
             for batch in batches:
                 if connection is None:
-                    fates = store.enqueue_now(new_id(), batch)
+                    fates = home.link.store.enqueue_now(new_id(), batch)
                 else:
-                    fates = store_within(store, connection, batch)
+                    fates = store_within(home, connection, batch)
                 self._add(jobs, batch, fates)
         except Exception as error:
             error.add_note(_stored(len(jobs), error))
@@ -146,13 +147,13 @@ class Task(Generic[P, R]):
         """
         jobs: list[Job[R]] = []
         connection = self._plan.connection
-        store = (await self._home.alink()).store
+        home = self._home
         try:
             for batch in self._batches(calls):
                 if connection is None:
-                    fates = await store.enqueue(new_id(), batch)
+                    fates = await (await home.alink()).store.enqueue(new_id(), batch)
                 else:
-                    fates = await astore_within(store, connection, batch, "aenqueue_many")
+                    fates = await astore_within(home, connection, batch, "aenqueue_many")
                 self._add(jobs, batch, fates)
         except Exception as error:
             error.add_note(_stored(len(jobs), error))
@@ -189,11 +190,17 @@ class Task(Generic[P, R]):
         return changed(NewJob(new_id(), self.name, payload, *self._tail), key=key)
 
     def _job(self, new: NewJob, fate: Fate) -> Job[R]:
-        """Give what an enqueue returns."""
-        if type(fate) is JobState:
-            return Job(self._home, new.id, self.name, new.queue, fate)
-        assert not isinstance(fate, JobState)
-        return job_met(self._home, new, fate)
+        """Make the handle of a job that was written, to the store or to the outbox, or met.
+
+        Raises:
+            DuplicateJob: another job holds the key, and the task or the key says so.
+        """
+        home = self._home
+        if not isinstance(fate, JobState):
+            return job_met(home, new, fate)
+        if self._plan.connection is not None and home.outbox is not None:
+            return LateJob(home, new.id, new.task, new.queue, fate)
+        return Job(home, new.id, new.task, new.queue, fate)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
         """Encode the calls, a batch at a time, so that a long iterable is never held whole."""
@@ -231,12 +238,8 @@ class Task(Generic[P, R]):
         Raises:
             DuplicateJob: some of them were refused; the first one, after the others were added.
         """
-        home, name = self._home, self.name
         refused: DuplicateJob | None = None
         for new, fate in zip(batch, fates, strict=True):
-            if type(fate) is JobState:
-                jobs.append(Job(home, new.id, name, new.queue, fate))
-                continue
             try:
                 jobs.append(self._job(new, fate))
             except DuplicateJob as error:

@@ -13,6 +13,7 @@ from treadle.core.durations import SECOND, as_datetime
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
 from treadle.core.keys.key import Until
+from treadle.store.moving import is_sealed
 
 if TYPE_CHECKING:
     from treadle.core.settings import Settings
@@ -31,6 +32,8 @@ _ENDED_BY: Final = {
     "bad_result": "Its task ended well, but what it returned cannot be stored.",
     "unreadable": "Its stored row cannot be read; it may have been changed by hand.",
 }
+
+_MOVED: Final = "`treadle move` has sealed it, and did not end: give the same command again."
 
 
 def explain(
@@ -101,11 +104,9 @@ def _why(record: JobRecord, settings: Settings) -> str:
         return f"No worker that looked at it knows the task {record.task!r}."
     if record.state is JobState.FAILED:
         return _why_failed(record, settings)
-    if record.state is JobState.BLOCKED and record.reason == "key":
-        return "Another job holds its key and runs."
     because = f": {record.reason}" if record.reason not in (None, "", "cancelled") else ""
     return {
-        JobState.BLOCKED: "It waits for other jobs.",
+        JobState.BLOCKED: _why_blocked(record),
         JobState.SCHEDULED: "Its time has not come.",
         JobState.READY: "No worker has taken it yet.",
         JobState.RUNNING: f"Worker {record.worker} runs attempt {record.attempt}.",
@@ -113,6 +114,12 @@ def _why(record: JobRecord, settings: Settings) -> str:
         JobState.EXPIRED: f"It had not started by {_maybe_instant(record.expires_at)}.",
         JobState.CANCELLED: f"It was cancelled{because}.",
     }.get(record.state, "")
+
+
+def _why_blocked(record: JobRecord) -> str:
+    if record.reason == "key":
+        return "Another job holds its key and runs."
+    return _MOVED if is_sealed(record) else "It waits for other jobs."
 
 
 def _why_failed(record: JobRecord, settings: Settings) -> str:
@@ -160,6 +167,8 @@ def _next(record: JobRecord, settings: Settings) -> str:
     match record.state:
         case JobState.BLOCKED if record.reason == "key":
             return "it has its turn when the job that holds its key has ended."
+        case JobState.BLOCKED if is_sealed(record):
+            return "it becomes ready in the other store when that command goes on."
         case JobState.BLOCKED:
             return "it becomes ready when the jobs that it waits for have ended."
         case JobState.SCHEDULED | JobState.RETRYING:

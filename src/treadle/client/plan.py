@@ -65,7 +65,7 @@ class CallOptions(TypedDict, total=False):
     """Gives the job that this key was enqueued with before, for as long as that is kept."""
     connection: object | None
     """Write the job inside this connection's own transaction: of sqlite3, SQLAlchemy, psycopg or
-    asyncpg, open on the store's own database."""
+    asyncpg, open on the store's own database, or on the one that the setting `outbox` names."""
 
 
 _OPTIONS: Final = frozenset(CallOptions.__annotations__)
