@@ -140,8 +140,10 @@ OTHER_TEXT = "01020304-0506-0708-090a-0b0c0d0e0f10"
         (
             JobState.FAILED,
             KeyRecord("k", OTHER, "end"),
-            f"'k', which job {OTHER_TEXT} holds by now; until that has ended this one cannot be "
-            "put back.",
+            (
+                f"'k', which job {OTHER_TEXT} holds by now; until that has ended this one cannot "
+                "be put back."
+            ),
         ),
         (JobState.SUCCEEDED, None, "'k', which it no longer holds; it is free."),
     ],

@@ -161,16 +161,20 @@ def _held_until(key: KeyRecord) -> str:
     }[Until(key.until)]
 
 
+def _next_blocked(record: JobRecord) -> str:
+    if record.reason == "key":
+        return "it has its turn when the job that holds its key has ended."
+    if is_sealed(record):
+        return "it becomes ready in the other store when that command goes on."
+    return "it becomes ready when the jobs that it waits for have ended."
+
+
 def _next(record: JobRecord, settings: Settings) -> str:
     """Say what happens by itself."""
     attempt = record.attempt + 1
     match record.state:
-        case JobState.BLOCKED if record.reason == "key":
-            return "it has its turn when the job that holds its key has ended."
-        case JobState.BLOCKED if is_sealed(record):
-            return "it becomes ready in the other store when that command goes on."
         case JobState.BLOCKED:
-            return "it becomes ready when the jobs that it waits for have ended."
+            return _next_blocked(record)
         case JobState.SCHEDULED | JobState.RETRYING:
             wait = record.run_at - record.as_of
             when = f"in {_span(wait)}, at {_instant(record.run_at)}" if wait > 0 else "at once"

@@ -19,7 +19,7 @@ from msgspec import Struct, json
 from msgspec.structs import replace
 
 from treadle.core.errors import SettingsError, StoreUnavailable
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import Fate, JobState, NewJob
 from treadle.store.contract import BATCH_MAX
 from treadle.store.statements import BEGIN, COMMIT, ROLLBACK, Script, Statement
 

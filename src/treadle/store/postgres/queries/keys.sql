@@ -69,7 +69,10 @@ with given as (
 ), waiting as (
     select j.id, j.state, j.created_at, j.attempt, f.place
     from judged f join {p}jobs j on j.id = coalesce(f.next, f.holder)
-    where f.how = 'replaced' and j.state <> 'running'
+    where f.how = 'replaced' and (
+        j.state in ('ready', 'scheduled', 'retrying')
+        or (j.state = 'blocked' and j.reason = 'key')
+    )
     for update of j skip locked
 ), timed as (
     select w.id, w.state, w.attempt, g.*, least(

@@ -83,8 +83,8 @@ end
 -- Put the values of a new job into one that waits; give its state, or nothing when it does not.
 local function replace(id, run, job)
   local key = job_key(id)
-  local was = redis.pcall('HMGET', key, 'state', 'queue', 'task', 'created_at', 'attempt')
-  if was.err or not WAITS[was[1]] then
+  local was = redis.pcall('HMGET', key, 'state', 'queue', 'task', 'created_at', 'attempt', 'reason')
+  if was.err or not WAITS[was[1]] or (was[1] == 'blocked' and was[6] ~= 'key') then
     return
   end
   local run_at = run.run_at

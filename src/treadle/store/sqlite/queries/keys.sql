@@ -49,7 +49,9 @@ update {p}jobs set
     state = case when state = 'blocked' then state else ? end,
     forgiven = attempt, crashes = 0, parked_at = null, error = null,
     reason = case when state = 'blocked' then reason end
-where id = ? and state in ('blocked', 'scheduled', 'ready', 'retrying')
+where id = ? and (
+    state in ('scheduled', 'ready', 'retrying') or (state = 'blocked' and reason = 'key')
+)
 returning 1;
 
 -- name: wait_behind
