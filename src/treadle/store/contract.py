@@ -5,9 +5,10 @@ since the epoch) moves time and None means the store's own clock; a write that r
 durable; a write may be sent again with the same request id and gives the same answer;
 only `StoreError`s leave a store. A store neither logs nor times itself.
 
-Room for what comes later: keys are taken inside `enqueue` and freed by the write that ends
-the job's claim to them, gates park a job where `exchange` and `stage` make it ready,
-edges are released by `exchange` (docs/adr/0001). The verbs of schedules are in `scheduled`.
+A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
+(docs/adr/0017; its verbs, and those of locks, are in `store.keyed`). The verbs of schedules are
+in `store.scheduled`. Room for what comes later: gates park a job where `exchange` and `stage`
+make it ready, edges are released by `exchange` (docs/adr/0001).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
+from treadle.core.job import AttemptRecord, Claim, Fate, JobRecord, JobState, NewJob, Orphan
 from treadle.store.findings import Finding
+from treadle.store.keyed import HoldsKeys
 from treadle.store.scheduled import KeepsSchedules
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
@@ -145,11 +147,11 @@ class Transactional(Protocol):
         """
         ...
 
-    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
-        """Store a batch of new jobs, all or nothing; give their states.
+    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
+        """Store a batch of new jobs, all or nothing; give the fate of each.
 
         Raises:
-            ValueError: the batch is too large.
+            ValueError: the batch is too large, or a key cannot be one.
             StoreUnavailable: as for `recognise`.
         """
         ...
@@ -288,7 +290,7 @@ class StoreSession(Protocol):
         ...
 
 
-class Store(StoreSession, KeepsSchedules, Protocol):
+class Store(StoreSession, HoldsKeys, KeepsSchedules, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures
@@ -330,20 +332,22 @@ class Store(StoreSession, KeepsSchedules, Protocol):
 
     async def enqueue(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch of at most BATCH_MAX jobs, all or nothing, in order.
 
-        Returns each job's state. Sent again with the same ids it changes nothing.
+        Returns each job's state, or whom it met: a job whose key is held is not stored, and its
+        neighbours are. Sent again with the same request and ids the batch changes nothing and
+        is answered as before, whatever became of its jobs.
 
         Raises:
-            ValueError: the batch is too large.
+            ValueError: the batch is too large, or a key cannot be one.
             StoreUnavailable: it is not known whether the batch was stored; send it again.
         """
         ...
 
     def enqueue_now(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Do the same on the caller's own thread, for code without an event loop."""
         ...
 
@@ -407,7 +411,8 @@ class Store(StoreSession, KeepsSchedules, Protocol):
     async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
         """Make ended or waiting jobs ready now, with all their attempts before them again.
 
-        True where this call did it; succeeded and running jobs are left alone.
+        True where this call did it; succeeded and running jobs are left alone, and so is an ended
+        job whose key another one holds by now. Others that had a key hold it again.
         """
         ...
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import AsyncConnection, Connection, Error
 
-from treadle.core.errors import StoreUnavailable
-from treadle.core.job import JobState
+from treadle.core.errors import StoreError, StoreUnavailable
+from treadle.core.job import Fate, JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
 from treadle.store.postgres import schema
@@ -23,6 +23,7 @@ from treadle.store.postgres.engine.ears import ENDS, WORK
 from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
 from treadle.store.postgres.engine.sql import REST, Place, texts
+from treadle.store.postgres.keys.taking import fates_of, rounds_of
 from treadle.store.postgres.line.enqueue import check_batch, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
@@ -63,7 +64,7 @@ class PostgresTransactional:
         if not there or not (yield self._say("is_ours", (self._ours(),))):
             raise self._elsewhere()
 
-    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
+    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
         """Store a batch of new jobs, in one statement."""
         check_batch(jobs)
         [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
@@ -72,10 +73,53 @@ class PostgresTransactional:
         at = yield from self._at(now)
         queues = sorted({job.queue for job in jobs})
         yield self._say("insert_queues", (queues,))
+        if any(job.key is not None for job in jobs):
+            return (yield from self._keyed(jobs, at))
         if not (yield self._say("enqueue_inside", (self._ours(), *_columns(jobs), at))):
             raise self._elsewhere()
         yield self._say("ring", ([WORK],))
         return [state_at(job, at) for job in jobs]
+
+    def _keyed(self, jobs: Sequence[NewJob], at: int) -> Script[list[Fate]]:
+        """Store a batch in which some jobs want keys.
+
+        Raises:
+            StoreError: no transaction is open, and a key would be taken before its job is stored.
+        """
+        yield from self._check_open()
+        if not (yield self._say("is_ours", (self._ours(),))):
+            raise self._elsewhere()
+        plain = [job for job in jobs if job.key is None]
+        if plain:
+            yield self._say("enqueue_inside", (self._ours(), *_columns(plain), at))
+        said: list[Sequence[Any]] = []
+        for wanted in rounds_of(jobs):
+            keys = [one.key for one in wanted]
+            names = [key.name for key in keys]
+            untils = [key.until.value for key in keys]
+            hashes = [key.hash for key in keys]
+            ids = [_id(one.job.id) for one in wanted]
+            taken = (names, ids, untils, [key.hold for key in keys], hashes, at)
+            yield self._say("take_keys", taken, now=6)
+            values = (
+                _id(bytes(16)), *_columns([one.job for one in wanted]), names, untils, hashes,
+                [key.conflict.value for key in keys], [key.max_wait for key in keys],
+                [one.place for one in wanted], at,
+            )  # fmt: skip
+            said += yield self._say("store_keyed", values, now=23)
+        yield self._say("ring", ([WORK],))
+        return fates_of(jobs, at, said)
+
+    def _check_open(self) -> Script[None]:
+        """Make sure that what is said is one transaction; a savepoint is refused outside of one."""
+        try:
+            yield Statement("savepoint treadle_keys")
+        except Exception as error:
+            raise StoreError(
+                "a job with a key is written by several statements, and connection= is in no "
+                f"transaction ({type(error).__name__}); begin one around the call"
+            ) from error
+        yield Statement("release savepoint treadle_keys")
 
     def settle(
         self, settlement: Settlement, note: Note | None, *, now: int | None = None
@@ -95,6 +139,9 @@ class PostgresTransactional:
         )
         if not (yield self._say("settle_inside", values)):
             return Verdict.LOST
+        if settlement.keyed:
+            yield self._say("free_ended", ([_id(settlement.id)],))
+            yield self._say("hand_on", (at,), now=1)
         yield self._say("ring", ([ENDS],))
         return Verdict.APPLIED
 
@@ -132,13 +179,13 @@ class PostgresTransactional:
         rows: Rows = yield Statement(_NOW)
         return int(rows[0][0])
 
-    def _say(self, name: str, values: Sequence[Any]) -> Statement:
-        """Say one of the store's own statements, with the time as its parameter 17.
+    def _say(self, name: str, values: Sequence[Any], *, now: int = 17) -> Statement:
+        """Say one of the store's own statements; `now` is the number of the time's parameter.
 
         What ends goes to `rest`: the caller's own user may have no right to a shelf.
         """
-        text = self._sql[name].replace(self._sql["now"], "$17::bigint").replace("{again}", "")
-        text = text.replace("{shelf}", REST)
+        text = self._sql[name].replace(self._sql["now"], f"${now}::bigint").replace("{again}", "")
+        text = text.replace("{shelf}", REST).replace(self._sql["is_made"], "true")
         return Statement(text, [values])
 
     def _ours(self) -> str:

@@ -82,6 +82,8 @@ class SqliteAccess:
             self._runner.write(lambda db, at: control.cancel(db, self._sql, ids, at), now)
         )
         self._bell.ring(ENDS)
+        # Who waited behind one of them may be ready.
+        self._bell.ring(WORK)
         return done
 
     async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
@@ -94,7 +96,9 @@ class SqliteAccess:
 
     async def discard(self, ids: Sequence[bytes]) -> Sequence[bool]:
         """Delete ended jobs."""
-        return await drive(self._runner.write(lambda db, _: control.discard(db, self._sql, ids)))
+        return await drive(
+            self._runner.write(lambda db, at: control.discard(db, self._sql, ids, at))
+        )
 
     async def purge(self, queue: str, *, limit: int, now: int | None = None) -> int:
         """Cancel waiting jobs of a queue."""

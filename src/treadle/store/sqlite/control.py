@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from treadle.store.contract import ATTEMPTS_KEPT
+from treadle.store.sqlite.keys.freeing import ENDED, free, take_again
 
 Statements = dict[str, str]
 _KEEP = 30 * 86_400_000_000
@@ -20,6 +21,8 @@ def cancel(
         db.execute(sql["end_attempt"], (now, id_))
         written = db.execute(sql["cancel"], {"id": id_, "now": now, "keep": _KEEP}).rowcount
         done.append(written > 0)
+        if written:
+            free(db, sql, [id_], ENDED, now)
     return done
 
 
@@ -29,13 +32,18 @@ def retry(
     """Make ended or waiting jobs ready, with all their attempts before them."""
     done = []
     for id_ in ids:
+        if not take_again(db, sql, id_, now):
+            done.append(False)
+            continue
         if db.execute(sql["keep_last_attempt"], (id_,)).rowcount:
             db.execute(sql["trim_attempts"], (id_, id_, ATTEMPTS_KEPT))
         done.append(db.execute(sql["retry"], {"id": id_, "now": now}).rowcount > 0)
     return done
 
 
-def discard(db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes]) -> Sequence[bool]:
+def discard(
+    db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes], now: int
+) -> Sequence[bool]:
     """Delete ended jobs with their attempts and logs."""
     done = []
     for id_ in ids:
@@ -44,16 +52,18 @@ def discard(db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes]) -> Se
         if gone:
             db.execute(sql["delete_attempts"], (id_,))
             db.execute(sql["delete_logs"], (id_,))
+            free(db, sql, [id_], ENDED, now)
     return done
 
 
 def purge(db: sqlite3.Connection, sql: Statements, queue: str, limit: int, now: int) -> int:
     """Cancel at most `limit` waiting jobs of a queue."""
     values = {"queue": queue, "now": now, "keep": _KEEP, "limit": limit}
-    done = db.execute(sql["purge_ready"], values).rowcount
-    if done < limit:
-        done += db.execute(sql["purge_due"], values | {"limit": limit - done}).rowcount
-    return done
+    gone = db.execute(sql["purge_ready"], values).fetchall()
+    if len(gone) < limit:
+        gone += db.execute(sql["purge_due"], values | {"limit": limit - len(gone)}).fetchall()
+    free(db, sql, (id_ for id_, key in gone if key is not None), ENDED, now)
+    return len(gone)
 
 
 def pause(db: sqlite3.Connection, sql: Statements, queue: str, now: int) -> bool:

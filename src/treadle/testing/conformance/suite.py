@@ -22,6 +22,11 @@ from treadle.testing.conformance.control.verbs import (
     TestPurge,
     TestRetry,
 )
+from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
+from treadle.testing.conformance.keys.locks import TestLocks
+from treadle.testing.conformance.keys.replacing import TestReplace
+from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
+from treadle.testing.conformance.keys.transactional import TestKeyTransactional
 from treadle.testing.conformance.kit import case
 from treadle.testing.conformance.line.attempts import TestAttempts
 from treadle.testing.conformance.line.claim import TestClaim, TestLimits
@@ -58,9 +63,15 @@ __all__ = [
     "TestFire",
     "TestFiring",
     "TestGet",
+    "TestKeyAgain",
+    "TestKeyFreed",
+    "TestKeyRequests",
+    "TestKeyTransactional",
+    "TestKeys",
     "TestLeave",
     "TestLife",
     "TestLimits",
+    "TestLocks",
     "TestNamespaces",
     "TestNoRescue",
     "TestNotes",
@@ -71,6 +82,7 @@ __all__ = [
     "TestPurge",
     "TestQueues",
     "TestReady",
+    "TestReplace",
     "TestRequests",
     "TestRescue",
     "TestRetry",

@@ -7,8 +7,9 @@ relieve()
 for at = 2, #ARGV do
   local id = ARGV[at]
   local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at', 'number',
-    'attempt', 'worker', 'started_at')
-  local found = {state = row[1], queue = row[2] or '', task = row[3], created_at = row[4]}
+    'attempt', 'worker', 'started_at', 'key')
+  local found = {state = row[1], queue = row[2] or '', task = row[3], created_at = row[4],
+    key = row[9]}
   local done = true
   if WAITS[row[1]] then
     end_waiting(id, found, 'cancelled', 'cancelled')

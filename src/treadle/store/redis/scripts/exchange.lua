@@ -46,10 +46,10 @@ local over, keys, lists = {ENDED}, {}, {}
 -- Read what a settlement's fence and its writing need; a success needs less.
 local function read(key, kind)
   if kind == 'S' or kind == 'N' then
-    return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at')
+    return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
   end
   return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
-    'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
+    'key', 'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
 end
 
 local function judge(at)
@@ -115,7 +115,7 @@ local function waits(at, id, was)
   local outcome, reason, failure = ARGV[at + 6], ARGV[at + 7], ARGV[at + 12]
   if outcome ~= '' then
     local lost_by = ARGV[at + 11]
-    record(id, was[2], was[11] or '0', lost_by ~= '' and lost_by or was[3] or '', was[6] or '',
+    record(id, was[2], was[12] or '0', lost_by ~= '' and lost_by or was[3] or '', was[7] or '',
       NOW, outcome, failure, ARGV[at + 10])
   end
   if delay == 0 then
@@ -132,18 +132,18 @@ local function waits(at, id, was)
   end
   if reason == 'unknown_task' then
     call('HSETNX', key, 'parked_at', NOW)
-  elseif was[9] then
+  elseif was[10] then
     call('HDEL', key, 'parked_at')
   end
   if state == 'ready' then
-    list_ready(id, was[4], was[7], was[8])
+    list_ready(id, was[4], was[8], was[9])
   else
     call('ZADD', DUE, text(now + delay), id)
-    if tonumber(was[8]) then
-      call('ZADD', EXPIRING, was[8], id)
+    if tonumber(was[9]) then
+      call('ZADD', EXPIRING, was[9], id)
     end
     if reason == 'unknown_task' then
-      call('ZADD', PARKED, 0, (was[10] or '') .. '\0' .. id)
+      call('ZADD', PARKED, 0, (was[11] or '') .. '\0' .. id)
     end
   end
   return state
@@ -172,6 +172,9 @@ if #verdicts > 0 then
       local was = judged[id]
       local state = WRITE[ARGV[at]](at, id, was)
       count(was[4] or '', 'running', state)
+      if was[6] and ENDS[state] then
+        free_key(id, was[6], state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)
+      end
       any_waits = any_waits or ARGV[at] == 'W'
     end
     at = at + SIZES[ARGV[at]]
@@ -186,14 +189,15 @@ end
 local claims, holds, packed, fell_away = {}, {held}, {}, false
 
 local function expire(id, row, queue)
-  local found = {created_at = row[7], queue = queue, task = row[4], state = 'ready'}
+  local found = {created_at = row[7], queue = queue, task = row[4], state = 'ready',
+    key = row[14]}
   end_waiting(id, found, 'expired', 'expired')
 end
 
 local function claim(id, queue)
   local key = JOB_ .. id
   local row = redis.pcall('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
-    'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at')
+    'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'key')
   local number, attempt = whole(row[2] or 0), whole(row[3] or 0)
   if row.err or row[1] ~= 'ready' then
     fell_away = true
@@ -221,8 +225,12 @@ local function claim(id, queue)
   if number > 1 then
     call('HDEL', key, 'reason', 'outcome')
   end
-  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] then
-    row[1], row[2], row[3], row[14] = id, n, attempt, NOW
+  local name = row[14]
+  if name then
+    free_key(id, name, FREED_BY_CLAIM)
+  end
+  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or name then
+    row[1], row[2], row[3], row[14], row[15] = id, n, attempt, NOW, name
   else
     row = table.concat({id, n, attempt, row[7], #row[4], #row[5], row[4] .. row[5] .. row[6]}, ' ')
   end
