@@ -7,7 +7,7 @@ only `StoreError`s leave a store. A store neither logs nor times itself.
 
 Room for what comes later: keys are taken inside `enqueue` and freed by the write that ends
 the job's claim to them, gates park a job where `exchange` and `stage` make it ready,
-edges are released by `exchange`, schedules advance in a verb `fire` (docs/adr/0001).
+edges are released by `exchange` (docs/adr/0001). The verbs of schedules are in `scheduled`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
 from treadle.store.findings import Finding
+from treadle.store.scheduled import KeepsSchedules
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ class StoreSession(Protocol):
         ...
 
 
-class Store(StoreSession, Protocol):
+class Store(StoreSession, KeepsSchedules, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures

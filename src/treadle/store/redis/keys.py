@@ -20,6 +20,8 @@ FIXED: Final = {
     "queues": ("hash", "each queue that ever held a job, and since when it is paused"),
     "counts": ("hash", "jobs by queue and state; one field a queue and state"),
     "workers": ("zset", "workers that are registered or hold jobs; goes with the last of both"),
+    "schedules": ("zset", "every schedule by its name; goes with the schedule"),
+    "schedules_due": ("zset", "schedules by when to look at them; goes with the schedule"),
     "ears_work": ("string", "somebody waits for work; expires"),
     "ears_ends": ("string", "somebody waits for ends; expires"),
 }
@@ -31,6 +33,7 @@ FAMILIES: Final = {
     "logs": ("list", "a job's log lines; goes with the job"),
     "ready": ("zset", "a queue's ready jobs, best first; goes with the last of them"),
     "worker": ("hash", "a registered worker; goes when it leaves or is rescued"),
+    "schedule": ("hash", "a schedule by name; goes when it is removed"),
     "held": ("set", "the claims of a worker, id and number; goes with the last of them"),
 }
 """Name, type and bound of the keys that there is one of for each job, queue or worker."""
