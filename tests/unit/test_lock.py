@@ -51,9 +51,10 @@ def test_a_lock_is_held_in_its_block(app: Treadle) -> None:
         assert isinstance(caught.value, TimeoutError)
         with app.lock("other"):
             lock.check()
-    assert not lock.is_held
     with app.lock("report", timeout=0) as later:
         assert later.fence > first
+    with pytest.raises(LockLost, match="does not hold it"):
+        lock.check()
 
 
 def test_an_async_block_holds_the_same_lock(app: Treadle) -> None:
