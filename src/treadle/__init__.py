@@ -12,6 +12,7 @@ from treadle.context import Context, context, current
 from treadle.core.errors import (
     BadArguments,
     BadTaskSignature,
+    BadTrigger,
     DuplicateJob,
     DuplicateTask,
     JobCancelled,
@@ -27,6 +28,7 @@ from treadle.core.errors import (
     PayloadTooLarge,
     ResultExpired,
     ResultTimeout,
+    ScheduleError,
     SchemaMismatch,
     SettingsError,
     StoreError,
@@ -40,6 +42,8 @@ from treadle.core.keys.rules import Debounce, Throttle, Unique
 from treadle.core.retry import Retry
 from treadle.core.settings import Settings
 from treadle.core.signals import Cancel, Reject, RetryLater, Snooze, SoftTimeout
+from treadle.core.when.cron import Cron
+from treadle.core.when.triggers import At, Every
 from treadle.events import Event
 from treadle.job import Job
 from treadle.signature import Signature
@@ -47,15 +51,19 @@ from treadle.task import Task
 from treadle.worker.worker import Worker
 
 __all__ = [
+    "At",
     "BadArguments",
     "BadTaskSignature",
+    "BadTrigger",
     "Cancel",
     "Context",
+    "Cron",
     "Debounce",
     "DuplicateJob",
     "DuplicateTask",
     "ErrorInfo",
     "Event",
+    "Every",
     "Job",
     "JobCancelled",
     "JobError",
@@ -75,6 +83,7 @@ __all__ = [
     "ResultTimeout",
     "Retry",
     "RetryLater",
+    "ScheduleError",
     "SchemaMismatch",
     "Settings",
     "SettingsError",

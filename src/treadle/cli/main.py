@@ -15,6 +15,7 @@ from treadle.cli.dead import dead
 from treadle.cli.demo import demo
 from treadle.cli.enqueue import enqueue
 from treadle.cli.jobs import jobs
+from treadle.cli.schedules.commands import schedules
 from treadle.cli.transit.move import move
 from treadle.cli.transit.relay import relay
 from treadle.cli.view.text import safe
@@ -22,7 +23,7 @@ from treadle.cli.worker import worker
 from treadle.core.errors import TreadleError
 
 _COMMANDS = (
-    *(worker, enqueue, jobs, dead, queues, workers),
+    *(worker, enqueue, jobs, dead, queues, schedules, workers),
     *(doctor, migrate, relay, move, bench, demo),
 )
 

@@ -6,9 +6,9 @@ durable; a write may be sent again with the same request id and gives the same a
 only `StoreError`s leave a store. A store neither logs nor times itself.
 
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
-(docs/adr/0017; its verbs, and those of locks, are in `store.keyed`). Room for what comes later:
-gates park a job where `exchange` and `stage` make it ready, edges are released by `exchange`,
-schedules advance in a verb `fire` (docs/adr/0001).
+(docs/adr/0017; its verbs, and those of locks, are in `store.keyed`). The verbs of schedules are
+in `store.scheduled`. Room for what comes later: gates park a job where `exchange` and `stage`
+make it ready, edges are released by `exchange` (docs/adr/0001).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from msgspec import Struct
 from treadle.core.job import AttemptRecord, Claim, Fate, JobRecord, JobState, NewJob, Orphan
 from treadle.store.findings import Finding
 from treadle.store.keyed import HoldsKeys
+from treadle.store.scheduled import KeepsSchedules
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ class StoreSession(Protocol):
         ...
 
 
-class Store(StoreSession, HoldsKeys, Protocol):
+class Store(StoreSession, HoldsKeys, KeepsSchedules, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures

@@ -45,6 +45,7 @@ from treadle.store.redis.rows import (
     read_number,
     settlement_words,
 )
+from treadle.store.redis.schedules import RedisSchedules
 from treadle.store.redis.scripts import script
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ Held = set[tuple[bytes, int]]
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
-class RedisStore(RedisKeys):
+class RedisStore(RedisKeys, RedisSchedules):
     """A store in one namespace of a Redis or Valkey server."""
 
     def __init__(

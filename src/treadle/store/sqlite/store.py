@@ -45,6 +45,7 @@ from treadle.store.sqlite.keys.taking import enqueue_keyed
 from treadle.store.sqlite.keys.verbs import SqliteKeys
 from treadle.store.sqlite.moving.verbs import SqliteMoving
 from treadle.store.sqlite.rescue import Watch, others, take_over
+from treadle.store.sqlite.schedules.verbs import SqliteSchedules
 from treadle.store.sqlite.transactional import SqliteTransactional
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from treadle.core.settings import Settings
 
 
-class SqliteStore(SqliteAccess, SqliteKeys):
+class SqliteStore(SqliteAccess, SqliteKeys, SqliteSchedules):
     """A store in one SQLite file, or in memory when `path` is None."""
 
     def __init__(

@@ -66,15 +66,14 @@ def exchange(
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     settled = int8(len(settlements))
     shares: list[Share] = []
-    marks: Sequence[Mark] = ()
-    if demand is None or not wanted:
+    look = scan.begin(settlements, demand) if demand is not None and wanted else None
+    if demand is None or look is None:
         claiming: Call = (sql["remember"], me)
-    elif marks := scan.begin(settlements, demand):
-        if scan.is_single(marks, demand):
-            claiming = (sql["claim_on"], (*me, settled, *_from(marks[0], demand, wanted)))
-        else:
-            shares, values = yield from _marked(sql, marks, demand, wanted)
-            claiming = (sql["claim_marked"], (*me, settled, *values))
+    elif look.is_single:
+        claiming = (sql["claim_on"], (*me, settled, *_from(look.marks[0], demand, wanted)))
+    elif look.marks:
+        shares, values = yield from _marked(sql, look.marks, demand, wanted)
+        claiming = (sql["claim_marked"], (*me, settled, *values))
     elif demand.steps[0].queue is None:
         # Lanes never mix a step for every queue with others.
         room = min(wanted, demand.steps[0].limit)
@@ -93,13 +92,13 @@ def exchange(
     locked, *done, rows, due = answers
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
-    if wanted:
+    if look is not None:
         rows = _in_turn(rows, shares)
-        scan.saw(rows, wanted)
+        scan.saw(look, rows, wanted)
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
     # What a marked claim left out is asked for again at once, by a whole look.
     planned = sum(count for _, count in shares) if len(shares) > 1 else 0
-    left_out = bool(marks) or len(answer.claims) < planned
+    left_out = (look is not None and not look.is_whole) or len(answer.claims) < planned
     return replace(answer, more=True) if locked and left_out else answer
 
 

@@ -22,7 +22,11 @@ class Script(Struct, frozen=True):
 @cache
 def script(name: str) -> Script:
     """Read a script of this folder, with the names of the keys and `common` before it."""
-    parts = (script_names(), _read("common"), _read(name))
+    parts = [script_names(), _read("common")]
+    if name == "fire":
+        # It stores jobs, too: the whole of `enqueue`, with words of its own in place of ARGV.
+        parts.append(f"local function store_jobs(ARGV)\n{_read('enqueue')}\nend")
+    parts.append(_read(name))
     text = "\n".join(parts).encode()
     return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 

@@ -7,6 +7,8 @@
 -- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time, claims;
 -- a claim is a row of values, or one text for a plain job, because each value costs 0.4 us.
 
+-- Locals: a global is looked up by its name, each time.
+local ARGV, ask = ARGV, redis.pcall
 local worker, request = ARGV[2], ARGV[3]
 local wanted, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
 local me, held = worker_key(worker), held_key(worker)
@@ -17,7 +19,7 @@ local known = mine[1]
 local function again()
   local claims, packed = {}, cmsgpack.unpack(mine[4])
   for i = 1, #packed, 2 do
-    local row = redis.pcall('HMGET', job_key(packed[i]), unpack(CLAIM))
+    local row = ask('HMGET', job_key(packed[i]), unpack(CLAIM))
     if not row.err and row[4] then
       row[1], row[2] = packed[i], packed[i + 1]
       claims[#claims + 1] = row
@@ -46,9 +48,9 @@ local over, keys, lists = {ENDED}, {}, {}
 -- Read what a settlement's fence and its writing need; a success needs less.
 local function read(key, kind)
   if kind == 'S' or kind == 'N' then
-    return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
+    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
   end
-  return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
+  return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
     'key', 'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
 end
 
@@ -196,7 +198,7 @@ end
 
 local function claim(id, queue)
   local key = JOB_ .. id
-  local row = redis.pcall('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
+  local row = ask('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
     'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'key')
   local number, attempt = whole(row[2] or 0), whole(row[3] or 0)
   if row.err or row[1] ~= 'ready' then
@@ -219,8 +221,8 @@ local function claim(id, queue)
     call('ZREM', EXPIRING, id)
   end
   number, attempt = number + 1, attempt + 1
-  local n = text(number)
-  call('HSET', key, 'state', 'running', 'number', n, 'attempt', text(attempt),
+  local n, tried = text(number), text(attempt)
+  call('HSET', key, 'state', 'running', 'number', n, 'attempt', tried,
     'worker', worker, 'started_at', NOW)
   if number > 1 then
     call('HDEL', key, 'reason', 'outcome')
@@ -232,7 +234,8 @@ local function claim(id, queue)
   if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or name then
     row[1], row[2], row[3], row[14], row[15] = id, n, attempt, NOW, name
   else
-    row = table.concat({id, n, attempt, row[7], #row[4], #row[5], row[4] .. row[5] .. row[6]}, ' ')
+    row = id .. ' ' .. n .. ' ' .. tried .. ' ' .. row[7] .. ' ' .. text(#row[4]) .. ' '
+      .. text(#row[5]) .. ' ' .. row[4] .. row[5] .. row[6]
   end
   claims[#claims + 1] = row
   holds[#holds + 1] = id .. n
@@ -242,7 +245,7 @@ end
 
 -- Take the best jobs of one queue.
 local function take(queue, room)
-  local popped = redis.pcall('ZPOPMIN', ready_key(queue), room)
+  local popped = ask('ZPOPMIN', ready_key(queue), room)
   if popped.err then
     return
   end
@@ -279,7 +282,7 @@ end
 -- Let a head show its queue's next job; false when the queue is empty.
 local function advance(head, chunk)
   if head.next > #head.jobs then
-    head.jobs = redis.pcall('ZRANGE', ready_key(head.queue), head.from, head.from + chunk - 1,
+    head.jobs = ask('ZRANGE', ready_key(head.queue), head.from, head.from + chunk - 1,
       'WITHSCORES')
     head.from, head.next = head.from + chunk, 1
     if head.jobs.err or #head.jobs == 0 then
