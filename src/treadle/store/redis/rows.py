@@ -106,10 +106,12 @@ def settlement_words(settlements: Sequence[Settlement]) -> Words:
     words: Words = []
     for each in settlements:
         if each.state is JobState.SUCCEEDED:
+            letters = "LK" if each.keyed else "NS"
+            head = (each.id.hex(), each.number, each.keep, each.ran)
             if each.result is None:
-                words += ("N", each.id.hex(), each.number, each.keep, each.ran)
+                words += (letters[0], *head)
             else:
-                words += ("S", each.id.hex(), each.number, each.keep, each.ran, each.result)
+                words += (letters[1], *head, each.result)
             continue
         ends = each.state.is_terminal
         words += (

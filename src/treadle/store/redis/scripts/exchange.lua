@@ -1,7 +1,8 @@
 -- Called by: exchange, the hot path; any number at once. ARGV after the time: worker, request,
 -- how many jobs are wanted, how many steps, a queue (or nothing for all, merged) and a limit for
--- each, then the settlements: S (a success with its result), N (one without), E (an end) or W (a
--- wait), each with its own number of values. First everything is read and judged, then claims are
+-- each, then the settlements: S (a success with its result), N (one without), K and L (the same for
+-- jobs with a key, which is read for them alone), E (an end) or W (a wait), each with its own count
+-- of values. First everything is read and judged, then claims are
 -- let go, which frees memory, so that a server that is full still settles; then ends are written
 -- and jobs are claimed. A settlement is fenced by the claim number, compared as text.
 -- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time, claims;
@@ -40,7 +41,7 @@ end
 
 -- Settle
 
-local SIZES = {S = 6, N = 5, E = 13, W = 13}
+local SIZES = {S = 6, N = 5, K = 6, L = 5, E = 13, W = 13}
 local judged, freed, verdicts = {}, {}, {}
 
 local over, keys, lists = {ENDED}, {}, {}
@@ -48,6 +49,8 @@ local over, keys, lists = {ENDED}, {}, {}
 -- Read what a settlement's fence and its writing need; a success needs less.
 local function read(key, kind)
   if kind == 'S' or kind == 'N' then
+    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at')
+  elseif kind == 'K' or kind == 'L' then
     return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
   end
   return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
@@ -80,7 +83,7 @@ end
 
 local function succeeded(at, id, was)
   local key, until_ = keys[id], kept(was[5], ARGV[at + 3])
-  if ARGV[at] == 'S' then
+  if ARGV[at] == 'S' or ARGV[at] == 'K' then
     call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
       'ran', ARGV[at + 4], 'result', ARGV[at + 5])
   else
@@ -151,7 +154,7 @@ local function waits(at, id, was)
   return state
 end
 
-local WRITE = {S = succeeded, N = succeeded, E = ended, W = waits}
+local WRITE = {S = succeeded, N = succeeded, K = succeeded, L = succeeded, E = ended, W = waits}
 local first = 6 + 2 * steps
 local at, any_waits = first, false
 while at <= #ARGV do
