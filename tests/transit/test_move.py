@@ -2,15 +2,8 @@
 
 import asyncio
 import json
-import os
-import secrets
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,7 +11,7 @@ import redis
 from click.testing import CliRunner
 
 from tests.conformance.own_redis import needs_program
-from tests.transit.houses import RUNNABLE, STATES, House, new_job
+from tests.transit.houses import KINDS, RUNNABLE, STATES, WAIT_S, House, Make, move, new_job
 from treadle.cli.main import cli
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import id_text, new_id
@@ -33,45 +26,7 @@ from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Redis
 from treadle.transit.moving import Move
 
-KINDS: Final = ("sqlite", "postgresql", "redis")
 POINTS: Final = [point.name for point in points() if point.name.startswith("move.")]
-WAIT_S: Final = 25.0
-Make = Callable[[str], House]
-Done = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
-    """Make empty stores of each kind."""
-    schemas = []
-
-    def make(kind: str) -> House:
-        if kind == "sqlite":
-            return House(f"sqlite:///{tmp_path}/{uuid4().hex}.db")
-        if kind == "redis":
-            return House(request.getfixturevalue("redis_url"), f"m_{secrets.token_hex(4)}")
-        schemas.append(f"t_{uuid4().hex}")
-        return House(f"{request.getfixturevalue('postgres_url')}?schema={schemas[-1]}", "shop")
-
-    yield make
-    for schema in schemas:
-        with psycopg.connect(request.getfixturevalue("postgres_url"), autocommit=True) as db:
-            db.execute(f"drop schema if exists {schema} cascade".encode())
-
-
-def move(source: House, target: House, *words: str, fault: str = "") -> Done:
-    """Run the command as a process; give it when it has ended."""
-    target.ids(JobState.READY)  # The target is there, as after `treadle migrate`.
-    module = ["treadle.testing.faults", fault, "--"] if fault else ["treadle"]
-    command = [*source.words("from"), *target.words("to"), *words]
-    return subprocess.run(
-        [sys.executable, "-m", *module, "move", *command],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        env=os.environ | {"PYTHONWARNINGS": "error"},
-    )
 
 
 def moved_home(source: House, target: House, ids: list[bytes], states: dict[str, int]) -> None:
