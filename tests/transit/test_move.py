@@ -16,6 +16,7 @@ from treadle.cli.main import cli
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import id_text, new_id
 from treadle.core.job import JobState
+from treadle.core.keys.key import Key, Until
 from treadle.core.outcome import Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
@@ -191,6 +192,31 @@ def test_what_a_store_refuses_only_when_it_is_written_fails_alone(
     assert [one["why"] for one in json.loads(done.stdout)["refusals"]] != []
     assert here.ids(JobState.READY) == {bad.id}
     assert there.ids(JobState.READY) == set(ids)
+
+
+@pytest.mark.parametrize(("source", "target"), [("sqlite", "redis"), ("redis", "postgresql")])
+def test_a_job_goes_without_its_key_and_is_named(house: Make, source: str, target: str) -> None:
+    """The key is free on both sides then; a job whose key was freed before is not named."""
+    here, there = house(source), house(target)
+    holder, freed = new_job(key=Key("k", Until.END)), new_job(key=Key("f", Until.TIME, hold=1))
+
+    async def enqueue(store: Store) -> None:
+        await store.enqueue(new_id(), [holder, freed])
+
+    async def again(store: Store) -> None:
+        job = new_job(key=Key("k", Until.END))
+        assert await store.enqueue(new_id(), [job]) == [JobState.READY]
+
+    here.run(enqueue)
+    lost = [{"id": id_text(holder.id), "key": "k"}]
+    dry = json.loads(move(here, there, "--dry-run", "--json").stdout)
+    assert (dry["without_their_keys"], dry["lost_keys"]) == (1, lost)
+    done = move(here, there, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["lost_keys"] == lost
+    assert there.ids(JobState.READY) == {holder.id, freed.id}
+    there.run(again)
+    here.run(again)
 
 
 def test_running_jobs_stay_and_are_told(house: Make) -> None:

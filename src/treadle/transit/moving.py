@@ -45,6 +45,13 @@ class Refusal(Struct, frozen=True):
     why: str
 
 
+class LostKey(Struct, frozen=True):
+    """A job that goes without the key that it held."""
+
+    id: bytes
+    key: str
+
+
 class Report(Struct):
     """What a move has done, or what a dry run says that it would do."""
 
@@ -62,6 +69,10 @@ class Report(Struct):
     foreign: int = 0
     """Jobs on either side that another move has sealed."""
     schedules: Moved = field(default_factory=Moved)
+    keys: int = 0
+    """Jobs that held a key, and have moved without it."""
+    lost_keys: list[LostKey] = field(default_factory=list)
+    """The first of them."""
 
     @property
     def whole(self) -> bool:
@@ -187,15 +198,30 @@ class Move:
         return wanted
 
     async def _note(self, records: Sequence[JobRecord]) -> int:
-        for record in self._wanted(records):
-            self.report.moved[record.queue, _state(record)] += 1
+        wanted = self._wanted(records)
+        self.report.moved.update((record.queue, _state(record)) for record in wanted)
+        self._note_keys(await self._held(wanted))
         return 0
+
+    async def _held(self, records: Sequence[JobRecord]) -> dict[bytes, str]:
+        """Give the keys that these jobs hold, by job."""
+        names = sorted({record.key for record in records if record.key is not None})
+        found = await patiently(self._source.keys, names)
+        holders = {(key.job, key.name) for key in found if key is not None}
+        return {r.id: r.key for r in records if r.key and (r.id, r.key) in holders}
+
+    def _note_keys(self, lost: dict[bytes, str]) -> None:
+        self.report.keys += len(lost)
+        room = REFUSALS_SHOWN - len(self.report.lost_keys)
+        self.report.lost_keys += [LostKey(*one) for one in list(lost.items())[:room]]
 
     async def _page(self, records: Sequence[JobRecord]) -> int:
         """Move one page; give how many have left."""
-        ids = [record.id for record in self._wanted(records)]
+        wanted = self._wanted(records)
+        ids = [record.id for record in wanted]
         if not ids:
             return 0
+        held = await self._held(wanted)
         sealed = await patiently(self._source.moving.seal, ids, self._out)
         fault.point("move.after_seal")
         parcels = await self._adopt([parcel for parcel in sealed if parcel is not None])
@@ -209,6 +235,8 @@ class Move:
         fault.point("move.after_open")
         gone = [parcel.record for parcel in parcels if parcel.record.id not in left]
         self.report.moved.update((record.queue, _state(record)) for record in gone)
+        went = {record.id for record in gone}
+        self._note_keys({id_: key for id_, key in held.items() if id_ in went})
         self._tell(len(gone))
         return len(gone)
 

@@ -173,6 +173,8 @@ def _document(report: Report, options: _Options) -> dict[str, object]:
         "running": report.running,
         "left": report.waiting,
         "other_moves": report.foreign,
+        "without_their_keys": report.keys,
+        "lost_keys": [{"id": id_text(one.id), "key": one.key} for one in report.lost_keys],
         "schedules": {
             "moved": report.schedules.count,
             "names": report.schedules.names,
@@ -192,6 +194,11 @@ def _told(report: Report, *, dry_run: bool) -> str:
     ]
     if report.there:
         lines.append(f"{plural(report.there, 'job')} of them were there already.")
+    if report.keys:
+        goes = "would go" if dry_run else "went"
+        lines.append(f"{plural(report.keys, 'job')} {goes} without the keys that they held:")
+        named = [f"{id_text(one.id)}  {one.key}" for one in report.lost_keys]
+        lines += _names(named, report.keys)
     if report.schedules.count:
         lines.append(f"{plural(report.schedules.count, 'schedule')} {verb}:")
         lines += _names(report.schedules.names, report.schedules.count)
