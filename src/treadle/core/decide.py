@@ -98,6 +98,7 @@ def _after_success(claim: Claim, outcome: Succeeded, policy: JobPolicy, rules: R
         forgiven=claim.forgiven,
         crashes=claim.crashes,
         ran=outcome.ran,
+        gates=claim.gates,
     )
 
 
@@ -173,6 +174,7 @@ def _waits(
         forgiven=claim.forgiven,
         crashes=claim.crashes,
         ran=ran,
+        gates=claim.gates,
     )
 
 
@@ -199,4 +201,5 @@ def _ends(
         forgiven=claim.forgiven,
         crashes=claim.crashes,
         ran=ran,
+        gates=claim.gates,
     )

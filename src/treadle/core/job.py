@@ -17,7 +17,7 @@ class JobState(StrEnum):
     """Where a job is. The last four are terminal: they change only when a person acts."""
 
     BLOCKED = "blocked"
-    """Waits for other jobs; the settlement of the last of them makes it ready."""
+    """Waits for other jobs, or is parked at a gate that is shut; either makes it ready."""
     SCHEDULED = "scheduled"
     """Waits for its time; `stage` makes it ready."""
     READY = "ready"
@@ -77,6 +77,8 @@ class NewJob(Struct, frozen=True, gc=False):
     meta: bytes | None = None
     tenant: str | None = None
     cost: int = 1
+    gates: bytes | None = None
+    """What it has to pass, a list of `core.gates.gate.GateUse` as JSON, in the order of names."""
 
 
 class Claim(Struct, frozen=True, gc=False):
@@ -103,6 +105,7 @@ class Claim(Struct, frozen=True, gc=False):
     tags: bytes | None = None
     meta: bytes | None = None
     tenant: str | None = None
+    gates: bytes | None = None
 
 
 class Orphan(Struct, frozen=True):
@@ -162,6 +165,9 @@ class JobRecord(Struct, frozen=True):
     meta: bytes | None = None
     tenant: str | None = None
     progress: bytes | None = None
+    gates: bytes | None = None
+    gate: str | None = None
+    """The gate that it is, or was last, parked at."""
 
     def error_info(self) -> ErrorInfo | None:
         """Decode the error; bytes that are none are shown rather than hidden."""

@@ -96,6 +96,8 @@ class Settlement(Struct, frozen=True, gc=False):
     ran: int = 0
     lost_by: str | None = None
     """The worker that died in this attempt, when the one that settles is its rescuer."""
+    gates: bytes | None = None
+    """What the claim holds and lets go with this."""
 
 
 class Verdict(Enum):

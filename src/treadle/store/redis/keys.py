@@ -20,6 +20,10 @@ FIXED: Final = {
     "queues": ("hash", "each queue that ever held a job, and since when it is paused"),
     "counts": ("hash", "jobs by queue and state; one field a queue and state"),
     "workers": ("zset", "workers that are registered or hold jobs; goes with the last of both"),
+    "gates": ("zset", "gates by name; pruned when nobody has used one for hours"),
+    "touched": ("zset", "gates by the hour of their last change; goes with the gate"),
+    "taken": ("zset", "gates that have places in use, by how many; goes with the last of them"),
+    "wakes": ("zset", "gates by when to look for jobs to wake; goes with the last that waits"),
     "ears_work": ("string", "somebody waits for work; expires"),
     "ears_ends": ("string", "somebody waits for ends; expires"),
 }
@@ -30,6 +34,9 @@ FAMILIES: Final = {
     "attempts": ("list", "a job's attempts before the last one; goes with the job"),
     "logs": ("list", "a job's log lines; goes with the job"),
     "ready": ("zset", "a queue's ready jobs, best first; goes with the last of them"),
+    "gate": ("hash", "a gate by name; goes as said above"),
+    "waiting": ("zset", "jobs parked at a gate, best first; goes with the last of them"),
+    "behind": ("zset", "a queue's parked jobs, for purge; goes with the last of them"),
     "worker": ("hash", "a registered worker; goes when it leaves or is rescued"),
     "held": ("set", "the claims of a worker, id and number; goes with the last of them"),
 }

@@ -57,6 +57,7 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
             raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
         like = (
             job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
+            job.gates,
         )  # fmt: skip
         if like != head:
             if head is not None:
@@ -84,7 +85,7 @@ def _head(job: NewJob) -> Words:
             raise OverflowError(f"an instant or duration of {value} microseconds is out of range")
     return [
         job.queue, job.priority, job.task, _text(job.at), job.delay, _text(job.expires_at),
-        _text(job.expires_in), 0,
+        _text(job.expires_in), job.gates or b"", 0,
     ]  # fmt: skip
 
 
@@ -97,14 +98,23 @@ def settlement_words(settlements: Sequence[Settlement]) -> Words:
     words: Words = []
     for each in settlements:
         if each.state is JobState.SUCCEEDED:
+            small = each.gates is not None
             if each.result is None:
-                words += ("N", each.id.hex(), each.number, each.keep, each.ran)
+                words += ("n" if small else "N", each.id.hex(), each.number, each.keep, each.ran)
             else:
-                words += ("S", each.id.hex(), each.number, each.keep, each.ran, each.result)
+                words += (
+                    "s" if small else "S",
+                    each.id.hex(),
+                    each.number,
+                    each.keep,
+                    each.ran,
+                    each.result,
+                )
             continue
         ends = each.state.is_terminal
+        kind = "E" if ends else "W"
         words += (
-            "E" if ends else "W", each.id.hex(), each.number, each.keep if ends else each.delay,
+            kind if each.gates is None else kind.lower(), each.id.hex(), each.number, each.keep if ends else each.delay,
             each.state.value, each.attempt, each.outcome, each.reason or "", each.forgiven,
             each.crashes, each.ran, each.lost_by or "", each.error or b"",
         )  # fmt: skip
@@ -121,14 +131,14 @@ def read_claim(row: list[Any] | bytes, now: int) -> Claim:
         return _plain_claim(row, now)
     (
         id_, number, attempt, task, queue, call, created_at, priority, forgiven, crashes, run_at,
-        expires_at, parked_at, started_at,
+        expires_at, parked_at, started_at, gates,
     ) = row  # fmt: skip
     said = _unpack(call)
     return Claim(
         unhexlify(id_), int(number), task.decode(), queue.decode(), int(priority or 0),
         int(attempt), said.args, said.attempts_max, int(forgiven or 0), int(crashes or 0),
         said.policy, int(created_at), int(run_at or created_at), _instant(expires_at),
-        _instant(parked_at), int(started_at or 0), said.tags, said.meta, said.tenant,
+        _instant(parked_at), int(started_at or 0), said.tags, said.meta, said.tenant, gates,
     )  # fmt: skip
 
 
@@ -191,6 +201,8 @@ def read_record(id_: bytes, flat: Sequence[bytes], now: int) -> JobRecord:
         meta=said.meta,
         tenant=said.tenant,
         progress=row.raw("progress"),
+        gates=row.raw("gates"),
+        gate=row.text("waits_at"),
     )
 
 

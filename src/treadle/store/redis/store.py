@@ -26,11 +26,11 @@ from treadle.store.contract import (
     StoreFeatures,
     WorkerInfo,
 )
-from treadle.store.redis.access import RedisAccess
 from treadle.store.redis.engine.address import read_address
 from treadle.store.redis.engine.listener import Listeners
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.runner import Runner, Steps
+from treadle.store.redis.gates import RedisGates
 from treadle.store.redis.keys import base_key, key
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
 from treadle.store.redis.rows import (
@@ -54,7 +54,11 @@ VERSION = 1
 SERVER_MIN = (6, 2)
 
 _ID_DIGITS = 32
-_READY = ord("r")
+_STATES = {
+    ord("r"): JobState.READY,
+    ord("s"): JobState.SCHEDULED,
+    ord("b"): JobState.BLOCKED,
+}
 _YES = ord("1")
 
 Held = set[tuple[bytes, int]]
@@ -62,7 +66,7 @@ Held = set[tuple[bytes, int]]
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
-class RedisStore(RedisAccess):
+class RedisStore(RedisGates):
     """A store in one namespace of a Redis or Valkey server."""
 
     def __init__(
@@ -374,7 +378,7 @@ class RedisStore(RedisAccess):
 
 def _states(answer: bytes) -> Sequence[JobState]:
     fault.point("enqueue.after_commit")
-    return [JobState.READY if said == _READY else JobState.SCHEDULED for said in answer]
+    return [_STATES[said] for said in answer]
 
 
 def _claims(rows: Sequence[Any], now: int) -> tuple[list[Claim], list[tuple[bytes, int]]]:

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from treadle.store.contract import ATTEMPTS_KEPT
+from treadle.store.sqlite.gates.book import Book, uses_of
+from treadle.store.sqlite.gates.line import park_ready
 
 Statements = dict[str, str]
 _KEEP = 30 * 86_400_000_000
@@ -16,10 +18,15 @@ def cancel(
 ) -> Sequence[bool]:
     """Cancel what has not ended."""
     done = []
+    book = Book(db, sql, now)
     for id_ in ids:
+        held = db.execute(sql["gates_of_running"], (id_,)).fetchone()
         db.execute(sql["end_attempt"], (now, id_))
         written = db.execute(sql["cancel"], {"id": id_, "now": now, "keep": _KEEP}).rowcount
         done.append(written > 0)
+        if held is not None:
+            book.free(uses_of(held[0]))
+    book.write()
     return done
 
 
@@ -28,10 +35,13 @@ def retry(
 ) -> Sequence[bool]:
     """Make ended or waiting jobs ready, with all their attempts before them."""
     done = []
+    book = Book(db, sql, now)
     for id_ in ids:
         if db.execute(sql["keep_last_attempt"], (id_,)).rowcount:
             db.execute(sql["trim_attempts"], (id_, id_, ATTEMPTS_KEPT))
         done.append(db.execute(sql["retry"], {"id": id_, "now": now}).rowcount > 0)
+        park_ready(book, id_)
+    book.write()
     return done
 
 
@@ -50,9 +60,10 @@ def discard(db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes]) -> Se
 def purge(db: sqlite3.Connection, sql: Statements, queue: str, limit: int, now: int) -> int:
     """Cancel at most `limit` waiting jobs of a queue."""
     values = {"queue": queue, "now": now, "keep": _KEEP, "limit": limit}
-    done = db.execute(sql["purge_ready"], values).rowcount
-    if done < limit:
-        done += db.execute(sql["purge_due"], values | {"limit": limit - done}).rowcount
+    done = 0
+    for name in ("purge_ready", "purge_due", "purge_parked"):
+        if done < limit:
+            done += db.execute(sql[name], values | {"limit": limit - done}).rowcount
     return done
 
 

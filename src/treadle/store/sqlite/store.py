@@ -246,7 +246,7 @@ class SqliteStore(SqliteAccess):
         fault.point("exchange.after_commit")
         if settlements:
             self._bell.ring(ENDS)
-            if any(not s.state.is_terminal for s in settlements):
+            if any(not s.state.is_terminal or s.gates is not None for s in settlements):
                 self._bell.ring(WORK)
         return answer
 
@@ -318,7 +318,9 @@ class SqliteStore(SqliteAccess):
         if not lost:
             return Beaten(revoked=revoked)
         returned = await drive(
-            self._runner.write(lambda db, _: workers.give_back(db, self._sql, worker, lost), now)
+            self._runner.write(
+                lambda db, at: workers.give_back(db, self._sql, worker, lost, at), now
+            )
         )
         self._bell.ring(WORK)
         return Beaten(revoked=revoked, returned=returned)
@@ -327,7 +329,7 @@ class SqliteStore(SqliteAccess):
         """Forget a worker that stops; what it still held goes back unspent."""
         marked = self._lives.marked(worker)
         returned = await drive(
-            self._runner.write(lambda db, _: workers.leave(db, self._sql, worker, marked), now)
+            self._runner.write(lambda db, at: workers.leave(db, self._sql, worker, marked, at), now)
         )
         fault.point("leave.after_commit")
         self._lives.end(worker)
@@ -428,11 +430,9 @@ class SqliteStore(SqliteAccess):
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
         over = await drive(
-            self._runner.read(
-                lambda db, at: db.execute(self._sql["any_over"], (at,)).fetchone(), now
-            )
+            self._runner.read(lambda db, at: upkeep.anything_over(db, self._sql, at), now)
         )
-        if over is None:
+        if not over:
             return 0
 
         def body(db: sqlite3.Connection, at: int) -> int:

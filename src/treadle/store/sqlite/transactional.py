@@ -20,6 +20,8 @@ from treadle.store.contract import LOGS_MAX
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.runner import Runner
 from treadle.store.sqlite.enqueue import check_batch, job_row, states_in
+from treadle.store.sqlite.gates.book import uses_of
+from treadle.store.sqlite.rows import Row
 from treadle.store.statements import Script, Statement
 
 if TYPE_CHECKING:
@@ -88,19 +90,29 @@ class SqliteTransactional:
         rows = [job_row(job, at) for job in jobs]
         queues = sorted({job.queue for job in jobs})
         yield self._say("insert_queue", [(name,) for name in queues])
-        insert = self._say("insert_job", rows)
+        inserts = self._inserts(jobs, rows)
         if len(rows) == 1:
-            yield insert
+            yield inserts[0]
             return states_in(rows)
         yield Statement("savepoint treadle_enqueue")
         try:
-            yield insert
+            for insert in inserts:
+                yield insert
         except Exception:
             yield Statement("rollback to treadle_enqueue")
             yield Statement("release treadle_enqueue")
             raise
         yield Statement("release treadle_enqueue")
         return states_in(rows)
+
+    def _inserts(self, jobs: Sequence[NewJob], rows: Sequence[Row]) -> list[Statement]:
+        """Write jobs; those with gates meet them when they are claimed."""
+        plain = [row for job, row in zip(jobs, rows, strict=True) if job.gates is None]
+        gated = [
+            (*row, job.gates) for job, row in zip(jobs, rows, strict=True) if job.gates is not None
+        ]
+        said = (("insert_job", plain), ("insert_gated", gated))
+        return [self._say(name, values) for name, values in said if values]
 
     def settle(
         self, settlement: Settlement, note: Note | None, *, now: int | None = None
@@ -119,6 +131,8 @@ class SqliteTransactional:
             settlement.number,
         )
         rows = yield self._say("settle_succeeded", [values], " returning id")
+        for use in uses_of(settlement.gates) if rows else ():
+            yield self._say("let_go", [(at, use.name)])
         return Verdict.APPLIED if rows else Verdict.LOST
 
     def _note(self, note: Note, attempt: int) -> Script[None]:

@@ -16,6 +16,10 @@ from treadle.testing.conformance.control.verbs import (
     TestPurge,
     TestRetry,
 )
+from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
+from treadle.testing.conformance.gates.exits import TestExits
+from treadle.testing.conformance.gates.places import TestPlaces
+from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.kit import case
 from treadle.testing.conformance.line.attempts import TestAttempts
 from treadle.testing.conformance.line.claim import TestClaim, TestLimits
@@ -41,8 +45,10 @@ __all__ = [
     "TestDiscard",
     "TestDue",
     "TestEnqueue",
+    "TestExits",
     "TestFencing",
     "TestFind",
+    "TestGates",
     "TestGet",
     "TestLeave",
     "TestLife",
@@ -50,12 +56,15 @@ __all__ = [
     "TestNamespaces",
     "TestNoRescue",
     "TestNotes",
+    "TestNumbers",
     "TestOrder",
     "TestParked",
     "TestPause",
+    "TestPlaces",
     "TestPrune",
     "TestPurge",
     "TestQueues",
+    "TestRates",
     "TestReady",
     "TestRequests",
     "TestRescue",
@@ -63,6 +72,7 @@ __all__ = [
     "TestSettleBatch",
     "TestSettleEnds",
     "TestSettleWaits",
+    "TestShutting",
     "TestStage",
     "TestStrings",
     "TestTransactional",

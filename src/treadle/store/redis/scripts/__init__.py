@@ -10,6 +10,22 @@ from msgspec import Struct
 
 from treadle.store.redis.keys import script_names
 
+_WITH_BOOK = frozenset(
+    {
+        "cancel",
+        "enqueue",
+        "exchange",
+        "gate",
+        "gates",
+        "give_back",
+        "leave",
+        "prune",
+        "retry",
+        "stage",
+    }
+)
+"""The scripts that touch gates."""
+
 
 class Script(Struct, frozen=True):
     """A script: its text for `EVAL`, and the digest under which a server knows it."""
@@ -22,7 +38,8 @@ class Script(Struct, frozen=True):
 @cache
 def script(name: str) -> Script:
     """Read a script of this folder, with the names of the keys and `common` before it."""
-    parts = (script_names(), _read("common"), _read(name))
+    books = (_read("book"),) if name in _WITH_BOOK else ()
+    parts = (script_names(), _read("common"), *books, _read(name))
     text = "\n".join(parts).encode()
     return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 

@@ -1,16 +1,16 @@
 -- Called by: enqueue, enqueue_now; any number at once. ARGV after the time: runs of jobs that are
--- alike, each as queue, priority, task, at, delay, expires_at, expires_in, how many, then an id
--- and the packed call of each. A job that is stored already is left as it is, which makes a batch
+-- alike, each as queue, priority, task, at, delay, expires_at, expires_in, gates, how many, then
+-- an id and the packed call of each. A job that is stored already is left as it is, which makes a batch
 -- safe to send again for as long as its records are kept: an hour at least. All or nothing: keys
--- are checked before the first write, and memory that is full refuses that first write. Answers r
--- or s for each job: ready or scheduled when it came.
+-- are checked before the first write, and memory that is full refuses that first write. Answers r,
+-- s or b for each job: ready, scheduled or parked at a gate when it came.
 
 local kinds = {[JOBS] = 'zset', [DUE] = 'zset', [EXPIRING] = 'zset', [QUEUES] = 'hash',
   [COUNTS] = 'hash'}
 local at = 2
 while at <= #ARGV do
   kinds[ready_key(ARGV[at])] = 'zset'
-  at = at + 8 + 2 * ARGV[at + 7]
+  at = at + 9 + 2 * ARGV[at + 8]
 end
 local wrong = misused(kinds)
 if wrong then
@@ -29,7 +29,7 @@ local function starts(run_at, from)
 end
 
 -- Store the new jobs of a run.
-local function store(queue, priority, task, run_at, expires_at, news)
+local function store(queue, priority, task, run_at, expires_at, gates, news)
   local state = starts(run_at, now)
   local extra, all, listed = {}, {}, {}
   if run_at ~= NOW then
@@ -40,6 +40,9 @@ local function store(queue, priority, task, run_at, expires_at, news)
   end
   if expires_at then
     extra[#extra + 1], extra[#extra + 2] = 'expires_at', expires_at
+  end
+  if gates ~= '' then
+    extra[#extra + 1], extra[#extra + 2] = 'gates', gates
   end
   local score = state == 'ready' and text(-priority) or run_at
   for i = 1, #news, 2 do
@@ -58,14 +61,31 @@ local function store(queue, priority, task, run_at, expires_at, news)
   count(queue, nil, state, #news / 2)
 end
 
+-- Park new jobs that would find a gate shut; note them by id.
+local blocked = {}
+local function meet(queue, priority, gates, news)
+  local uses = book().uses(gates)
+  for _, use in ipairs(uses) do
+    book().of(use, now)
+  end
+  for i = 1, #news, 2 do
+    local at = call('HGET', job_key(news[i]), 'state') == 'ready' and book().known_shut(uses)
+    if at then
+      book().park(news[i], at, uses, queue, priority)
+      blocked[news[i]] = true
+    end
+  end
+end
+
 local answer = {}
 at = 2
 while at <= #ARGV do
   local queue, priority, task, absolute, delay = ARGV[at], ARGV[at + 1], ARGV[at + 2],
     ARGV[at + 3], ARGV[at + 4]
-  local ends, ends_in, many = ARGV[at + 5], ARGV[at + 6], tonumber(ARGV[at + 7])
+  local ends, ends_in, many = ARGV[at + 5], ARGV[at + 6], tonumber(ARGV[at + 8])
+  local gates, first = ARGV[at + 7], #answer
   local keys, news, seen = {}, {}, {}
-  at = at + 8
+  at = at + 9
   for i = 1, many do
     keys[i] = job_key(ARGV[at + 2 * i - 2])
   end
@@ -87,9 +107,18 @@ while at <= #ARGV do
     at = at + 2
   end
   if #news > 0 then
-    store(queue, priority, task, run_at, expires_at, news)
+    store(queue, priority, task, run_at, expires_at, gates, news)
+    if gates ~= '' then
+      meet(queue, priority, gates, news)
+    end
+    for i = 1, many do
+      if blocked[ARGV[at - 2 * many + 2 * i - 2]] then
+        answer[first + i] = 'b'
+      end
+    end
   end
 end
+close_book()
 write_counts()
 ring(EARS_WORK)
 return table.concat(answer)

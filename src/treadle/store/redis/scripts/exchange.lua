@@ -1,7 +1,8 @@
 -- Called by: exchange, the hot path; any number at once. ARGV after the time: worker, request,
 -- how many jobs are wanted, how many steps, a queue (or nothing for all, merged) and a limit for
 -- each, then the settlements: S (a success with its result), N (one without), E (an end) or W (a
--- wait), each with its own number of values. First everything is read and judged, then claims are
+-- wait), each with its own number of
+-- values; a small letter says that the claim holds places of gates. First everything is read and judged, then claims are
 -- let go, which frees memory, so that a server that is full still settles; then ends are written
 -- and jobs are claimed. A settlement is fenced by the claim number, compared as text.
 -- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time, claims;
@@ -39,6 +40,7 @@ end
 -- Settle
 
 local SIZES = {S = 6, N = 5, E = 13, W = 13}
+local GATED, gated = {s = 'S', n = 'N', e = 'E', w = 'W'}, {}
 local judged, freed, verdicts = {}, {}, {}
 
 local over, keys, lists = {ENDED}, {}, {}
@@ -153,6 +155,10 @@ local WRITE = {S = succeeded, N = succeeded, E = ended, W = waits}
 local first = 6 + 2 * steps
 local at, any_waits = first, false
 while at <= #ARGV do
+  if GATED[ARGV[at]] then
+    ARGV[at], gated[#gated + 1] = GATED[ARGV[at]], #verdicts + 1
+    gated[#gated + 1] = ARGV[at + 1]
+  end
   verdicts[#verdicts + 1] = judge(at)
   at = at + SIZES[ARGV[at]]
 end
@@ -181,19 +187,57 @@ if #verdicts > 0 then
   end
 end
 
+-- Let go of what settled claims held of gates, and wake who waits for it.
+local function let_go()
+  local freed, names = {}, {}
+  for i = 1, #gated, 2 do
+    if verdicts[gated[i]] == '1' then
+      local id = gated[i + 1]
+      book().free(book().uses(call('HGET', keys[id], 'gates')), freed)
+      book().park_ready(id)
+    end
+  end
+  for name in pairs(freed) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    if book().wake(book().find(name)) > 0 then
+      any_waits = true
+    end
+  end
+end
+
+if #gated > 0 then
+  let_go()
+end
+
 -- Claim
 
-local claims, holds, packed, fell_away = {}, {held}, {}, false
+local claims, holds, packed, fell_away, parked = {}, {held}, {}, false, 0
 
 local function expire(id, row, queue)
   local found = {created_at = row[7], queue = queue, task = row[4], state = 'ready'}
   end_waiting(id, found, 'expired', 'expired')
 end
 
+-- Let a job pass its gates, or park it at the first that is shut.
+local function passes(id, row, queue)
+  local uses = book().uses(row[14])
+  local at = book().first_shut(uses)
+  if at then
+    book().park(id, at, uses, queue, row[8])
+    fell_away, parked = true, parked + 1
+    return false
+  end
+  book().take(uses)
+  return true
+end
+
 local function claim(id, queue)
   local key = JOB_ .. id
   local row = redis.pcall('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
-    'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at')
+    'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'gates')
   local number, attempt = whole(row[2] or 0), whole(row[3] or 0)
   if row.err or row[1] ~= 'ready' then
     fell_away = true
@@ -212,6 +256,11 @@ local function claim(id, queue)
       fell_away = true
       return expire(id, row, queue)
     end
+  end
+  if row[14] and not passes(id, row, queue) then
+    return
+  end
+  if row[12] then
     call('ZREM', EXPIRING, id)
   end
   number, attempt = number + 1, attempt + 1
@@ -221,8 +270,8 @@ local function claim(id, queue)
   if number > 1 then
     call('HDEL', key, 'reason', 'outcome')
   end
-  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] then
-    row[1], row[2], row[3], row[14] = id, n, attempt, NOW
+  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or row[14] then
+    row[1], row[2], row[3], row[14], row[15] = id, n, attempt, NOW, row[14]
   else
     row = table.concat({id, n, attempt, row[7], #row[4], #row[5], row[4] .. row[5] .. row[6]}, ' ')
   end
@@ -241,6 +290,15 @@ local function take(queue, room)
   for i = 1, #popped, 2 do
     claim(popped[i], queue)
   end
+end
+
+-- Take again while jobs are parked at gates: what is behind them may pass.
+local function take_past(room, take_some)
+  local target = #claims + room
+  repeat
+    local met = parked
+    take_some(target - #claims)
+  until parked == met or parked >= PARKED_MAX or #claims >= target
 end
 
 local function before(a, b)
@@ -331,12 +389,12 @@ if known then
     if room > 0 and queue == '' then
       local open = open_queues()
       if #open == 1 then
-        take(open[1], room)
+        take_past(room, function(left) take(open[1], left) end)
       elseif #open > 1 then
-        merge(open, room)
+        take_past(room, function(left) merge(open, left) end)
       end
     elseif room > 0 and (call('HGET', QUEUES, queue) or '') == '' then
-      take(queue, room)
+      take_past(room, function(left) take(queue, left) end)
     end
   end
   if #claims > 0 then
@@ -347,6 +405,7 @@ if known then
       'claims', cmsgpack.pack(packed))
   end
 end
+close_book()
 write_counts()
 if #verdicts > 0 then
   ring(EARS_ENDS)
@@ -358,8 +417,10 @@ end
 local short, next_due = #claims < wanted or wanted == 0, false
 if short then
   local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
-  if due[1] then
-    next_due = math.max(0, due[2] - now)
+  local wakes = redis.pcall('ZRANGE', WAKES, 0, 0, 'WITHSCORES')
+  local at = math.min(tonumber(due[2]) or math.huge, tonumber(wakes[2]) or math.huge)
+  if at < math.huge then
+    next_due = math.max(0, at - now)
   end
 end
 return {known and 0 or 1, table.concat(verdicts), (fell_away or not short) and 1 or 0, next_due,

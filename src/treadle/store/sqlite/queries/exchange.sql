@@ -52,7 +52,7 @@ where id in (
     select id from ({heads} order by 1 desc, 2, 3 limit :limit)
 )
 returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, gates;
 
 -- name: heads
 select id from ({heads} order by 1 desc, 2, 3 limit :limit);
@@ -64,7 +64,7 @@ update {p}jobs set
     outcome = null, reason = null
 where id = :id and state = 'ready'
 returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant;
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, gates;
 
 -- name: set_aside
 update {p}jobs set
@@ -96,9 +96,13 @@ select name from {p}queues where paused_at is not null;
 select 1 from {p}jobs where state = 'ready' and queue = ? limit 1;
 
 -- name: next_due
-select min(run_at) from {p}jobs where state in ('scheduled', 'retrying');
+select min(at) from (
+    select min(run_at) as at from {p}jobs where state in ('scheduled', 'retrying')
+    union all
+    select min(wake_at) from {p}gates where wake_at is not null
+);
 
 -- name: claims_again
 select -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, gates, started_at
 from {p}jobs where id = ?;
