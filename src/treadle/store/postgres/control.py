@@ -30,7 +30,9 @@ def _done(ids: Sequence[bytes], *found: Rows) -> list[bool]:
 
 def cancel(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[Sequence[bool]]:
     """Cancel what has not ended."""
-    _, [rows] = yield Ask([(sql["cancel"], (uuids(named(ids)),))], after=ring)
+    which = (uuids(named(ids)),)
+    calls = [(sql["lock_jobs"], which), (sql["free_jobs"], which), (sql["cancel"], which)]
+    _, (*_, rows) = yield Ask(calls, after=ring)
     return _done(ids, rows)
 
 
@@ -41,8 +43,9 @@ def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[S
         (sql["retry_live"], (which,)),
         (sql["retry_ended"], (which,)),
         (sql["trim_attempts"], (which, int8(ATTEMPTS_KEPT))),
+        (sql["park_ready"], (which,)),
     ]
-    _, (live, ended, _) = yield Ask(calls, after=ring)
+    _, (live, ended, *_) = yield Ask(calls, after=ring)
     return _done(ids, live, ended)
 
 

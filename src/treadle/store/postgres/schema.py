@@ -19,7 +19,7 @@ from treadle.store.postgres.engine.sql import Place, migrations, statement
 from treadle.store.postgres.engine.target import Target
 from treadle.store.postgres.engine.wire import Ask
 
-VERSION = 1
+VERSION = 4
 SERVER_MIN = 130_000
 
 _LOOK = statement(

@@ -185,7 +185,7 @@ class PostgresStore(PostgresAccess):
             if found is not None:
                 return found
         kinds = [ENDS] if settlements else []
-        if any(not settlement.state.is_terminal for settlement in settlements):
+        if any(not s.state.is_terminal or s.gates is not None for s in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
         answer = await drive(
@@ -204,7 +204,9 @@ class PostgresStore(PostgresAccess):
         steps = () if demand is None or not demand.total else demand.steps
         queues = [step.queue for step in steps if step.queue is not None]
         names = None if len(queues) < len(steps) else queues
-        return await drive(self._runner.run(lambda: idle(self._sql, worker, request, names), now))
+        return await drive(
+            self._runner.run(lambda: idle(self._sql, worker, request, names, self._scan), now)
+        )
 
     async def ready(self, queues: Sequence[str] | None) -> bool:
         """Tell, without writing, whether a job may be ready in these queues."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import AsyncConnection, Connection, Error
 
 from treadle.core.errors import StoreUnavailable
+from treadle.core.gates.gate import read_gates
 from treadle.core.job import JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
@@ -23,6 +24,7 @@ from treadle.store.postgres.engine.ears import ENDS, WORK
 from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
 from treadle.store.postgres.engine.sql import Place, texts
+from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.line.enqueue import check_batch, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
@@ -72,10 +74,23 @@ class PostgresTransactional:
         at = yield from self._at(now)
         queues = sorted({job.queue for job in jobs})
         yield self._say("insert_queues", (queues,))
-        if not (yield self._say("enqueue_inside", (self._ours(), *_columns(jobs), at))):
-            raise self._elsewhere()
+        for name, values in self._inserts(jobs, at):
+            if not (yield self._say(name, values)):
+                raise self._elsewhere()
         yield self._say("ring", ([WORK],))
         return [state_at(job, at) for job in jobs]
+
+    def _inserts(self, jobs: Sequence[NewJob], at: int) -> list[tuple[str, Sequence[Any]]]:
+        """Write jobs; those with gates meet them when they are claimed."""
+        plain = [job for job in jobs if job.gates is None]
+        gated = [job for job in jobs if job.gates is not None]
+        said: list[tuple[str, Sequence[Any]]] = []
+        if plain or not gated:
+            said.append(("enqueue_inside", (self._ours(), *_columns(plain), at)))
+        if gated:
+            raw = [written(job.gates) for job in gated]
+            said.append(("enqueue_inside_gated", (self._ours(), *_columns(gated), at, raw)))
+        return said
 
     def settle(
         self, settlement: Settlement, note: Note | None, *, now: int | None = None
@@ -95,7 +110,9 @@ class PostgresTransactional:
         )
         if not (yield self._say("settle_inside", values)):
             return Verdict.LOST
-        yield self._say("ring", ([ENDS],))
+        for use in read_gates(settlement.gates):
+            yield self._say("free_gate", (use.name, at))
+        yield self._say("ring", ([ENDS, WORK] if settlement.gates else [ENDS],))
         return Verdict.APPLIED
 
     async def begin(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:

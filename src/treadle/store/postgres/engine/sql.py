@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from msgspec import Struct
 
-_FILES = ("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control")
+_FILES = ("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control", "gates")
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _FRAGMENT = re.compile(r"\{(\w+)\}")

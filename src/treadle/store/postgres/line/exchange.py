@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core.job import Claim
@@ -28,6 +29,7 @@ from treadle.store.postgres.engine.rows import QUEUE, best_first, read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
+from treadle.store.postgres.gates.line import Seen, peek
 from treadle.store.postgres.line.enqueue import request_id
 from treadle.store.postgres.line.scan import Mark, Scan
 from treadle.store.postgres.line.settle import Batch
@@ -50,41 +52,82 @@ def exchange(
     """Carry out one exchange; see the contract."""
     me = (text(worker), request_id(request))
     batch = Batch(sql, me, settlements)
-    calls = [(sql["lock_worker"], me[:1]), *batch.calls]
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
-    settled = int8(len(settlements))
-    shares: list[Share] = []
-    mark: Mark | None = None
-    if demand is None or not wanted:
-        claiming: Call = (sql["remember"], me)
-    elif (mark := scan.begin(settlements, demand)) is not None:
-        claiming = (sql["claim_on"], (*me, settled, *_from(mark, demand, wanted)))
-    elif demand.steps[0].queue is None:
-        # Lanes never mix a step for every queue with others.
-        room = min(wanted, demand.steps[0].limit)
-        claiming = (sql["claim_any"], (*me, settled, int8(room)))
-    else:
-        names = {step.queue for step in demand.steps}
-        if len(names) > 1:
-            # Asked beforehand: no transaction may stay open while this process can be stopped.
-            asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
-            _, [ready] = yield Ask([asked])
-            shares = shared(demand, wanted, dict(ready))
-        else:
-            shares = [(names.pop() or "", min(wanted, demand.steps[0].limit))]
-        claiming = (sql["claim_named"], (*me, settled, *_rooms(shares)))
-    now, answers = yield Ask([*calls, claiming, (sql["next_due"], ())], after=ring)
-    locked, *done, rows, due = answers
+    seen: Seen | None = None
+    peeked = scan.gated or any(one.gates is not None for one in settlements)
+    if peeked:
+        seen = yield from peek(sql, settlements, demand)
+    claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
+    before = [] if seen is None else seen.before(sql, me)
+    between = [] if seen is None else seen.between(sql)
+    after = [] if seen is None else seen.after(sql, many=scan.parking)
+    calls = [(sql["lock_worker"], me[:1]), *before, *batch.calls, *between, claim.call, *after]
+    now, (locked, *answers) = yield Ask([*calls, (sql["next_due"], ())], after=ring)
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
+    done = answers[len(before) : len(before) + len(batch.calls)]
+    rows, due = answers[len(before) + len(done) + len(between)], answers[-1]
     if wanted:
-        rows = _in_turn(rows, shares)
+        rows = _in_turn(rows, claim.shares)
         scan.saw(rows, wanted)
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
+    if not locked:
+        return answer
+    left = scan.looked(locked[0][-1], peeked=peeked)
+    if seen is not None and wanted:
+        # Parked jobs, or gates that were not seen beforehand, may have hidden others.
+        left = bool(answers[-2][0][0])
+        scan.parking = left and len(answer.claims) < wanted
     # What a marked claim left out is asked for again at once, by a whole look.
-    planned = sum(count for _, count in shares) if len(shares) > 1 else 0
-    left_out = mark is not None or len(answer.claims) < planned
-    return replace(answer, more=True) if locked and left_out else answer
+    planned = sum(count for _, count in claim.shares) if len(claim.shares) > 1 else 0
+    left_out = claim.marked or left or len(answer.claims) < planned
+    return replace(answer, more=True) if left_out else answer
+
+
+class _Claiming(Struct, frozen=True):
+    """How an exchange claims: with which statement, shared out how, from a mark or not."""
+
+    call: Call
+    shares: Sequence[Share] = ()
+    marked: bool = False
+
+
+def _claiming(
+    sql: Statements,
+    me: tuple[Value, Value],
+    settlements: Sequence[Settlement],
+    demand: Demand | None,
+    scan: Scan,
+    *,
+    seen: Seen | None,
+) -> Talk[_Claiming]:
+    """Choose how to claim; where gates were seen, jobs that have some are claimed, too."""
+    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
+    if demand is None or not wanted:
+        return _Claiming((sql["remember"], me))
+    settled = int8(len(settlements))
+    mark = None if seen is not None else scan.begin(settlements, demand)
+    if mark is not None:
+        call = (sql["claim_on"], (*me, settled, *_from(mark, demand, wanted)))
+        return _Claiming(call, marked=True)
+    room = min(wanted, demand.steps[0].limit)
+    if demand.steps[0].queue is None:
+        # Lanes never mix a step for every queue with others.
+        if seen is not None:
+            values = (*me, settled, None, int8s([room]), texts(seen.names))
+            return _Claiming((sql["claim_gated_any"], values))
+        return _Claiming((sql["claim_any"], (*me, settled, int8(room))))
+    names = {step.queue for step in demand.steps}
+    shares: list[Share] = [(names.pop() or "", room)] if len(names) == 1 else []
+    if not shares:
+        # Asked beforehand: no transaction may stay open while this process can be stopped.
+        asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
+        _, [ready] = yield Ask([asked])
+        shares = shared(demand, wanted, dict(ready))
+    values = (*me, settled, *_rooms(shares))
+    if seen is not None:
+        return _Claiming((sql["claim_gated"], (*values, texts(seen.names))), shares)
+    return _Claiming((sql["claim_named"], values), shares)
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
@@ -165,7 +208,7 @@ def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
     A claim whose job has moved on since keeps the number it was given under: what its worker
     settles is LOST then. One whose record is no longer there is left out.
     """
-    request, ids, given, lost_in, lost = row
+    request, ids, given, lost_in, lost, _ = row
     numbers = dict(zip(ids or (), given or (), strict=True))
     _, [found] = yield Ask([(sql["claims_again"], (uuids(list(numbers)),))])
     claims: list[Claim] = [read_claim(one, numbers[one[2]]) for one in best_first(found)]
@@ -174,7 +217,7 @@ def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
 
 
 def idle(
-    sql: Statements, worker: str, request: bytes, queues: Sequence[str] | None
+    sql: Statements, worker: str, request: bytes, queues: Sequence[str] | None, scan: Scan
 ) -> Talk[Exchanged | None]:
     """Answer an exchange that has nothing to write, without a lock; None where it may have."""
     name = request_id(request)
@@ -189,5 +232,6 @@ def idle(
     if known and known[0][0] == name:
         return (yield from again(sql, known[0], Batch(sql, (text(worker), name), ())))
     if ready and known:
+        scan.gated = bool(known[0][-1])
         return None
     return Exchanged((), (), next_due=next_due(due, now), gone=not known)

@@ -46,6 +46,10 @@ class Scan:
         self._mark: Mark | None = None
         self._whole_at = 0.0
         self._began = 0.0
+        self.gated = True
+        """Whether ready jobs may have gates."""
+        self.parking = False
+        """Whether the last claim met gates that were shut, and left jobs behind them."""
 
     def begin(self, settlements: Sequence[Settlement], demand: Demand | None) -> Mark | None:
         """Give the mark to go on from; None for a whole look."""
@@ -59,6 +63,11 @@ class Scan:
         if not (draining and alone) or self._began >= self._whole_at:
             self._mark = None
         return self._mark
+
+    def looked(self, gated: bool, *, peeked: bool) -> bool:  # noqa: FBT001 -- as it was read
+        """Note whether ready jobs have gates; tell whether a claim that did not ask left some."""
+        self.gated = gated
+        return gated and not peeked
 
     def saw(self, rows: Sequence[Row], wanted: int) -> None:
         """Learn from what a claim gave, the best first; each row is (priority, tag, id, ...)."""

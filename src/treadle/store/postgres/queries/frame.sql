@@ -35,16 +35,16 @@ greatest({now} + 2592000000000, j.created_at + 3600000000)
 
 -- name: body
 id, task, queue, priority, tag, number, attempt, forgiven, crashes, attempts_max, args, policy,
-created_at, run_at, expires_at, worker, started_at, tags, meta, tenant, cost, progress
+created_at, run_at, expires_at, worker, started_at, tags, meta, tenant, cost, progress, gates
 
 -- name: claim_row
 priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes, policy,
-created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at
+created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, {gates_text}
 
 -- name: record_row
 id, task, queue, state, priority, attempt, number, args, created_at, run_at, {now}, attempts_max,
 forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until, worker, outcome,
-reason, error, result, tags, meta, tenant, progress
+reason, error, result, tags, meta, tenant, progress, {gates_text}, waits_at
 
 -- name: real_now
 (extract(epoch from clock_timestamp()) * 1000000)::bigint

@@ -1,0 +1,65 @@
+"""What people and programs do to gates: look, shut, open, set their numbers; and their upkeep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from treadle.core.gates.gate import GateRecord
+from treadle.store.postgres.engine.pack import int8, text, texts
+from treadle.store.postgres.engine.runner import Talk
+from treadle.store.postgres.engine.sql import Statements
+from treadle.store.postgres.engine.wire import Ask, Call
+
+if TYPE_CHECKING:
+    from treadle.core.gates.gate import GateUse
+
+
+def gates(sql: Statements, only: str | None, after: str, limit: int) -> Talk[Sequence[GateRecord]]:
+    """Read gates by name."""
+    _, [rows] = yield Ask([(sql["all_gates"], (text(only), text(after), int8(limit)))])
+    return [GateRecord(*row) for row in rows]
+
+
+def shut(sql: Statements, name: str, delay: int | None, note: str | None) -> Talk[None]:
+    """Shut a gate, made where there is none."""
+    yield Ask([(sql["shut_gate"], (text(name), int8(delay), text(note)))])
+
+
+def open_(sql: Statements, name: str, ring: Sequence[Call]) -> Talk[bool]:
+    """Open a gate that is shut."""
+    _, [rows] = yield Ask([(sql["open_gate"], (text(name),))], after=ring)
+    return bool(rows)
+
+
+def set_numbers(sql: Statements, use: GateUse, ring: Sequence[Call]) -> Talk[None]:
+    """Set the numbers of a gate."""
+    numbers = (int8(use.quota), int8(use.period), int8(use.burst))
+    yield Ask([(sql["set_gate"], (text(use.name), text(use.kind), *numbers))], after=ring)
+
+
+def reset(sql: Statements, name: str) -> Talk[bool]:
+    """Let the next job that is enqueued say the numbers again."""
+    _, [rows] = yield Ask([(sql["reset_gate"], (text(name),))])
+    return bool(rows)
+
+
+def drifted(sql: Statements) -> Talk[Sequence[str]]:
+    """Name gates whose places in use are not those that running jobs hold."""
+    _, [rows] = yield Ask([(sql["drifted"], ())])
+    return sorted(name for (name,) in rows)
+
+
+def mend(sql: Statements, names: Sequence[str]) -> Talk[None]:
+    """Write the places in use as the running jobs say.
+
+    What a hand deletes or changes lets go of nothing by itself.
+    """
+    given = (texts(names),)
+    yield Ask([(sql["lock_gates"], given), (sql["mend"], given)])
+
+
+def prune(sql: Statements, limit: int) -> Talk[int]:
+    """Delete gates that hold nothing and that no job has touched for hours."""
+    _, [rows] = yield Ask([(sql["prune_gates"], (int8(limit),))])
+    return len(rows)
