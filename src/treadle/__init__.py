@@ -31,6 +31,7 @@ from treadle.core.errors import (
     TreadleError,
     UnknownTask,
 )
+from treadle.core.gates.limits import Concurrency, RateLimit
 from treadle.core.job import ErrorInfo, JobState
 from treadle.core.retry import Retry
 from treadle.core.settings import Settings
@@ -45,6 +46,7 @@ __all__ = [
     "BadArguments",
     "BadTaskSignature",
     "Cancel",
+    "Concurrency",
     "Context",
     "DuplicateJob",
     "DuplicateTask",
@@ -60,6 +62,7 @@ __all__ = [
     "NotSerializable",
     "PayloadError",
     "PayloadTooLarge",
+    "RateLimit",
     "Reject",
     "ResultExpired",
     "ResultTimeout",

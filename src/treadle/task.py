@@ -65,6 +65,7 @@ class Task(Generic[P, R]):
         self._plan = plan
         self._options: CallOptions = {} if options is None else options
         self._tail = plan.tail()
+        self._limited = bool(plan.limits)
         # Only what describes the function: its own attributes could hide the task's.
         update_wrapper(self, fn, updated=())
 
@@ -177,18 +178,21 @@ class Task(Generic[P, R]):
 
     def _new_job(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
         payload = self._spec.encode(args, kwargs, self._home.settings.payload_max)
-        return NewJob(new_id(), self.name, payload, *self._tail)
+        if not self._limited:
+            return NewJob(new_id(), self.name, payload, *self._tail)
+        gates = self._plan.gates(self._spec.signature, args, kwargs)
+        return NewJob(new_id(), self.name, payload, *self._tail, gates)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
         """Encode the calls, a batch at a time, so that a long iterable is never held whole."""
-        encode, name, tail = self._spec.encode, self.name, self._tail
+        encode, name, tail, plain = self._spec.encode, self.name, self._tail, not self._limited
         limit = self._home.settings.payload_max
         each = iter(calls)
         start = 0
         while part := list(islice(each, BATCH_MAX)):
             yield [
                 NewJob(new_id(), name, encode(call, {}, limit), *tail)
-                if type(call) is tuple
+                if type(call) is tuple and plain
                 else self._from_signature(call, index)
                 for index, call in enumerate(part, start)
             ]

@@ -21,7 +21,7 @@ from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 
-LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep")
+LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep", "gates")
 BIG: Final = ("jobs", "history", "attempts", "logs", "requests")
 RIDES: Final = {
     "claim_any": "jobs_ready",
@@ -39,6 +39,16 @@ RIDES: Final = {
     "held": "jobs_running",
     "give_all_back": "jobs_running",
     "take_over": "jobs_running",
+    "claim_gated": "jobs_ready",
+    "claim_gated_any": "jobs_ready",
+    "lock_worker": "jobs_gated",
+    "park_more": "jobs_gated",
+    "wake": "jobs_waiting",
+    "look_again": "jobs_waiting",
+    "gates_due": "gates_wake",
+    "prune_gates": "gates_touched",
+    "free_held": "jobs_running",
+    "drifted": "jobs_running",
 }
 FEW: Final = 20_000
 MANY: Final = 1_000_000
@@ -88,7 +98,9 @@ def names() -> list[str]:
     found = [n for text in texts for n in re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)]
     fragments = {
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
-        *("room_named", "room_any", "room_on", "claim_row_j", "stored"),
+        *("room_named", "room_any", "room_on", "claim_row_j", "stored", "is_gated", "room_all"),
+        *("takes", "room", "opens", "look", "hour", "gates_text", "known_shut", "looking"),
+        *("letting_go", "admitting"),
     }
     return [name for name in found if name not in fragments]
 

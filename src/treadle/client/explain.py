@@ -88,6 +88,8 @@ def _reasons(record: JobRecord, settings: Settings) -> list[str]:
 
 def _why(record: JobRecord, settings: Settings) -> str:
     waits = record.state in (JobState.SCHEDULED, JobState.READY)
+    if record.state is JobState.BLOCKED and record.reason == "gate":
+        return f"It is parked at the gate {record.gate!r}, which has no room for it or is paused."
     if waits and record.reason == "unknown_task":
         return f"No worker that looked at it knows the task {record.task!r}."
     if record.state is JobState.FAILED:
@@ -119,6 +121,8 @@ def _next(record: JobRecord, settings: Settings) -> str:
     """Say what happens by itself."""
     attempt = record.attempt + 1
     match record.state:
+        case JobState.BLOCKED if record.reason == "gate":
+            return f"the gate wakes it, the best job first; then a worker starts attempt {attempt}."
         case JobState.BLOCKED:
             return "it becomes ready when the jobs that it waits for have ended."
         case JobState.SCHEDULED | JobState.RETRYING:
@@ -146,6 +150,8 @@ def _advice(record: JobRecord) -> str:
             "start a worker whose code defines the task, or register the new task with "
             f"aliases=[{record.task!r}] if it was renamed."
         )
+    if record.state is JobState.BLOCKED and record.reason == "gate":
+        return f"nothing; see `treadle gates ls`, or end it with `treadle jobs cancel {job}`."
     return {
         JobState.BLOCKED: f"nothing; `treadle jobs cancel {job}` ends it.",
         JobState.SCHEDULED: f"nothing; `treadle jobs retry {job}` starts it now.",

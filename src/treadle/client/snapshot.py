@@ -146,6 +146,8 @@ class Snapshot(Generic[R]):
     """What its last failed attempt died of."""
     reason = Shown(lambda record: record.reason)
     """Why it waits or ended, in a word or as its task said it."""
+    gate = Shown(lambda record: record.gate if record.state is JobState.BLOCKED else None)
+    """The gate that it is parked at, if it is."""
     worker = Shown(lambda record: record.worker)
     tags = Shown(lambda record: _read_tags(record.tags))
     meta = Shown(lambda record: _read_meta(record.meta))

@@ -75,9 +75,10 @@ class Gate(Struct, gc=False):
     is_set: bool = False
     """Somebody set the numbers at run time: definitions of jobs do not count any more."""
 
-    def define(self, use: GateUse) -> None:
-        """Take the kind and numbers of a definition."""
+    def define(self, use: GateUse, now: int) -> None:
+        """Take the kind and numbers of a definition; no bucket is emptier than empty."""
         self.kind, self.quota, self.period, self.burst = use.kind, use.quota, use.period, use.burst
+        self.full_at = min(self.full_at, now + use.burst * use.period // max(1, use.quota))
         self.part = 0
 
     def is_shut(self, now: int) -> bool:

@@ -48,7 +48,7 @@ class Limit:
 
     def __init__(self, name: str | None, key: str | None) -> None:
         if name is not None:
-            _check_name(name)
+            check_gate(name)
         if key is not None and not isinstance(key, str):
             raise TypeError(
                 f"key is a template over the arguments, such as '{{account_id}}', not "
@@ -78,6 +78,10 @@ class Limit:
         if len(name) > NAME_MAX or not name.isprintable():
             digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
             name = f"{self.own_name(task)[: NAME_MAX - 65]}:{digest}"
+        return self.gate(name, cost)
+
+    def gate(self, name: str, cost: int) -> GateUse:
+        """Give what a job of this cost carries of a gate of this name."""
         return GateUse(name, self.kind, cost, self.quota, self.period, self.burst)
 
     def _key(self, task: str, arguments: Mapping[str, Any]) -> str:
@@ -128,7 +132,7 @@ class Concurrency(Limit):
         name: str | None = None,
         on_full: str = "wait",
     ) -> None:
-        self.quota = _count(limit, "the limit of Concurrency")
+        self.quota = check_count(limit, "the limit of Concurrency")
         if on_full != "wait":
             raise ValueError(f"on_full must be 'wait', not {on_full!r}")
         super().__init__(name, key)
@@ -171,7 +175,7 @@ class RateLimit(Limit):
     ) -> None:
         self.rate = rate
         self.quota, self.period = parse_rate(rate)
-        self.burst = self.quota if burst is None else _count(burst, "burst")
+        self.burst = self.quota if burst is None else check_count(burst, "burst")
         super().__init__(name, key)
 
     def default_name(self) -> str:
@@ -207,7 +211,7 @@ def parse_rate(rate: str) -> tuple[int, int]:
             f"{rate[:50]!r} is no rate; write a number, a slash and a period: '10/s', '10/m', "
             "'500/h', '5000/d' or '3/10s'"
         )
-    quota, period = _count(int(match[1]), f"the number of {rate!r}"), int(match[2] or 1) * unit
+    quota, period = check_count(int(match[1]), f"the number of {rate!r}"), int(match[2] or 1) * unit
     if not 0 < period <= PERIOD_MAX:
         raise ValueError(f"the period of {rate!r} must be above zero and at most 31 days")
     if quota > period:
@@ -240,7 +244,7 @@ def check_limits(
         if name in names:
             raise ValueError(f"two limits of {task} are named {name!r}; give one of them a name=")
         names.add(name)
-        _check_name(name)
+        check_gate(name)
         for field in limit.fields:
             if field not in known:
                 raise ValueError(
@@ -258,7 +262,12 @@ def arguments_of(
     return defaults | dict(zip(signature.positional, args, strict=False)) | dict(kwargs)
 
 
-def _count(value: int, what: str) -> int:
+def check_count(value: int, what: str) -> int:
+    """Return a number of a limit when it is a legal one.
+
+    Raises:
+        TypeError, ValueError: it is no int, or not from 1 to 1,000,000.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} is an int, not {type(value).__name__}")
     if not 1 <= value <= ALL:
@@ -266,7 +275,12 @@ def _count(value: int, what: str) -> int:
     return value
 
 
-def _check_name(name: str) -> None:
+def check_gate(name: str) -> str:
+    """Return the name of a limit or gate when it is a legal one.
+
+    Raises:
+        TypeError, ValueError: it is no str, is empty, too long or not printable.
+    """
     if not isinstance(name, str):
         raise TypeError(f"the name of a limit is a str, not {type(name).__name__}")
     if not (0 < len(name) <= NAME_MAX and name.isprintable()):
@@ -274,6 +288,7 @@ def _check_name(name: str) -> None:
             f"the name of a limit has 1 to {NAME_MAX} printable characters; {name[:50]!r} has "
             f"{len(name)}"
         )
+    return name
 
 
 def _fields(key: str) -> tuple[str, ...]:

@@ -28,14 +28,21 @@ def shut(sql: Statements, name: str, delay: int | None, note: str | None) -> Tal
 
 def open_(sql: Statements, name: str, ring: Sequence[Call]) -> Talk[bool]:
     """Open a gate that is shut."""
-    _, [rows] = yield Ask([(sql["open_gate"], (text(name),))], after=ring)
+    calls = [(sql["open_gate"], (text(name),)), *_wakes(sql, name)]
+    _, (rows, *_) = yield Ask(calls, after=ring)
     return bool(rows)
 
 
 def set_numbers(sql: Statements, use: GateUse, ring: Sequence[Call]) -> Talk[None]:
     """Set the numbers of a gate."""
     numbers = (int8(use.quota), int8(use.period), int8(use.burst))
-    yield Ask([(sql["set_gate"], (text(use.name), text(use.kind), *numbers))], after=ring)
+    setting = (sql["set_gate"], (text(use.name), text(use.kind), *numbers))
+    yield Ask([setting, *_wakes(sql, use.name)], after=ring)
+
+
+def _wakes(sql: Statements, name: str) -> list[Call]:
+    """Wake who waits at a gate whose row this transaction has locked."""
+    return [(sql["wake"], (texts([name]),)), (sql["look_again"], (texts([name]),))]
 
 
 def reset(sql: Statements, name: str) -> Talk[bool]:

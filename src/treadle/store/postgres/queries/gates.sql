@@ -365,7 +365,10 @@ select best.name, count(*) from (
     from verdicts v where j.id = v.id and not v.fits and v.shut_at is not null
     returning j.waits_at
 ), spent as (
-    select s.*, case when g.full_at < {now} then {now} else g.full_at end
+    select s.*, s.full_at + 1 - (
+        (s.burst - least(1, s.burst)) * s.period - s.part + s.quota
+    ) / greatest(1, s.quota) as opens_at from (
+    select s.*, g.burst, g.period, g.quota, case when g.full_at < {now} then {now} else g.full_at end
             + (case when g.full_at < {now} then 0 else g.part end + s.n * g.period)
             / greatest(1, g.quota) as full_at,
         (case when g.full_at < {now} then 0 else g.part end + s.n * g.period)
@@ -377,6 +380,7 @@ select best.name, count(*) from (
         from judged where room is not null group by name
     ) as s
     join {p}gates g on g.name = s.name
+    ) as s
 ), charged as (
     update {p}gates g set
         used = g.used + case when g.kind = 'places' then s.n else 0 end,
@@ -386,6 +390,9 @@ select best.name, count(*) from (
         touched_at = {hour},
         wake_at = case
             when g.kind = 'places' and g.used + s.n >= g.quota then null
+            -- Who waits is looked at when there is room again, maybe sooner than was said.
+            when g.kind = 'rate' and s.n > 0 and g.wake_at is not null and s.opens_at > {now}
+                then s.opens_at
             else least(
                 case when s.back > 0 and g.wake_at is not null then least(g.wake_at, {now})
                     else g.wake_at end,

@@ -63,6 +63,8 @@ local function open_book()
   function B.define(gate, use)
     gate.kind, gate.quota, gate.period, gate.burst = use.kind, use.quota, use.period, use.burst
     gate.part, gate.changed = 0, true
+    gate.full_at = math.min(gate.full_at,
+      now + math.floor(use.burst * use.period / math.max(1, use.quota)))
   end
 
   -- Read a gate that a job carries, or make it as the job says; a newer job's word counts.
@@ -168,8 +170,10 @@ local function open_book()
         gate.full_at = gate.full_at + math.floor(whole_part / gate.quota)
         gate.part = whole_part % gate.quota
       end
-      if not B.opens_at(gate, 1) then
-        gate.wake_at = nil
+      local opens = B.opens_at(gate, 1)
+      -- Who waits is looked at when there is room again, which may be sooner than was said.
+      if not opens or (gate.wake_at and opens > now) then
+        gate.wake_at = opens
       end
     end
   end

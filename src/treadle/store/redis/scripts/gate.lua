@@ -20,7 +20,8 @@ local function open()
   if not gate or not book().is_shut(gate) then
     return 0
   end
-  gate.shut_until, gate.note, gate.wake_at, gate.changed = nil, nil, now, true
+  gate.shut_until, gate.note = nil, nil
+  book().wake(gate)
   return 1
 end
 
@@ -29,7 +30,8 @@ local function set()
     burst = tonumber(ARGV[7])}
   local gate = book().of(use)
   book().define(gate, use)
-  gate.is_set, gate.wake_at = true, now
+  gate.is_set = true
+  book().wake(gate)
   return 1
 end
 
@@ -45,5 +47,6 @@ end
 local VERBS = {shut = shut, open = open, set = set, reset = reset}
 local done = VERBS[verb]()
 close_book()
+write_counts()
 ring(EARS_WORK)
 return done

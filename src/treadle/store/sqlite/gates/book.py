@@ -52,7 +52,7 @@ class Book:
             gate.defined_at = defined_at
             said = (use.kind, use.quota, use.period, use.burst)
             if said != (gate.kind, gate.quota, gate.period, gate.burst):
-                gate.define(use)
+                gate.define(use, self.now)
                 gate.wake_at = self.now
         return gate
 
@@ -78,8 +78,10 @@ class Book:
         for use in uses:
             gate = self.of(use)
             gate.take(use.cost, self.now)
-            if gate.opens_at(1, self.now) is None:
-                gate.wake_at = None
+            opens = gate.opens_at(1, self.now)
+            # Who waits is looked at when there is room again, which may be sooner than was said.
+            if opens is None or (gate.wake_at is not None and opens > self.now):
+                gate.wake_at = opens
 
     def free(self, uses: Sequence[GateUse]) -> None:
         """Take back the places of a job that runs no more; `wake` or `stage` passes them on."""

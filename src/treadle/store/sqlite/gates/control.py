@@ -42,7 +42,7 @@ def open_(book: Book, name: str) -> bool:
     if gate is None or not gate.is_shut(book.now):
         return False
     gate.shut_until = gate.note = None
-    gate.wake_at = book.now
+    book.wake(gate)
     book.write()
     return True
 
@@ -50,8 +50,9 @@ def open_(book: Book, name: str) -> bool:
 def set_numbers(book: Book, use: GateUse) -> None:
     """Set the numbers of a gate; what jobs bring along does not count any more."""
     gate = book.of(use)
-    gate.define(use)
-    gate.is_set, gate.wake_at = True, book.now
+    gate.define(use, book.now)
+    gate.is_set = True
+    book.wake(gate)
     book.write()
 
 

@@ -96,10 +96,9 @@ select name from {p}queues where paused_at is not null;
 select 1 from {p}jobs where state = 'ready' and queue = ? limit 1;
 
 -- name: next_due
-select min(at) from (
-    select min(run_at) as at from {p}jobs where state in ('scheduled', 'retrying')
-    union all
-    select min(wake_at) from {p}gates where wake_at is not null
+select case when due <= wake or wake is null then due else wake end from (
+    select (select min(run_at) from {p}jobs where state in ('scheduled', 'retrying')) as due,
+        (select min(wake_at) from {p}gates where wake_at is not null) as wake
 );
 
 -- name: claims_again
