@@ -16,6 +16,11 @@ JOBS ?= 2
 # The environment. `make test-all` makes one beside it for each Python version.
 VENV ?= .venv
 
+# What `make torture` torments, for how long, and from which seed (drawn when there is none).
+STORE ?= sqlite
+MINUTES ?= 10
+SEED ?=
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 READY := $(VENV)/.ready-dev
@@ -72,6 +77,10 @@ bench: $(READY) ## Measure treadle beside its peers on SQLite, Redis and Postgre
 .PHONY: crash
 crash: $(READY) ## Run the long crash runs: seeded kills with every job accounted for.
 	$(BIN)/python -m pytest -m crash $(ARGS)
+
+.PHONY: torture
+torture: $(READY) ## Torture a store: STORE=sqlite|postgres|redis MINUTES=10 SEED=1; ends with a ledger.
+	$(BIN)/python -m tests.torture $(STORE) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the tests too long for the default suite: fleets, clusters, long histories.

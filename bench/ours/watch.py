@@ -142,7 +142,7 @@ def _history(connection: psycopg.Connection) -> sql.SQL:
     found = []
     for (name,) in connection.execute(_HISTORIES).fetchall():
         quoted = sql.SQL(name)
-        count = sql.SQL("SELECT count(*) FROM {} WHERE finished_at IS NOT NULL").format(quoted)
+        count = sql.SQL("SELECT count(*) FROM ONLY {} WHERE finished_at IS NOT NULL").format(quoted)
         row = connection.execute(count).fetchone()
         found.append((0 if row is None else int(row[0]), name, quoted))
     most, _, history = max(found, default=(0, "", sql.SQL("")))

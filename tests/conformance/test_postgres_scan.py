@@ -1,18 +1,19 @@
-"""The scan mark: a drain goes on behind what it claimed, and forgets nobody for long."""
+"""The scan marks: a drain goes on behind what it claimed, and forgets nobody for long."""
 
 import asyncio
 import time
 from typing import Final
 
 import psycopg
+import pytest
 
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, NewJob
-from treadle.core.lanes import Demand
+from treadle.core.lanes import Demand, Step
 from treadle.core.outcome import Failed, Released, Succeeded
 from treadle.core.settings import Settings
 from treadle.store.postgres.engine.wire import Row
-from treadle.store.postgres.line.scan import Mark, Scan
+from treadle.store.postgres.line.scan import Mark, Piece, Scan, pieces
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import (
     ERROR,
@@ -25,6 +26,10 @@ from treadle.testing.conformance.kit import (
 )
 
 WAIT_S: Final = 10.0
+JOBS: Final = 8_000
+BATCH: Final = 40
+ENTRIES_MAX: Final = 15
+"""Entries of the index that half a drain may read a job; it was 50 without marks, then 150."""
 CLAIM: Final = Claim(bytes(16), 1, "t", "default", 0, 1, b"[]")
 DONE: Final = [settlement(CLAIM, Succeeded(None))]
 
@@ -44,75 +49,114 @@ def row(number: int, queue: str = "default", priority: int = 0) -> Row:
     return (priority, 0, number.to_bytes(16, "big"), 1, "t", queue)
 
 
-class TestMark:
-    """When there is a mark."""
+class TestMarks:
+    """When there are marks, and which."""
 
     def made(self, *rows: Row, demand: Demand | None = None) -> tuple[Scan, Clock]:
         """Let a whole look claim these rows, all that it wanted."""
         clock = Clock()
         scan = Scan(clock)
-        assert scan.begin(DONE, demand or take(len(rows))) is None
+        assert not scan.begin(DONE, demand or take(len(rows)))
         scan.saw(rows, len(rows))
         return scan, clock
 
-    def test_a_full_claim_leaves_one(self) -> None:
-        """It is the last job that was claimed."""
-        scan, _ = self.made(row(1), row(2))
-        assert scan.begin(DONE, take(2)) == Mark("default", 0, 0, bytes(15) + b"\2")
+    def test_a_full_claim_leaves_the_last_of_each_kind(self) -> None:
+        """A kind is a queue and a priority."""
+        scan, _ = self.made(row(7, priority=3), row(1), row(2), row(9, "other"))
+        marks = {(mark.queue, mark.priority): mark for mark in scan.begin(DONE, take(2))}
+        assert marks == {
+            ("default", 3): Mark("default", 3, 0, bytes(15) + b"\7"),
+            ("default", 0): Mark("default", 0, 0, bytes(15) + b"\2"),
+            ("other", 0): Mark("other", 0, 0, bytes(15) + b"\x09"),
+        }
 
-    def test_a_short_claim_or_a_mixed_one_leaves_none(self) -> None:
-        """Nothing is behind it, or it would be of one kind alone."""
-        for rows, wanted in (
-            ([row(1)], 2),
-            ([], 1),
-            ([row(1), row(2, "other")], 2),
-            ([row(1, priority=3), row(2)], 2),
-        ):
-            scan, _ = self.made(row(0))
+    def test_a_later_claim_moves_its_own_marks_alone(self) -> None:
+        """What it did not reach is where it was."""
+        scan, _ = self.made(row(7, priority=3), row(1))
+        scan.begin(DONE, take(1))
+        scan.saw([row(8, priority=3)], 1)
+        assert [mark.id[-1] for mark in scan.begin(DONE, take(1))] == [8, 1]
+
+    def test_a_short_claim_leaves_none(self) -> None:
+        """Nothing is behind them."""
+        for rows, wanted in (([row(1)], 2), ([], 1)):
+            scan, _ = self.made(row(0, priority=1), row(0))
+            scan.begin(DONE, take(1))
             scan.saw(rows, wanted)
-            assert scan.begin(DONE, take(1)) is None
+            assert not scan.begin(DONE, take(1))
 
-    def test_what_is_handed_back_may_lie_before_it(self) -> None:
-        """So it goes with a settlement that does not end its job, and with none at all."""
+    def test_too_many_kinds_leave_none(self) -> None:
+        """Each costs a look of its own."""
+        scan, _ = self.made(*(row(n, priority=-n) for n in range(32)))
+        assert len(scan.begin(DONE, take(1))) == 32
+        scan.saw([row(1, priority=-50)], 1)
+        assert not scan.begin(DONE, take(1))
+
+    def test_what_is_handed_back_may_lie_before_them(self) -> None:
+        """So they go with a settlement that does not end its job, and with none at all."""
         for settlements in (
             [settlement(CLAIM, Released())],
             [*DONE, settlement(CLAIM, Failed(ERROR, delay=0))],
             [],
         ):
             scan, _ = self.made(row(1))
-            assert scan.begin(settlements, take(1)) is None
+            assert not scan.begin(settlements, take(1))
 
-    def test_it_is_for_its_queue_alone(self) -> None:
-        """A demand that names others looks whole."""
-        for demand, kept in (
-            (take(1), True),
-            (take(1, "default"), True),
-            (take(1, "other"), False),
-            (take(1, "default", "other"), False),
+    def test_they_are_for_their_queues_alone(self) -> None:
+        """A demand is given those of the queues that it names."""
+        for demand, count in (
+            (take(1), 2),
+            (take(1, "default"), 1),
+            (take(1, "default", "third"), 1),
+            (take(1, "other", "default"), 2),
+            (take(1, "third"), 0),
         ):
-            scan, _ = self.made(row(1))
-            assert (scan.begin(DONE, demand) is not None) == kept
+            scan, _ = self.made(row(1), row(2, "other"))
+            assert len(scan.begin(DONE, demand)) == count
 
     def test_a_whole_look_comes_every_second(self) -> None:
-        """However long the drain goes on."""
-        scan, clock = self.made(row(1))
+        """However long the drain goes on; it leaves the marks of what it did not reach."""
+        scan, clock = self.made(row(5, priority=1), row(1))
         clock.now += 0.9
-        assert scan.begin(DONE, take(1)) is not None
-        scan.saw([row(2)], 1)
+        assert scan.begin(DONE, take(1))
+        scan.saw([row(6, priority=1)], 1)
         clock.now += 0.1
-        assert scan.begin(DONE, take(1)) is None
+        assert not scan.begin(DONE, take(1))
+        scan.saw([row(4, priority=1)], 1)
+        assert [mark.id[-1] for mark in scan.begin(DONE, take(1))] == [4, 1]
 
     def test_a_whole_look_that_takes_long_comes_more_rarely(self) -> None:
         """It takes no more than a twentieth of the time."""
         scan, clock = self.made(row(1))
         clock.now += 1
-        assert scan.begin(DONE, take(1)) is None
+        assert not scan.begin(DONE, take(1))
         clock.now += 0.5
         scan.saw([row(2)], 1)
         clock.now += 9.9
-        assert scan.begin(DONE, take(1)) is not None
+        assert scan.begin(DONE, take(1))
         clock.now += 0.1
-        assert scan.begin(DONE, take(1)) is None
+        assert not scan.begin(DONE, take(1))
+
+    def test_one_mark_is_enough_while_its_queue_is_the_only_open_one(self) -> None:
+        """A look that finds nothing that way takes the other queues along from then on."""
+        scan, _ = self.made(row(1))
+        for is_single in (True, False, False):
+            marks = scan.begin(DONE, take(1))
+            assert scan.is_single(marks, take(1)) == is_single
+            scan.saw([] if is_single else [row(2)], 1)
+
+
+def test_a_queue_is_cut_at_its_marks() -> None:
+    """The pieces are all of its priorities once, and nothing before a mark."""
+    marks = [Mark("a", 3, 5, b"x" * 16), Mark("a", 2, 6, b"y" * 16), Mark("b", 0, 7, b"z" * 16)]
+    low, high = -32_768, 32_767
+    assert pieces(marks, ["a", "c"]) == [
+        Piece("a", 4, high),
+        Piece("a", 3, 3, 5, b"x" * 16),
+        Piece("a", 2, 2, 6, b"y" * 16),
+        Piece("a", low, 1),
+        Piece("c", low, high),
+    ]
 
 
 def test_nobody_before_the_mark_is_forgotten(postgres_schema: str) -> None:
@@ -176,3 +220,73 @@ def test_a_drain_ends_with_every_job_beside_an_open_transaction(postgres_schema:
     with psycopg.connect(url) as reader:
         reader.execute("select txid_current()")
         asyncio.run(drain())
+
+
+@pytest.mark.parametrize(
+    ("queues", "demand"),
+    [
+        (("a",), take(BATCH)),
+        (("a", "b", "c"), take(BATCH)),
+        (("a", "b", "c"), take(BATCH, "a", "b", "c")),
+        (
+            ("a", "b", "c"),
+            Demand(BATCH, (Step("b", 12), Step("a", 28), *take(BATCH, *"abc").steps)),
+        ),
+    ],
+    ids=["priorities", "every queue", "strict queues", "weighted queues"],
+)
+def test_a_drain_reads_as_much_at_its_end_as_at_its_start(
+    postgres_schema: str, queues: tuple[str, ...], demand: Demand
+) -> None:
+    """Beside an open transaction, whatever the queues and priorities of its jobs."""
+    url, _, schema = postgres_schema.partition("?schema=")
+    store = PostgresStore(postgres_schema, "default", Settings())
+    worker = Hand(store, worker_info("w"))
+    mixed = [
+        NewJob(new_id(), "t", b"[]", queue=queues[n % len(queues)], priority=n % 5)
+        for n in range(JOBS)
+    ]
+
+    async def fill() -> None:
+        await store.migrate()
+        for start in range(0, JOBS, 1_000):
+            await store.enqueue(new_id(), mixed[start : start + 1_000])
+        await worker.register()
+        await store.close()
+
+    async def some(claims: list[Claim]) -> list[Claim]:
+        """Drain half of the jobs; what the server reads is counted when the session ends."""
+        taken = 0
+        while taken < JOBS // 2:
+            answer = await worker.exchange([settlement(c, Succeeded(None)) for c in claims], demand)
+            claims = list(answer.claims)
+            taken += len(claims)
+        await store.close()
+        return claims
+
+    with psycopg.connect(url) as held:
+        held.execute("select txid_current()")
+        asyncio.run(fill())
+        before = entries_read(url, schema)
+        claims = asyncio.run(some([]))
+        half = entries_read(url, schema)
+        asyncio.run(some(claims))
+        whole = entries_read(url, schema)
+    assert half - before < ENTRIES_MAX * JOBS
+    assert whole - half < ENTRIES_MAX * JOBS
+
+
+def entries_read(url: str, schema: str) -> int:
+    """Count what was read in the index of ready jobs, once the sessions that did so have ended."""
+    with psycopg.connect(url, autocommit=True) as db:
+        deadline = time.monotonic() + WAIT_S
+        others = "select 1 from pg_stat_activity where application_name = 'treadle'"
+        while db.execute(others).fetchone():
+            assert time.monotonic() < deadline, "the store's sessions have not ended"
+        row = db.execute(
+            "select idx_tup_read from pg_stat_user_indexes "
+            "where schemaname = %s and indexrelname = 'treadle_jobs_ready'",
+            [schema],
+        ).fetchone()
+    assert row is not None
+    return int(row[0])

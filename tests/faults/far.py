@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+import psycopg
+
 from tests.faults import workload
-from tests.faults.scene import QUICK, Scene, key_in
+from tests.faults.scene import QUICK, Scene, compare_sales, key_in
 from treadle import JobState, Treadle
 from treadle.core.job import TERMINAL, JobRecord
 from treadle.core.settings import load_settings
@@ -35,6 +37,9 @@ class FarScene(Scene):
         self.url = url
         self.direct = url
         """How this process reaches the server, whatever lies between it and the others."""
+        self.sells = url.startswith("postgres")
+        """Whether the tasks' own tables can lie beside the store's."""
+        self._sales = f"sales_{self.namespace}"
 
     def prepare(self) -> Self:
         """Make the store's tables where it has some."""
@@ -47,6 +52,9 @@ class FarScene(Scene):
             await store.close()
 
         asyncio.run(migrate())
+        if self.sells:
+            with psycopg.connect(self.direct, autocommit=True) as db:
+                db.execute(f"create table {self._sales} (key text not null)".encode())
         return self
 
     def app(self) -> Treadle:
@@ -119,4 +127,14 @@ class FarScene(Scene):
 
     def account(self) -> Account:
         """Call every job to account."""
+        self.check_sales()
         return judge(self.ledger.entries(), self.stored())
+
+    def check_sales(self) -> None:
+        """Make sure that what tasks have written in their transactions is what succeeded."""
+        if self.sells:
+            with psycopg.connect(self.direct) as db:
+                query = f"select key from {self._sales}"  # noqa: S608 -- a name of ours
+                found = db.execute(query.encode()).fetchall()
+            jobs = [(key_in(one.args), one.task, one.state) for one in self.records()]
+            compare_sales(jobs, [key for (key,) in found])

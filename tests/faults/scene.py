@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -170,6 +170,14 @@ class Scene:
             command += ["-m", "treadle.testing.faults", fault, "--"]
         role, *options = words
         command += [str(PROGRAM), role, self.url, str(self.ledger.path), *options]
+        return self._begin(command, role, environ)
+
+    def program(self, file: Path, *options: str, **environ: str) -> Process:
+        """Start a program of the test's own, told the store, the ledger and these words."""
+        command = [sys.executable, str(file), self.url, str(self.ledger.path), *options]
+        return self._begin(command, file.stem, environ)
+
+    def _begin(self, command: list[str], role: str, environ: Mapping[str, str]) -> Process:
         outside = {k: v for k, v in os.environ.items() if not k.startswith("TREADLE_")}
         log = self.logs / f"{len(self.processes)}-{role}.log"
         process = Process(
@@ -260,13 +268,18 @@ class Scene:
 
         A job that was enqueued in one is there with it, or not at all.
         """
-        jobs = {key_in(args): state for args, state in self.query(
-            "select args, state from treadle_jobs where task <> 'old'"
-        )}  # fmt: skip
-        named = "select args from treadle_jobs where state = 'succeeded' and task like 'sell%'"
-        sold = sorted(key_in(args) for (args,) in self.query(named))
-        assert sorted(key for (key,) in self.query("select key from sales")) == sold
-        assert sorted(key.removesuffix("/ship") for key in jobs if key.endswith("/ship")) == sold
+        rows = self.query("select args, task, state from treadle_jobs where task <> 'old'")
+        jobs = [(key_in(args), task, state) for args, task, state in rows]
+        compare_sales(jobs, [key for (key,) in self.query("select key from sales")])
+
+
+def compare_sales(jobs: Iterable[tuple[str, str, str]], sales: Iterable[str]) -> None:
+    """Compare the jobs (key, task, state) that sold with what is sold and what is to be shipped."""
+    known = list(jobs)
+    sold = sorted(k for k, task, state in known if state == "succeeded" and task.startswith("sell"))
+    assert sorted(sales) == sold
+    shipped = sorted(k.removesuffix("/ship") for k, _, _ in known if k.endswith("/ship"))
+    assert shipped == sold
 
 
 def key_in(args: bytes) -> str:

@@ -3,13 +3,14 @@
 import asyncio
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.faults.far import FarScene
 from tests.faults.scene import Scene, check_batches
 from treadle.core.ids import new_id
 from treadle.core.job import JobState, NewJob
@@ -19,10 +20,22 @@ LONG_ROUNDS: Final = 200
 COMPANY: Final = 50
 
 
-def kill_one(folder: Path, seed: int) -> None:
+Make = Callable[[Path], Scene]
+
+
+@pytest.fixture
+def make(request: pytest.FixtureRequest) -> Make:
+    """Make scenes on the store that the test names."""
+    if request.param == "sqlite":
+        return Scene
+    url = str(request.getfixturevalue(f"{request.param}_url"))
+    return lambda folder: FarScene(folder, url)
+
+
+def kill_one(scene: Scene, seed: int) -> None:
     """Kill a producer at a random moment and call what it had enqueued to account."""
     lines = random.Random(seed).randrange(1, 300)  # noqa: S311 -- a place in a run, no secret
-    with Scene(folder / str(seed)).prepare() as scene:
+    with scene.prepare():
         producer = scene.start("producer", "p", "10000")
         scene.until(lambda: len(scene.ledger.entries()) >= lines, f"{lines} lines in the ledger")
         producer.kill()
@@ -31,22 +44,32 @@ def kill_one(folder: Path, seed: int) -> None:
         check_batches(scene)
 
 
-def kill_many(folder: Path, rounds: Sequence[int]) -> None:
+def kill_many(make: Make, folder: Path, rounds: Sequence[int]) -> None:
     """Run rounds side by side."""
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda seed: kill_one(folder, seed), rounds))
+        list(pool.map(lambda seed: kill_one(make(folder / str(seed)), seed), rounds))
 
 
-def test_a_killed_producer_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("redis", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
+def test_a_killed_producer_loses_nothing(tmp_path: Path, make: Make) -> None:
     """Every acknowledged job is there once, and every batch whole or not at all."""
-    kill_many(tmp_path, range(ROUNDS))
+    kill_many(make, tmp_path, range(ROUNDS))
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(600)
-def test_two_hundred_killed_producers_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.timeout(1_200)
+@pytest.mark.parametrize("make", ["sqlite", "postgres", "redis"], indirect=True)
+def test_two_hundred_killed_producers_lose_nothing(tmp_path: Path, make: Make) -> None:
     """The same, 200 times."""
-    kill_many(tmp_path, range(LONG_ROUNDS))
+    kill_many(make, tmp_path, range(LONG_ROUNDS))
 
 
 def job(id_: bytes | None = None) -> NewJob:

@@ -30,6 +30,8 @@ GOOD: Final = 300
 AWAY_S: Final = 3.5
 """Over twice the lease of a scene."""
 FLOW: Final = 400
+STREAM: Final = 1_600
+"""More than a worker holds."""
 RESTARTS: Final = 3
 LONG_S: Final = 60.0
 IMPATIENT: Final = {"TREADLE_STORE_TIMEOUT": "1"}
@@ -95,6 +97,24 @@ def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(
         go.touch()
         scene.until_done()
         assert scene.stop(second) == scene.stop(first) == 0
+        account = scene.account()
+        assert account.sound, account
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("nth", [3, 5])
+def test_a_worker_killed_as_an_exchange_comes_back_loses_nothing(
+    tmp_path: Path, url: str, nth: int
+) -> None:
+    """Jobs that ran beside that exchange are settled or run again, and none is settled twice."""
+    with FarScene(tmp_path, url).prepare() as scene:
+        scene.enqueue("tiny", *(f"tiny{n}" for n in range(STREAM)))
+        dead = scene.worker("--slots", "16", fault=f"exchange.after_commit:kill@{nth}")
+        assert dead.wait() == -signal.SIGKILL, dead.said
+        assert 0 < scene.unfinished() < STREAM
+        last = scene.worker("--slots", "16")
+        scene.until_done(LONG_S)
+        assert scene.stop(last) == 0, last.said
         account = scene.account()
         assert account.sound, account
 

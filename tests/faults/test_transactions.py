@@ -7,12 +7,15 @@ stand still for longer than their lease, before the transaction or with the lock
 import random
 import secrets
 import signal
+from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.faults.far import FarScene
 from tests.faults.scene import QUICK, Process, Scene, struck
 from treadle.testing.faults import Spec
 
@@ -20,20 +23,24 @@ SETTINGS: Final = QUICK | {
     # These deaths are nobody's fault, so a job may meet more of them than usual.
     "TREADLE_MAX_CRASHES": "100",
 }
+ASKED_EVERY: Final = 50
 BYTES_A_JOB: Final = 120
 """About what a job adds to the ledger."""
 
 
-def crash_run(folder: Path, seed: int, jobs: int, kills: int, patience: float) -> None:
+def crash_run(scene: Scene, seed: int, jobs: int, kills: int, patience: float) -> None:
     """Let two workers work, and kill one of them again and again."""
     draw = random.Random(seed)  # noqa: S311 -- the seed is what replays the run
-    with Scene(folder, SETTINGS).prepare() as scene:
+    with scene.prepare():
 
         def worker() -> Process:
             return scene.worker("--slots", str(draw.choice([1, 3, 16])))
 
-        def goes_on(size: int) -> bool:
-            return scene.ledger.path.stat().st_size >= size or not scene.unfinished()
+        def goes_on(size: int, looks: Iterator[int]) -> bool:
+            if scene.ledger.path.stat().st_size >= size:
+                return True
+            # To ask the store is dear, and only at the very end of the run it is needed.
+            return next(looks) % ASKED_EVERY == 0 and not scene.unfinished()
 
         scene.enqueue("sell", *(f"loop{n}" for n in range(jobs // 2)))
         scene.enqueue("sell_in_thread", *(f"thread{n}" for n in range(jobs // 2)))
@@ -41,7 +48,7 @@ def crash_run(folder: Path, seed: int, jobs: int, kills: int, patience: float) -
         for _ in range(kills):
             more = draw.randint(0, 2 * BYTES_A_JOB * jobs // kills)
             size = scene.ledger.path.stat().st_size + more
-            scene.until(partial(goes_on, size), "the work goes on", patience)
+            scene.until(partial(goes_on, size, count(1)), "the work goes on", patience)
             place = draw.choice([0, 1])
             cast[place].kill()
             cast[place] = worker()
@@ -53,16 +60,28 @@ def crash_run(folder: Path, seed: int, jobs: int, kills: int, patience: float) -
         assert {job.state for job in scene.stored()} == {"succeeded"}
 
 
-def test_kills_at_random(tmp_path: Path) -> None:
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    """Give a scene on the store that the test names."""
+    if request.param == "sqlite":
+        return Scene(tmp_path, SETTINGS)
+    return FarScene(tmp_path, request.getfixturevalue("postgres_url"), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "scene", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True
+)
+def test_kills_at_random(scene: Scene) -> None:
     """Effects are successes, once each, after ten deaths."""
-    crash_run(tmp_path, secrets.randbits(32), jobs=300, kills=10, patience=20)
+    crash_run(scene, secrets.randbits(32), jobs=300, kills=10, patience=20)
 
 
 @pytest.mark.crash
 @pytest.mark.timeout(3_600)
-def test_ten_thousand_jobs_and_five_hundred_kills(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scene", ["sqlite", "postgres"], indirect=True)
+def test_ten_thousand_jobs_and_five_hundred_kills(scene: Scene) -> None:
     """The same, for as long as it takes."""
-    crash_run(tmp_path, secrets.randbits(32), jobs=10_000, kills=500, patience=600)
+    crash_run(scene, secrets.randbits(32), jobs=10_000, kills=500, patience=600)
 
 
 def test_a_worker_that_was_rescued_meanwhile_commits_nothing(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ Settings (lease, beat, ...) come from `TREADLE_*`; a key names each job in the l
 
 import argparse
 import asyncio
+import inspect
 import logging
 import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +30,9 @@ LOOK_S: Final = 0.01
 LOOKS_MAX: Final = 6_000
 
 
-def build(store: str, ledger: Ledger) -> Treadle:
+def build(store: str, ledger: Ledger, settings: Mapping[str, object] | None = None) -> Treadle:
     """Make an application whose tasks write to the ledger."""
-    app = Treadle(store)
+    app = Treadle(store, settings=settings)
     add_quick_tasks(app, ledger)
     add_steered_tasks(app, ledger)
     add_long_tasks(app, ledger)
@@ -103,6 +105,7 @@ def add_long_tasks(app: Treadle, ledger: Ledger) -> None:
     @app.task(name="slow")
     async def slow(key: str, seconds: float) -> None:
         ledger.write("START", key)
+        current().log("begun")
         await asyncio.sleep(seconds)
         ledger.write("END", key)
 
@@ -114,6 +117,17 @@ def add_long_tasks(app: Treadle, ledger: Ledger) -> None:
                 break
             await asyncio.sleep(LOOK_S)
         ledger.write("END", key)
+
+    @app.task(name="obedient", on_cut_off="cancel", retry=Retry(attempts=3, base=0.1))
+    async def obedient(key: str, file: str) -> None:
+        ledger.write("START", key)
+        try:
+            for _ in range(LOOKS_MAX):
+                if is_there(file):
+                    break
+                await asyncio.sleep(LOOK_S)
+        finally:
+            ledger.write("END", key)
 
 
 def add_deadly_tasks(app: Treadle, ledger: Ledger) -> None:
@@ -133,12 +147,16 @@ def add_deadly_tasks(app: Treadle, ledger: Ledger) -> None:
 
 def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:
     """Add tasks that write to a table of their own, and enqueue, together with their success."""
+    place = "%s" if app.settings.store.startswith("postgres") else "?"
+    insert = f"insert into {sales_table(app)} values ({place})"  # noqa: S608 -- a name of ours
 
     @app.task(name="sell", retry=1)
     async def sell(key: str) -> None:
         ledger.write("START", key)
         async with current().transaction() as db:
-            db.execute("insert into sales values (?)", (key,))
+            written = db.execute(insert, (key,))
+            if inspect.isawaitable(written):
+                await written
             await asyncio.sleep(0)
             ledger.write("TRY", f"{key}/ship")
             await app.named("tiny").using(connection=db).aenqueue(f"{key}/ship")
@@ -148,10 +166,16 @@ def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:
     def sell_in_thread(key: str) -> None:
         ledger.write("START", key)
         with current().transaction() as db:
-            db.execute("insert into sales values (?)", (key,))
+            db.execute(insert, (key,))
             ledger.write("TRY", f"{key}/ship")
             app.named("tiny").using(connection=db).enqueue(f"{key}/ship")
         ledger.write("END", key)
+
+
+def sales_table(app: Treadle) -> str:
+    """Name the table that the selling tasks write to: on a server each namespace has its own."""
+    near = app.settings.store.startswith("sqlite")
+    return "sales" if near else f"sales_{app.settings.namespace}"
 
 
 def is_there(file: str) -> bool:

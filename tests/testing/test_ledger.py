@@ -61,8 +61,8 @@ def test_a_key_is_one_word(tmp_path: Path, key: str) -> None:
 def test_a_foreign_line_is_an_error(tmp_path: Path) -> None:
     """A damaged ledger accounts for nothing, so it is not read as far as it goes."""
     file = tmp_path / "ledger"
-    file.write_text("OK a 1\nBEGIN b 1\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="'BEGIN b 1' is no line"):
+    file.write_text("OK a 1 1\nBEGIN b 1 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="'BEGIN b 1 1' is no line"):
         Ledger(file).entries()
 
 

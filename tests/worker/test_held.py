@@ -40,6 +40,39 @@ def test_long_jobs_are_never_hoarded() -> None:
     assert held.room(15) == 1
 
 
+def test_where_the_store_works_beside_the_loop_half_a_buffer_is_low() -> None:
+    """The next exchange sets out while the other half of the buffer is still to be run."""
+    held = Held(4, ahead=True)
+    held.learn(5)
+    held.take([claim() for _ in range(2 * BUFFER_MAX)])
+    assert held.room(4) == 0
+    while len(held.buffer) > BUFFER_MAX:
+        assert not held.is_low
+        held.buffer.popleft()
+    assert held.is_low
+
+
+def test_elsewhere_a_buffer_is_low_when_it_is_empty() -> None:
+    """Where an exchange holds up the loop, the largest batches cost least."""
+    held = Held(4)
+    held.learn(5)
+    held.take([claim()])
+    assert not held.is_low
+    held.buffer.clear()
+    assert held.is_low
+
+
+def test_half_a_small_buffer_is_not_worth_an_exchange() -> None:
+    """With jobs of five milliseconds on four slots, 16 are buffered and all of them used up."""
+    held = Held(4, ahead=True)
+    held.learn(5_000)
+    held.take([claim() for _ in range(held.room(4))])
+    assert len(held.buffer) == 16
+    while len(held.buffer) > 1:
+        held.buffer.popleft()
+    assert not held.is_low
+
+
 def test_pace_is_forgotten_after_a_buffer_stood_still() -> None:
     """Tiny jobs before long ones do not make the worker hoard the long ones."""
     held = Held(4)

@@ -48,6 +48,8 @@ class StoreFeatures(Struct, frozen=True):
     """Other processes can work on the same jobs."""
     start_marks: bool
     """Every `mark` outlives its process; elsewhere only those that had to be sure of it."""
+    beside_loop: bool
+    """An exchange leaves the event loop free, so a worker asks for the next jobs early."""
 
 
 class WorkerInfo(Struct, frozen=True):

@@ -100,6 +100,17 @@ def points(package: Path = _PACKAGE) -> list[Point]:
     return sorted(found.values())
 
 
+def names_in(store: str, *, inside: bool = False) -> set[str]:
+    """Name the points that a worker or producer on this store can come to.
+
+    Args:
+        store: the store's folder: `sqlite`, `postgres` or `redis`.
+        inside: only those inside the store's own calls.
+    """
+    own = {point.name for point in points(_PACKAGE / "store" / store)}
+    return own if inside else own | {point.name for point in points() if not point.in_store}
+
+
 def arm_from_spec(text: str) -> Counter[str]:
     """Arm a fault for this process; return the counter of all points, which goes on counting.
 

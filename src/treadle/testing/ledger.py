@@ -9,18 +9,21 @@ producer that was killed never learned its id.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from msgspec import Struct
 
 from treadle.core.job import TERMINAL, JobState
 
-Word = Literal["TRY", "OK", "START", "END"]
-"""A producer is about to enqueue; its call has returned; a task begins; it is about to return."""
+Word = Literal["TRY", "OK", "ERR", "START", "END", "APPLIED", "LOST"]
+"""A producer is about to enqueue; its call has returned, or raised (then the job may be there or
+not); a task begins; it is about to return; a worker is given a settlement's verdict."""
 
+_WORDS: Final = frozenset(get_args(Word))
 _SHOWN: Final = 10
 
 
@@ -30,6 +33,8 @@ class Entry(Struct, frozen=True):
     word: Word
     key: str
     pid: int
+    at: int = 0
+    """When, in milliseconds of the machine's monotonic clock, which no step of a clock moves."""
 
 
 class Ledger:
@@ -48,7 +53,8 @@ class Ledger:
         for key in keys:
             if not key or len(key.split()) != 1:
                 raise ValueError(f"a ledger's key is one word, not {key!r}")
-        lines = "".join(f"{word} {key} {os.getpid()}\n" for key in keys).encode()
+        rest = f"{os.getpid()} {time.monotonic_ns() // 1_000_000}"
+        lines = "".join(f"{word} {key} {rest}\n" for key in keys).encode()
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.write(file, lines) != len(lines):
@@ -140,7 +146,7 @@ def judge(entries: Iterable[Entry], stored: Iterable[Stored]) -> Account:
 
 def _read(line: str) -> Entry:
     match line.split():
-        case [("TRY" | "OK" | "START" | "END") as word, key, pid] if pid.isdecimal():
-            return Entry(word, key, int(pid))
+        case [word, key, pid, at] if word in _WORDS and pid.isdecimal() and at.isdecimal():
+            return Entry(cast("Word", word), key, int(pid), int(at))
         case _:
             raise ValueError(f"{line!r} is no line of a ledger")

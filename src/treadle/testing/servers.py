@@ -50,8 +50,8 @@ class Server:
     group: int | None = None
     """As whom it runs; None is whoever runs the tests."""
 
-    def __init__(self, name: str, port: int | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"treadle-test-{name}-"))
+    def __init__(self, name: str, port: int | None = None, place: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"treadle-test-{name}-", dir=place))
         # Another user's server must be able to reach its files in it.
         self.folder.chmod(0o711)
         self.port = free_port() if port is None else port
@@ -118,10 +118,13 @@ class Server:
 
 
 class Postgres(Server):
-    """A PostgreSQL server of its own: one cluster, user `treadle`, no password on loopback."""
+    """A PostgreSQL server of its own: one cluster, user `treadle`, no password on loopback.
 
-    def __init__(self, **settings: str) -> None:
-        super().__init__("postgres")
+    `place` is where its folder is made, for example on a small disk; the rest are settings.
+    """
+
+    def __init__(self, place: Path | None = None, /, **settings: str) -> None:
+        super().__init__("postgres", place=place)
         self.settings = {
             "fsync": "off",
             "listen_addresses": _LOOPBACK,
@@ -155,8 +158,17 @@ class Postgres(Server):
         return False
 
     def end(self, number: signal.Signals = signal.SIGINT) -> None:
-        """End it by a fast shutdown, which does not wait for clients."""
+        """End it by a fast shutdown, which does not wait for clients.
+
+        SIGQUIT is its immediate shutdown, after which the next start recovers, as after SIGKILL.
+        """
+        family = [] if self.process is None else _children_of(self.process.pid)
         super().end(number)
+        # A killed server's sessions end by themselves a moment later. Until then they write to the
+        # files, and what keeps a second server away from those is the pid file, which goes now.
+        deadline = time.monotonic() + START_S
+        while any(map(_runs, family)) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
         # What a killed server leaves behind would look like one that runs.
         with contextlib.suppress(FileNotFoundError):
             (self._data / "postmaster.pid").unlink()
@@ -187,9 +199,9 @@ class Postgres(Server):
 class Redis(Server):
     """A Redis server of its own; words are options of its command line."""
 
-    def __init__(self, *words: str, port: int | None = None) -> None:
+    def __init__(self, *words: str, port: int | None = None, place: Path | None = None) -> None:
         self._program = redis_program()
-        super().__init__("redis", port)
+        super().__init__("redis", port, place)
         self._words = words
 
     @property
@@ -212,6 +224,22 @@ class Redis(Server):
             # A server that asks for a password serves as well.
             return c.recv(64).startswith((b"+PONG", b"-NOAUTH"))
         return False
+
+
+def _children_of(pid: int) -> list[str]:
+    """List a process's children; none on a system without Linux's `/proc`."""
+    found: list[str] = []
+    for listing in Path("/proc", str(pid), "task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += listing.read_text().split()
+    return found
+
+
+def _runs(pid: str) -> bool:
+    """Tell whether a process is there and has not ended; proc(5) has the state behind the name."""
+    with contextlib.suppress(OSError):
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def _other_user() -> tuple[int, int]:

@@ -63,7 +63,8 @@ class Crew:
         self.store: Store = app.store
         self.notes = Notes(self.store, lambda: self.id)
         self._surroundings = self._make_surroundings()
-        self.line = Line(self._make_kit(), slots, wake)
+        ahead = self.store.features.beside_loop
+        self.line = Line(self._make_kit(), slots, wake, ahead=ahead)
         self.settler = self.line.settler = Settler(self.store, self.line.answered)
         settings = app.settings
         self.executors = self.line.executors = Executors(
@@ -188,7 +189,8 @@ class Crew:
     async def begin_anew(self, info: WorkerInfo) -> None:
         """Register a new incarnation: the old one was rescued, its claims are lost."""
         _log.error(
-            "worker %s was away for longer than its lease and was rescued; it goes on as %s",
+            "worker %s is not known to the store any more: it was away for longer than its lease "
+            "and was rescued, or its store came back empty; it goes on as %s",
             self.id,
             info.id,
         )

@@ -47,10 +47,15 @@ _STUCK_REST = 5 * SECOND
 class Line:
     """One worker's jobs, from claim to settlement."""
 
-    def __init__(self, kit: Kit, slots: int, wake: Callable[[], None]) -> None:
-        """Take the kit, how many jobs run at once, and how to wake the loop that exchanges."""
+    def __init__(
+        self, kit: Kit, slots: int, wake: Callable[[], None], *, ahead: bool = False
+    ) -> None:
+        """Take the kit, how many jobs run at once, and how to wake the loop that exchanges.
+
+        `ahead`: the store works beside this loop, so exchanges set out before the buffer is empty.
+        """
         self.kit = kit
-        self.held = Held(slots)
+        self.held = Held(slots, ahead=ahead)
         self.running: dict[int, Attempt] = {}
         self.worker = ""
         """The id of the present incarnation."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("treadle.worker")
 
 _FLUSH_S = 0.01
-"""The longest a settlement waits for company while claims are buffered."""
+"""The longest a settlement waits for company while enough claims are buffered."""
 _STALE_S = 0.05
 """How long a buffered claim may wait for a slot before it is handed back."""
 _LAST_WORDS_S = 1.0
@@ -177,6 +177,9 @@ class Worker:
             self.reason = reason
             _log.info("stopping: %s", reason)
         self._stopping.set()
+        if self._main is not None:
+            # An exchange may be on its way; what it brings goes back instead of starting.
+            self._crew.line.closed = True
         self._awake.set()
 
     def stop_at_once(self) -> None:
@@ -229,6 +232,9 @@ class Worker:
     async def _rest(self, answer: Exchanged) -> bool:
         """Wait until the next exchange is worth its cost; False when a burst is done."""
         line = self._crew.line
+        if not line.held.is_low:
+            await self._until_worthwhile()
+            return True
         if self._crew.settler.pending and not line.held.buffer:
             # An exchange that meets no lock does not let go of the loop, and jobs of unknown
             # tasks settle as they are claimed: a backlog of them must not shut the others out.
@@ -259,8 +265,8 @@ class Worker:
         await self._awake.wait()
 
     def _wake(self) -> None:
-        """Wake the loop: at once when nothing is buffered, else after a short gathering."""
-        if not self._crew.line.held.buffer or self._stopping.is_set():
+        """Wake the loop: at once when little is buffered, else after a short gathering."""
+        if self._crew.line.held.is_low or self._stopping.is_set():
             self._awake.set()
         elif self._flush_timer is None:
             loop = asyncio.get_running_loop()

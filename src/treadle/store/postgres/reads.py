@@ -49,7 +49,9 @@ def find(
     looked at again here, in as many rounds as that takes, bounded.
     """
     name = "find_any"
-    if which.state is not None:
+    if which.state is JobState.FAILED:
+        name = "find_dead"
+    elif which.state is not None:
         name = "find_ended" if which.state in TERMINAL else "find_live"
     where = ["id < $2::uuid"]
     values: list[Value] = []

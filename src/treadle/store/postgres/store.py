@@ -20,10 +20,12 @@ from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
-from treadle.store.postgres.engine.trouble import is_duplicate
+from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
+from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import check_batch, enqueue
-from treadle.store.postgres.line.exchange import exchange, idle
+from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.scan import Scan
+from treadle.store.postgres.prune import make_now, prune
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
 from treadle.store.postgres.transactional import PostgresTransactional
 
@@ -53,15 +55,18 @@ class PostgresStore(PostgresAccess):
         Raises:
             SettingsError: the URL has not the form of one.
         """
-        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self.features = StoreFeatures(
+            durable=True, shared=True, start_marks=False, beside_loop=True
+        )
         self._target = read_target(url, settings.store_timeout)
         self._place = place_of(namespace, self._target.schema)
         self._sql = statements(self._place)
         self._system = SystemClock() if clock is None else clock
         self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
         self._ears = Ears(self._runner, self._sql, self._place.channel)
+        self._history = History(self._sql, self._place, lambda: clock.wall() if clock else None)
         self.transactional = PostgresTransactional(
-            self._runner, self._place, self._target, lambda: clock.wall() if clock else None
+            self._runner, self._place, self._target, self._history
         )
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
@@ -188,12 +193,17 @@ class PostgresStore(PostgresAccess):
         if any(not s.state.is_terminal or s.gates is not None for s in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
-        answer = await drive(
-            self._runner.run(
-                lambda: exchange(self._sql, worker, request, settlements, demand, ring, self._scan),
-                now,
-            )
-        )
+        memory = Memory(self._scan, self._history, now)
+        await make_now(self._runner, self._history, settlements, now)
+        words = (self._sql, worker, request, settlements, demand, ring, memory)
+        try:
+            answer = await drive(self._runner.run(lambda: exchange(*words), now))
+        except StoreError as error:
+            if not is_misplaced(error):
+                raise
+            # A shelf is gone, or the server's clock was set: what always fits is `rest`.
+            self._history.forget()
+            answer = await drive(self._runner.run(lambda: exchange(*words), now))
         fault.point("exchange.after_commit")
         return answer
 
@@ -215,6 +225,7 @@ class PostgresStore(PostgresAccess):
     async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
         """Make a worker known, which counts as a beat."""
         await drive(self._runner.run(lambda: workers.register(self._sql, worker), now, urgent=True))
+        fault.point("register.after_commit")
 
     async def beat(
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
@@ -263,6 +274,7 @@ class PostgresStore(PostgresAccess):
     ) -> None:
         """Write progress and log lines of running jobs."""
         await drive(self._runner.run(lambda: workers.note(self._sql, notes)))
+        fault.point("note.after_commit")
 
     def mark(
         self, worker: str, job: bytes, number: int, place: int, *, surely: bool = False
@@ -288,6 +300,7 @@ class PostgresStore(PostgresAccess):
         ended, ready = await drive(
             self._runner.run(lambda: upkeep.stage(self._sql, tasks, limit), now)
         )
+        fault.point("stage.after_commit")
         if ended or ready:
             # What nobody waits for is not told: most stages move nothing.
             kinds = [kind for kind, count in ((WORK, ready), (ENDS, ended)) if count]
@@ -328,7 +341,9 @@ class PostgresStore(PostgresAccess):
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
-        return await drive(self._runner.run(lambda: upkeep.prune(self._sql, limit), now))
+        gone = await prune(self._runner, self._sql, self._history, limit, now)
+        fault.point("prune.after_commit")
+        return gone
 
 
 def _may_rescue(own: Sign | None, watch: Watch, now: int, monotonic: int) -> bool:

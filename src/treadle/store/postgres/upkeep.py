@@ -1,19 +1,14 @@
-"""Upkeep: stage makes due jobs ready, prune deletes what is over. Bounded, safe anywhere."""
+"""Upkeep: stage makes due jobs ready; see `prune` for the rest. Bounded, safe anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from treadle.store.postgres.engine.pack import int8, texts
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
-from treadle.store.postgres.gates import control
 from treadle.store.postgres.gates.line import wake
-
-_REQUESTS_MAX: Final = 20_000
-"""Records of requests that one call deletes, beside the jobs."""
 
 
 def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, int]]:
@@ -25,16 +20,6 @@ def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, 
         # Asked beforehand, so that the gates can be locked in the order of their names.
         ready += yield from wake(sql, [name for (name,) in names])
     return ended, ready
-
-
-def prune(sql: Statements, limit: int) -> Talk[int]:
-    """Delete at most `limit` jobs whose time is over, and requests that are an hour old."""
-    calls = [(sql["prune"], (int8(limit),)), (sql["prune_requests"], (int8(_REQUESTS_MAX),))]
-    _, ([[count]], _) = yield Ask(calls)
-    wrong = yield from control.drifted(sql)
-    if wrong:
-        yield from control.mend(sql, wrong)
-    return int(count) + (yield from control.prune(sql, limit))
 
 
 def ready(sql: Statements, queues: Sequence[str] | None) -> Talk[bool]:

@@ -77,7 +77,9 @@ class RedisStore(RedisGates):
         Raises:
             SettingsError: the URL is not of one of the forms (`engine.address`).
         """
-        self.features = StoreFeatures(durable=True, shared=True, start_marks=False)
+        self.features = StoreFeatures(
+            durable=True, shared=True, start_marks=False, beside_loop=True
+        )
         self._pool = Pool(read_address(url))
         self._runner = Runner(self._pool, base_key(namespace), settings.store_timeout)
         self._listeners = Listeners(self._pool, self._runner)
@@ -240,6 +242,7 @@ class RedisStore(RedisGates):
         words = (self._now(now), worker.id, write_info(worker), worker.lease)
         begun = self._system.monotonic()
         server = await self._runner.run(self._runner.script(script("register"), words, again=True))
+        fault.point("register.after_commit")
         self._marks.setdefault(worker.id, {})
         watch = self._watches.setdefault(worker.id, Watch(worker.lease, self._suspect_after))
         watch.beaten(int(server), begun)
@@ -301,6 +304,7 @@ class RedisStore(RedisGates):
             for line in one.logs:
                 words += line
         await self._runner.run(self._runner.script(script("note"), words, again=False))
+        fault.point("note.after_commit")
 
     def mark(
         self, worker: str, job: bytes, number: int, place: int, *, surely: bool = False
@@ -328,8 +332,9 @@ class RedisStore(RedisGates):
     async def stage(self, tasks: Sequence[str], limit: int, *, now: int | None = None) -> int:
         """Make due jobs ready and expire those past their time."""
         words: Words = [self._now(now), limit, *tasks]
-        steps = self._runner.script(script("stage"), words, again=True)
-        return int(await self._runner.run(steps))
+        moved = int(await self._runner.run(self._runner.script(script("stage"), words, again=True)))
+        fault.point("stage.after_commit")
+        return moved
 
     async def rescue(self, worker: str, limit: int, *, now: int | None = None) -> Sequence[Orphan]:
         """Take over the jobs of dead workers."""
@@ -373,7 +378,9 @@ class RedisStore(RedisGates):
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
         steps = self._runner.script(script("prune"), (self._now(now), limit), again=True)
-        return int(await self._runner.run(steps))
+        gone = int(await self._runner.run(steps))
+        fault.point("prune.after_commit")
+        return gone
 
 
 def _states(answer: bytes) -> Sequence[JobState]:

@@ -56,7 +56,10 @@ class SqliteStore(SqliteAccess):
     ) -> None:
         """Prepare the store; nothing is opened before `open`."""
         self.features = StoreFeatures(
-            durable=path is not None, shared=path is not None, start_marks=True
+            durable=path is not None,
+            shared=path is not None,
+            start_marks=True,
+            beside_loop=False,
         )
         self._path = None if path is None else path.absolute()
         self._prefix = prefix_of(namespace)
@@ -289,6 +292,7 @@ class SqliteStore(SqliteAccess):
             # The next call may come under another id, and nobody would clear this one away.
             self._lives.end(worker.id)
             raise
+        fault.point("register.after_commit")
 
     async def beat(
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
@@ -346,6 +350,7 @@ class SqliteStore(SqliteAccess):
     ) -> None:
         """Write progress and log lines of running jobs."""
         await drive(self._runner.write(lambda db, _: workers.note(db, self._sql, notes)))
+        fault.point("note.after_commit")
 
     def mark(
         self,
@@ -384,6 +389,7 @@ class SqliteStore(SqliteAccess):
             return moved
 
         moved = await drive(self._runner.write(body, now))
+        fault.point("stage.after_commit")
         if moved:
             self._bell.ring(WORK)
         return moved
@@ -440,4 +446,6 @@ class SqliteStore(SqliteAccess):
             fault.point("prune.before_commit")
             return gone
 
-        return await drive(self._runner.write(body, now))
+        gone = await drive(self._runner.write(body, now))
+        fault.point("prune.after_commit")
+        return gone

@@ -2,7 +2,8 @@
 
 Every claim that starts has a place until the store has answered for its settlement. Claims
 beyond free slots (the buffer) are allowed only while measured job time keeps them under about
-20 ms of work: tiny jobs stream, long ones are never hoarded.
+20 ms of work: tiny jobs stream, long ones are never hoarded. Where the store works beside the
+loop, the next exchange sets out when half of them have started (docs/adr/0014).
 """
 
 from __future__ import annotations
@@ -18,17 +19,22 @@ if TYPE_CHECKING:
     from treadle.core.job import Claim
 
 BUFFER_MAX = 500
-"""Claims beyond free slots, at the most."""
+"""Claims beyond free slots, at the most; twice that where half of them are asked for early."""
 PLACES = BATCH_MAX * 4
 _BUFFER_US = 20_000
 _NEWS_WEIGHT = 0.3
+_HALF_MIN = 32
+"""Half a buffer that is worth an exchange; a smaller one is used up first."""
 
 
 class Held:
     """The claims of one worker."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, *, ahead: bool = False) -> None:
+        """Take how many jobs run at once, and whether to ask for more before none is left."""
         self.slots = slots
+        self._ahead = ahead
+        self._buffer_max = 2 * BUFFER_MAX if ahead else BUFFER_MAX
         self.claims: dict[tuple[bytes, int], int | None] = {}
         """What a beat tells the store: job id and claim number, with the place if it started.
 
@@ -37,6 +43,7 @@ class Held:
         """Claimed, not started."""
         self._free = list(range(PLACES - 1, -1, -1))
         self._ran_us: float | None = None
+        self._low = 0
 
     def take(self, claims: Sequence[Claim]) -> None:
         """Take new claims into the buffer."""
@@ -74,10 +81,18 @@ class Held:
             self._ran_us = float(ran_us)
         else:
             self._ran_us += _NEWS_WEIGHT * (ran_us - self._ran_us)
+        half = self._buffer_size() // 2
+        self._low = half if self._ahead and half >= _HALF_MIN else 0
 
     def forget_pace(self) -> None:
         """Stop buffering until short jobs are seen again."""
         self._ran_us = None
+        self._low = 0
+
+    @property
+    def is_low(self) -> bool:
+        """Whether so little is left in the buffer that it is time to ask for more."""
+        return len(self.buffer) <= self._low
 
     def room(self, running: int) -> int:
         """Tell how many more claims may be held, with `running` attempts under way."""
@@ -87,4 +102,4 @@ class Held:
     def _buffer_size(self) -> int:
         if self._ran_us is None:
             return 0
-        return min(BUFFER_MAX, int(_BUFFER_US * self.slots / max(self._ran_us, 1.0)))
+        return min(self._buffer_max, int(_BUFFER_US * self.slots / max(self._ran_us, 1.0)))

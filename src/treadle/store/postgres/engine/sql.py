@@ -19,8 +19,10 @@ _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | r
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _FRAGMENT = re.compile(r"\{(\w+)\}")
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-_OPEN = frozenset({"p", "i", "where", "channel", "again"})
+_OPEN = frozenset({"p", "i", "where", "channel", "again", "shelf", "until"})
 """What is not the name of a block."""
+REST = "rest"
+"""The table of history that is always there; what stands for `{shelf}` where nothing else does."""
 
 
 class Statement(Struct, frozen=True):
@@ -89,16 +91,18 @@ def _filled(body: str, blocks: dict[str, str], place: Place) -> str:
         return match[0] if name in _OPEN else _FRAGMENT.sub(fill, _COMMENT.sub("", blocks[name]))
 
     body = _FRAGMENT.sub(fill, body)
-    return body.replace("{p}", place.tables).replace("{channel}", place.channel)
+    body = body.replace("{p}", place.tables).replace("{i}", place.prefix)
+    return body.replace("{channel}", place.channel)
 
 
 @lru_cache(maxsize=64)
 def statements(place: Place) -> Statements:
     """Make every statement, by name."""
-    found = {name: statement(text) for name, text in texts(place).items()}
-    template = texts(place)["enqueue"]
+    filled = {name: text.replace("{shelf}", REST) for name, text in texts(place).items()}
+    found = {name: statement(text) for name, text in filled.items()}
+    template = filled["enqueue"]
     for name in ("enqueue", "enqueue_inside"):
-        found[name] = statement(texts(place)[name].replace("{again}", ""))
+        found[name] = statement(filled[name].replace("{again}", ""))
     found["enqueue_beside"] = statement(template.replace("{again}", "on conflict (id) do nothing"))
     return found
 

@@ -70,7 +70,21 @@ def explained(error: ServerError, name: str, url: str) -> StoreError:
 
 def is_duplicate(error: StoreError) -> bool:
     """Tell whether the server refused a row because its key is there already."""
-    return isinstance(error.__cause__, ServerError) and error.__cause__.state == "23505"
+    return _state(error) == "23505"
+
+
+def is_misplaced(error: StoreError) -> bool:
+    """Tell whether a row was written to a table that does not take it, or is not there."""
+    return _state(error) in {"23514", "42P01"}
+
+
+def is_hindered(error: StoreError) -> bool:
+    """Tell whether a table could not be made or dropped: for a lock, a right, or another's."""
+    return _state(error) in {"55P03", "57014", "42501", "42P07", "40P01"}
+
+
+def _state(error: StoreError) -> str:
+    return error.__cause__.state if isinstance(error.__cause__, ServerError) else ""
 
 
 def unreachable(error: ConnectionLost, name: str) -> StoreUnavailable:

@@ -51,22 +51,13 @@ def reset(sql: Statements, name: str) -> Talk[bool]:
     return bool(rows)
 
 
-def drifted(sql: Statements) -> Talk[Sequence[str]]:
-    """Name gates whose places in use are not those that running jobs hold."""
-    _, [rows] = yield Ask([(sql["drifted"], ())])
-    return sorted(name for (name,) in rows)
+def tidy(sql: Statements, limit: int) -> Talk[int]:
+    """Mend places in use that no job holds, and delete gates that nobody has touched for hours.
 
-
-def mend(sql: Statements, names: Sequence[str]) -> Talk[None]:
-    """Write the places in use as the running jobs say.
-
-    What a hand deletes or changes lets go of nothing by itself.
+    What a hand deletes or changes lets go of nothing by itself. Returns how many gates went.
     """
-    given = (texts(names),)
-    yield Ask([(sql["lock_gates"], given), (sql["mend"], given)])
-
-
-def prune(sql: Statements, limit: int) -> Talk[int]:
-    """Delete gates that hold nothing and that no job has touched for hours."""
-    _, [rows] = yield Ask([(sql["prune_gates"], (int8(limit),))])
-    return len(rows)
+    _, [wrong, gone] = yield Ask([(sql["drifted"], ()), (sql["prune_gates"], (int8(limit),))])
+    if wrong:
+        given = (texts(sorted(name for (name,) in wrong)),)
+        yield Ask([(sql["lock_gates"], given), (sql["mend"], given)])
+    return len(gone)

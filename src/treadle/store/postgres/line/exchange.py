@@ -30,14 +30,24 @@ from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
 from treadle.store.postgres.gates.line import Seen, peek
+from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
-from treadle.store.postgres.line.scan import Mark, Scan
+from treadle.store.postgres.line.scan import Mark, Scan, pieces
 from treadle.store.postgres.line.settle import Batch
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
 
 Share = tuple[str, int]
+
+
+class Memory(Struct, frozen=True):
+    """What a store remembers for its exchanges."""
+
+    scan: Scan
+    history: History
+    now: int | None = None
+    """The time that the caller says it is."""
 
 
 def exchange(
@@ -47,11 +57,12 @@ def exchange(
     settlements: Sequence[Settlement],
     demand: Demand | None,
     ring: Sequence[Call],
-    scan: Scan,
+    memory: Memory,
 ) -> Talk[Exchanged]:
     """Carry out one exchange; see the contract."""
     me = (text(worker), request_id(request))
-    batch = Batch(sql, me, settlements)
+    scan = memory.scan
+    batch = Batch(sql, me, settlements, memory.history, memory.now)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     seen: Seen | None = None
     peeked = scan.gated or any(one.gates is not None for one in settlements)
@@ -85,7 +96,7 @@ def exchange(
 
 
 class _Claiming(Struct, frozen=True):
-    """How an exchange claims: with which statement, shared out how, from a mark or not."""
+    """How an exchange claims: with which statement, shared out how, from marks or not."""
 
     call: Call
     shares: Sequence[Share] = ()
@@ -106,10 +117,14 @@ def _claiming(
     if demand is None or not wanted:
         return _Claiming((sql["remember"], me))
     settled = int8(len(settlements))
-    mark = None if seen is not None else scan.begin(settlements, demand)
-    if mark is not None:
-        call = (sql["claim_on"], (*me, settled, *_from(mark, demand, wanted)))
+    # Behind a mark, jobs that gates have woken would be missed: those are always a whole look.
+    marks = scan.begin(settlements, demand if seen is None else None)
+    if marks and scan.is_single(marks, demand):
+        call = (sql["claim_on"], (*me, settled, *_from(marks[0], demand, wanted)))
         return _Claiming(call, marked=True)
+    if marks:
+        shares, values = yield from _marked(sql, marks, demand, wanted)
+        return _Claiming((sql["claim_marked"], (*me, settled, *values)), shares, marked=True)
     room = min(wanted, demand.steps[0].limit)
     if demand.steps[0].queue is None:
         # Lanes never mix a step for every queue with others.
@@ -118,16 +133,16 @@ def _claiming(
             return _Claiming((sql["claim_gated_any"], values))
         return _Claiming((sql["claim_any"], (*me, settled, int8(room))))
     names = {step.queue for step in demand.steps}
-    shares: list[Share] = [(names.pop() or "", room)] if len(names) == 1 else []
+    shares = [(names.pop() or "", room)] if len(names) == 1 else []
     if not shares:
         # Asked beforehand: no transaction may stay open while this process can be stopped.
         asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
         _, [ready] = yield Ask([asked])
         shares = shared(demand, wanted, dict(ready))
-    values = (*me, settled, *_rooms(shares))
+    rooms = (*me, settled, *_rooms(shares))
     if seen is not None:
-        return _Claiming((sql["claim_gated"], (*values, texts(seen.names))), shares)
-    return _Claiming((sql["claim_named"], values), shares)
+        return _Claiming((sql["claim_gated"], (*rooms, texts(seen.names))), shares)
+    return _Claiming((sql["claim_named"], rooms), shares)
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
@@ -141,6 +156,32 @@ def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
         mark.id,
         boolean(step.queue is None),
     )
+
+
+def _marked(
+    sql: Statements, marks: Sequence[Mark], demand: Demand, wanted: int
+) -> Talk[tuple[list[Share], Sequence[Value]]]:
+    """Give the parameters of a claim that goes on from several marks, and its shares."""
+    names = sorted({step.queue for step in demand.steps if step.queue is not None})
+    takes_any = not names
+    cut = pieces(marks, names or sorted({mark.queue for mark in marks}))
+    columns = [
+        texts([piece.queue for piece in cut]),
+        int8s([piece.low for piece in cut]),
+        int8s([piece.high for piece in cut]),
+        int8s([piece.tag for piece in cut]),
+        uuids([piece.id for piece in cut]),
+    ]
+    first = min(wanted, demand.steps[0].limit)
+    if takes_any:
+        return [], (int8s([first]), boolean(takes_any), int8s([1] * len(cut)), *columns)
+    shares = [(names[0], first)]
+    if len(names) > 1:
+        _, [ready] = yield Ask([(sql["available_marked"], (int8(wanted), *columns))])
+        shares = shared(demand, wanted, dict(ready))
+    rooms = [sum(count for name, count in shares if name == queue) for queue in names]
+    numbers = int8s([names.index(piece.queue) + 1 for piece in cut])
+    return shares, (int8s(rooms), boolean(takes_any), numbers, *columns)
 
 
 def shared(demand: Demand, wanted: int, ready: dict[str, int]) -> list[Share]:
@@ -202,7 +243,7 @@ def next_due(rows: Rows, now: int) -> int | None:
     return None if first is None else max(0, first - now)
 
 
-def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
+def again(sql: Statements, row: Row, batch: Batch | None) -> Talk[Exchanged]:
     """Answer a request that was carried out before: the same verdicts and claims.
 
     A claim whose job has moved on since keeps the number it was given under: what its worker
@@ -212,7 +253,7 @@ def again(sql: Statements, row: Row, batch: Batch) -> Talk[Exchanged]:
     numbers = dict(zip(ids or (), given or (), strict=True))
     _, [found] = yield Ask([(sql["claims_again"], (uuids(list(numbers)),))])
     claims: list[Claim] = [read_claim(one, numbers[one[2]]) for one in best_first(found)]
-    verdicts = batch.verdicts_again(lost if lost_in == request else ())
+    verdicts = batch.verdicts_again(lost if lost_in == request else ()) if batch else ()
     return Exchanged(verdicts, claims, more=True)
 
 
@@ -230,7 +271,7 @@ def idle(
         ]
     )
     if known and known[0][0] == name:
-        return (yield from again(sql, known[0], Batch(sql, (text(worker), name), ())))
+        return (yield from again(sql, known[0], None))
     if ready and known:
         scan.gated = bool(known[0][-1])
         return None

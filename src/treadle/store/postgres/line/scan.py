@@ -1,16 +1,16 @@
-"""The scan mark: where in a queue the next claim begins to look.
+"""The scan marks: where in the queues the next claim begins to look.
 
 A claim enters the index of ready jobs at its best end. While another session holds a transaction
 open, the rows that were claimed there cannot be removed, and each claim reads past all of them:
-that is how queues in PostgreSQL usually die. So a drain remembers the last job that it claimed
-and goes on behind it. Jobs that became ready before the mark meanwhile (another process handed
-them back, or was slow to commit them) are found by a whole look, every second, or more rarely
-where a whole look takes long.
+that is how queues in PostgreSQL usually die. So a drain remembers the last job that it claimed of
+each queue and priority, and goes on behind those. Jobs that became ready before a mark meanwhile
+(another process handed them back, or was slow to commit them) are found by a whole look, every
+second, or more rarely where a whole look takes long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 1.0
 _LOOK_FACTOR: Final = 20
 """A whole look may take a twentieth of the time."""
+_MARKS_MAX: Final = 32
+"""Kinds of queue and priority; a drain of more has no marks."""
+_PRIORITIES: Final = (-(1 << 15), (1 << 15) - 1)
 
 
 class Mark(Struct, frozen=True):
-    """The last job that was claimed from a queue."""
+    """The last job of its priority that was claimed from a queue."""
 
     queue: str
     priority: int
@@ -37,13 +40,29 @@ class Mark(Struct, frozen=True):
     id: bytes
 
 
+class Piece(Struct, frozen=True):
+    """A piece of a queue to look at: priorities from low to high, behind a mark where one is."""
+
+    queue: str
+    low: int
+    high: int
+    tag: int | None = None
+    id: bytes = bytes(16)
+
+
 class Scan:
-    """One store's mark, for the queue that it drains."""
+    """One store's marks, for the queues that it drains."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         """Take the clock (s) that rations whole looks."""
         self._clock = clock
-        self._mark: Mark | None = None
+        self._marks: dict[tuple[str, int], Mark] = {}
+        self._is_whole = True
+        """The look under way is a whole one."""
+        self._is_single = False
+        """The look under way takes it that one queue alone is open."""
+        self._among_others = False
+        """There are other open queues than the one that is drained."""
         self._whole_at = 0.0
         self._began = 0.0
         self.gated = True
@@ -51,18 +70,29 @@ class Scan:
         self.parking = False
         """Whether the last claim met gates that were shut, and left jobs behind them."""
 
-    def begin(self, settlements: Sequence[Settlement], demand: Demand | None) -> Mark | None:
-        """Give the mark to go on from; None for a whole look."""
+    def begin(self, settlements: Sequence[Settlement], demand: Demand | None) -> Sequence[Mark]:
+        """Give the marks to go on from; none for a whole look."""
         self._began = self._clock()
-        mark = self._mark
-        if mark is None or demand is None:
-            return None
-        # Without settlements nothing is drained, and what they hand back may lie before the mark.
+        self._is_single = False
+        # Without settlements nothing is drained, and what they hand back may lie before a mark.
         draining = bool(settlements) and all(s.state.is_terminal for s in settlements)
-        alone = all(step.queue in (None, mark.queue) for step in demand.steps)
-        if not (draining and alone) or self._began >= self._whole_at:
-            self._mark = None
-        return self._mark
+        if demand is None or not draining:
+            self._marks = {}
+            self._among_others = False
+        marks = [] if demand is None else _asked_for(demand, self._marks.values())
+        self._is_whole = not marks or self._began >= self._whole_at
+        if self._is_whole:
+            # The marks of what a whole look does not reach stay; it passes other queues by.
+            self._marks = {(mark.queue, mark.priority): mark for mark in marks}
+            return ()
+        return marks
+
+    def is_single(self, marks: Sequence[Mark], demand: Demand) -> bool:
+        """Tell whether the simplest claim will do: of one queue, behind one mark."""
+        [step, *others] = demand.steps
+        alone = len(marks) == 1 and not others and step.queue in (None, marks[0].queue)
+        self._is_single = alone and not (step.queue is None and self._among_others)
+        return self._is_single
 
     def looked(self, gated: bool, *, peeked: bool) -> bool:  # noqa: FBT001 -- as it was read
         """Note whether ready jobs have gates; tell whether a claim that did not ask left some."""
@@ -70,12 +100,43 @@ class Scan:
         return gated and not peeked
 
     def saw(self, rows: Sequence[Row], wanted: int) -> None:
-        """Learn from what a claim gave, the best first; each row is (priority, tag, id, ...)."""
-        if self._mark is None:
+        """Learn from what a claim gave; each row is (priority, tag, id, ...), the best first."""
+        if self._is_whole:
             took = self._clock() - self._began
             self._whole_at = self._clock() + max(_LOOK_S, _LOOK_FACTOR * took)
-        self._mark = None
-        if rows and len(rows) >= wanted and rows[0][0] == rows[-1][0]:
-            priority, tag, id_, _, _, queue, *_ = rows[-1]
-            if all(row[QUEUE] == queue for row in rows):
-                self._mark = Mark(queue, priority, tag, id_)
+        if self._is_single and not rows:
+            # Nothing behind the mark, or more than one queue is open: the next look knows.
+            self._among_others = True
+        elif len(rows) < wanted:
+            self._marks = {}
+        else:
+            last = {(row[QUEUE], row[0]): row for row in rows}
+            for (queue, priority), row in last.items():
+                self._marks[queue, priority] = Mark(queue, priority, row[1], row[2])
+            if len(self._marks) > _MARKS_MAX:
+                self._marks = {}
+
+
+def _asked_for(demand: Demand, marks: Iterable[Mark]) -> list[Mark]:
+    names = {step.queue for step in demand.steps}
+    return [mark for mark in marks if None in names or mark.queue in names]
+
+
+def pieces(marks: Sequence[Mark], queues: Iterable[str]) -> list[Piece]:
+    """Cut queues at their marks: what is behind each, and all of the other priorities."""
+    found = []
+    for queue in queues:
+        high = _PRIORITIES[1]
+        own = [mark for mark in marks if mark.queue == queue]
+        for mark in sorted(own, key=_priority, reverse=True):
+            if mark.priority < high:
+                found.append(Piece(queue, mark.priority + 1, high))
+            found.append(Piece(queue, mark.priority, mark.priority, mark.tag, mark.id))
+            high = mark.priority - 1
+        if high >= _PRIORITIES[0]:
+            found.append(Piece(queue, _PRIORITIES[0], high))
+    return found
+
+
+def _priority(mark: Mark) -> int:
+    return mark.priority

@@ -1,14 +1,14 @@
 """settle: the settlements of one exchange as a few statements, and their verdicts.
 
 A batch is parted by what becomes of the jobs: those that succeeded (nearly all, with the fewest
-columns), other ends, and those that go on. Each part is one statement that answers with the
-places of the settlements that applied. Rows are named in the order of their ids, so that two
-transactions never wait for each other in a circle.
+columns), other ends, and those that go on; what ends is parted by the table that it goes to. Each
+part is one statement that answers with the places of the settlements that applied. Rows are named
+in the order of their ids, so that two transactions never wait for each other in a circle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from treadle.core.job import JobState, read_error
 from treadle.core.outcome import Settlement, Verdict
@@ -16,6 +16,7 @@ from treadle.store.contract import ATTEMPTS_KEPT
 from treadle.store.postgres.engine.pack import Value, blobs, int8, int8s, lenient, texts, uuids
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Call, Rows
+from treadle.store.postgres.history import DEAD, History
 
 Placed = Sequence[tuple[int, Settlement]]
 
@@ -24,12 +25,19 @@ class Batch:
     """The settlements of one exchange."""
 
     def __init__(
-        self, sql: Statements, me: tuple[Value, Value], settlements: Sequence[Settlement]
+        self,
+        sql: Statements,
+        me: tuple[Value, Value],
+        settlements: Sequence[Settlement],
+        history: History,
+        now: int | None = None,
     ) -> None:
-        """Take them with who settles, and under which request."""
+        """Take them with who settles, under which request, and where to; `now` as in exchange."""
         self._settlements = settlements
         self.calls: list[Call] = []
         self._parts = 0
+        self._history = history
+        self._now = now
         if settlements:
             self._part(sql, me)
 
@@ -40,15 +48,16 @@ class Batch:
             first.setdefault((settlement.id, settlement.number), (place, settlement))
         placed = [one for _, one in sorted(first.items())]
         succeeded = [one for one in placed if one[1].state is JobState.SUCCEEDED]
-        if succeeded:
-            self.calls.append((sql["settle_succeeded"], (*me, *_ends(succeeded))))
+        for table, part in self._by_table(succeeded):
+            said = self._history.variant("settle_succeeded", table)
+            self.calls.append((said, (*me, *_ends(part))))
         if len(succeeded) < len(placed):
             rest = [one for one in placed if one[1].state is not JobState.SUCCEEDED]
             ended = [one for one in rest if one[1].state.is_terminal]
             waiting = [one for one in rest if not one[1].state.is_terminal]
-            if ended:
-                values = (*me, *_ends(ended), *_whys(ended, typed=True))
-                self.calls.append((sql["settle_ended"], values))
+            for table, part in self._by_table(ended):
+                values = (*me, *_ends(part), *_whys(part, typed=True))
+                self.calls.append((self._history.variant("settle_ended", table), values))
             if waiting:
                 values = (*me, *_rests(waiting), *_whys(waiting, typed=False))
                 self.calls.append((sql["settle_waiting"], values))
@@ -56,6 +65,19 @@ class Batch:
         often = [s.id for _, s in placed if s.number > ATTEMPTS_KEPT and not s.state.is_terminal]
         if often:
             self.calls.append((sql["trim_attempts"], (uuids(often), int8(ATTEMPTS_KEPT))))
+
+    def _by_table(self, placed: Placed) -> Iterable[tuple[str, Placed]]:
+        """Part what ends by the table of history that it goes to: nearly always one."""
+        tables: dict[tuple[bool, int], str] = {}
+        parts: dict[str, list[tuple[int, Settlement]]] = {}
+        for one in placed:
+            is_dead, keep = kind = (one[1].state is JobState.FAILED, one[1].keep)
+            table = tables.get(kind)
+            if table is None:
+                table = DEAD if is_dead else self._history.shelf(keep, self._now).name
+                tables[kind] = table
+            parts.setdefault(table, []).append(one)
+        return parts.items()
 
     def verdicts(self, answers: Sequence[Rows]) -> list[Verdict]:
         """Read the answers to `calls`: one verdict a settlement, in order."""

@@ -65,8 +65,9 @@ where expires_at is not null and state in ('ready', 'scheduled', 'retrying', 'bl
 -- stage: what waits for a worker that knows its task.
 create index {i}jobs_parked on {p}jobs (task) where reason = 'unknown_task' and state = 'scheduled';
 
--- What has ended. Its index on id is not unique: a job that is stored again, hours later, under
--- the id of one that ended must not hold up the settlements beside it.
+-- What has ended: a parent without rows of its own. The rows are in tables that inherit from it,
+-- so that reading it reads them all. Whoever settles writes into one of those by its name, and so
+-- waits for nobody who reads, drops or makes another (docs/adr/0013).
 create table {p}history (
     id uuid not null,
     task text not null,
@@ -98,16 +99,54 @@ create table {p}history (
     meta bytea,
     tenant text,
     cost integer not null,
-    progress bytea
-) with (
-    autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02
+    progress bytea,
+    check (false) no inherit
 );
 
-create index {i}history_id on {p}history (id);
+-- Dead letters: kept for long, and retried or discarded one by one. No index on an id is unique: a
+-- job that is stored again, hours later, under the id of one that ended must not hold up the
+-- settlements beside it.
+create table {p}dead (check (state = 'failed')) inherits ({p}history) with (
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02
+);
+create index {i}dead_id on {p}dead (id);
 -- prune: whose time is over.
-create index {i}history_over on {p}history (keep_until);
--- dead letters, newest last.
-create index {i}history_dead on {p}history (id) where state = 'failed';
+create index {i}dead_over on {p}dead (keep_until);
+
+-- What no worker has settled (cancelled, purged, expired), and all that has no shelf.
+create table {p}rest () inherits ({p}history) with (
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02
+);
+create index {i}rest_id on {p}rest (id);
+create index {i}rest_over on {p}rest (keep_until);
+
+-- The shelves: tables of history that workers make. What lies in one is over between `since` and
+-- `until`, when it is dropped whole. The name is the table's, without the prefix.
+create table {p}shelves (
+    name text primary key,
+    since bigint not null,
+    until bigint not null
+);
+
+-- How many jobs of history are in which state, so that nobody has to count them. Whoever moves
+-- some adds a row to `counted`; upkeep adds those up in `totals`.
+create table {p}counted (
+    shelf text not null,
+    queue text not null,
+    state text not null,
+    jobs bigint not null
+) with (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000,
+    autovacuum_vacuum_cost_delay = 0
+);
+create table {p}totals (
+    shelf text not null,
+    queue text not null,
+    state text not null,
+    jobs bigint not null,
+    primary key (shelf, queue, state)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- Batches stored within the last hour: one that is sent again is answered, not stored again.
 create table {p}requests (

@@ -38,6 +38,8 @@ alter table {p}jobs add column gates jsonb check (
 );
 alter table {p}jobs add column waits_at text collate "C";
 alter table {p}history add column gates jsonb;
+-- Never written; so that both kinds of record are read alike.
+alter table {p}history add column waits_at text;
 
 -- claim: whether any ready job has gates at all.
 create index {i}jobs_gated on {p}jobs (queue) where state = 'ready' and gates is not null;
@@ -54,5 +56,5 @@ from {p}jobs
 union all
 select id, task, queue, state, priority, attempt, number, args, created_at, run_at, attempts_max,
     forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until, worker, outcome,
-    reason, error, result, tags, meta, tenant, progress, gates, null::text
+    reason, error, result, tags, meta, tenant, progress, gates, waits_at
 from {p}history;

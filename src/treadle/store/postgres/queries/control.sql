@@ -12,15 +12,15 @@ with held as (
     from gone where state = 'running'
     on conflict (job, claim) do nothing
 ), kept as (
-    insert into {p}history (
+    insert into {p}rest (
         {body}, error, state, outcome, reason, finished_at, keep_until
     )
     select id, task, queue, priority, tag, number + (state = 'running')::integer, attempt,
         forgiven, crashes, attempts_max, args, policy, created_at, run_at, expires_at, worker,
         started_at, tags, meta, tenant, cost, progress, gates, error, 'cancelled', 'cancelled',
         'cancelled', {now}, {keep_unrun}
-    from gone j
-)
+    from gone j returning queue, state
+), {counted}
 select id from gone;
 
 -- name: retry_live
@@ -43,8 +43,8 @@ with held as (
     order by id for update
 ), gone as (
     delete from {p}history h using held where h.id = held.id and h.number = held.number
-    returning h.*
-), ended as (
+    returning h.*, h.tableoid as place
+), {uncounted}, ended as (
     insert into {p}attempts (
         job, claim, attempt, worker, started_at, finished_at, outcome, error, ran
     )
@@ -70,8 +70,8 @@ with held as (
     select id, number from {p}history where id = any($1::uuid[]) order by id for update
 ), gone as (
     delete from {p}history h using held where h.id = held.id and h.number = held.number
-    returning h.id
-), attempts_gone as (
+    returning h.id, h.queue, h.state, h.tableoid as place
+), {uncounted}, attempts_gone as (
     delete from {p}attempts where job in (select id from gone)
 ), logs_gone as (
     delete from {p}logs where job in (select id from gone)
@@ -96,11 +96,12 @@ with ready as (
     ) as found
     where j.id = found.id returning j.*
 ), kept as (
-    insert into {p}history (
+    insert into {p}rest (
         {body}, error, state, outcome, reason, finished_at, keep_until
     )
     select {body}, error, 'cancelled', 'cancelled', 'purged', {now}, {keep_unrun} from gone j
-)
+    returning queue, state
+), {counted}
 select count(*) from gone;
 
 -- name: pause

@@ -39,13 +39,13 @@ with given as (
     where j.id = g.id and j.number = g.number and {runs} and not {is_repeat}
     returning j.*, g.new_result, g.keep, g.new_ran, g.place
 ), kept as (
-    insert into {p}history (
+    insert into {p}{shelf} (
         {body}, state, outcome, result, finished_at, keep_until, ran
     )
     select {body}, 'succeeded', 'succeeded', new_result, {now},
         greatest({now} + keep, created_at + 3600000000), new_ran
-    from gone
-), {note_lost}
+    from gone returning queue, state
+), {counted}, {note_lost}
 select place from gone;
 
 -- name: settle_inside
@@ -53,13 +53,14 @@ select place from gone;
 with gone as (
     delete from {p}jobs j where j.id = $1::uuid and j.number = $2::bigint and {runs} returning j.*
 ), kept as (
-    insert into {p}history (
+    insert into {p}{shelf} (
         {body}, state, outcome, result, finished_at, keep_until, ran
     )
     select {body}, 'succeeded', 'succeeded', $5::bytea, $6::bigint,
-        greatest($6::bigint + $3::bigint, created_at + 3600000000), $4::bigint
-    from gone
-)
+        least(greatest($6::bigint + $3::bigint, created_at + 3600000000), $7::bigint - 1),
+        $4::bigint
+    from gone returning queue, state
+), {counted}
 select id from gone;
 
 -- name: settle_ended
@@ -81,13 +82,13 @@ with given as (
         j.progress, j.gates, g.state, g.outcome, g.result, g.error, g.error_type, g.reason, g.keep, g.ran,
         g.place
 ), kept as (
-    insert into {p}history (
+    insert into {p}{shelf} (
         {body}, state, outcome, result, error, error_type, reason, finished_at, keep_until, ran
     )
     select {body}, state, outcome, result, error, error_type, reason, {now},
         greatest({now} + keep, created_at + 3600000000), ran
-    from gone
-), {note_lost}
+    from gone returning queue, state
+), {counted}, {note_lost}
 select place from gone;
 
 -- name: settle_waiting
@@ -173,6 +174,69 @@ select $4::text, $5::bigint where (
     from {p}queues q where q.paused_at is null
 )
 
+-- name: head
+-- What is best in a piece of a queue, at most n; behind its mark the index is entered anew.
+(
+    select j.priority, j.tag, j.id from {p}jobs j
+    where p.tag is not null and j.state = 'ready' and j.queue = p.name
+        and j.priority = p.low and (j.tag, j.id) > (p.tag, p.id)
+    order by j.tag, j.id limit room.n
+) union all (
+    select j.priority, j.tag, j.id from {p}jobs j
+    where p.tag is null and j.state = 'ready' and j.queue = p.name
+        and j.priority >= p.low and j.priority <= p.high
+    order by j.priority desc, j.tag, j.id limit room.n
+)
+
+-- name: is_open
+exists (select from {p}queues q where q.name = p.name and q.paused_at is null)
+
+-- name: available_marked
+-- As `available`, behind the marks.
+select p.name, count(*)
+from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[])
+    as p (name, low, high, tag, id)
+cross join (select $1::bigint as n) as room cross join lateral ({head}) as one
+where {is_open} group by p.name;
+
+-- name: picking_marked
+-- Each room is shared out among its pieces by what is best in all of them; in the one room for
+-- every queue ($5), those without a mark are pieces, too.
+piece as (
+    select p.* from unnest(
+        $6::bigint[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[]
+    ) with ordinality as p (room, name, low, high, tag, id, place)
+    where {is_open}
+    union all
+    select 1, q.name, -32768, 32767, null, null, -row_number() over () from {p}queues q
+    where $5::boolean and q.paused_at is null and q.name <> all ($7::text[])
+), best as (
+    select head.place, count(*) as n
+    from unnest($4::bigint[]) with ordinality as room (n, number) cross join lateral (
+        select p.place from piece p cross join lateral ({head}) as one
+        where p.room = room.number
+        order by one.priority desc, one.tag, one.id limit room.n
+    ) as head
+    group by head.place
+), beyond as (
+    select j.* from best cross join piece p cross join lateral (
+        select id, expires_at from {p}jobs
+        where state = 'ready' and queue = p.name and priority = p.low
+            and (tag, id) > (p.tag, p.id)
+        order by tag, id limit best.n for update skip locked
+    ) as j
+    where p.place = best.place and p.tag is not null and {is_new}
+), unmarked as (
+    select j.* from best cross join piece p cross join lateral (
+        select id, expires_at from {p}jobs
+        where state = 'ready' and queue = p.name and priority >= p.low and priority <= p.high
+        order by priority desc, tag, id limit best.n for update skip locked
+    ) as j
+    where p.place = best.place and p.tag is null and {is_new}
+), picked as (
+    select id, coalesce(expires_at <= {now}, false) as is_late
+    from (select * from beyond union all select * from unmarked) as j
+
 -- name: is_new
 exists (select from {p}workers w where w.id = $1::text and w.request is distinct from $2::uuid)
 
@@ -219,12 +283,7 @@ where state = 'ready' and queue = room.name and gates is null
 ), late as (
     delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
     returning j.*
-), late_kept as (
-    insert into {p}history (
-        {body}, error, state, outcome, reason, finished_at, keep_until
-    )
-    select {body}, error, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
-), claimed as (
+), {late_kept}, claimed as (
     update {p}jobs j set
         state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
         started_at = {now}, reason = null
@@ -246,6 +305,9 @@ with room (name, n) as ({room_named}) {picking} {claiming};
 
 -- name: claim_on
 with room (name, n) as ({room_on}) {picking_on} {claiming};
+
+-- name: claim_marked
+with {picking_marked} {claiming};
 
 -- name: claim_any
 with room (name, n) as ({room_any}) {picking} {claiming};

@@ -20,7 +20,7 @@ then set_config(
 )::bigint end;
 
 -- name: read_whole
--- Called by: queues and dead_groups, which count whole tables.
+-- Called by: queues, dead_groups and prune, which read whole tables.
 select set_config('enable_seqscan', 'on', true);
 
 -- name: now
@@ -32,6 +32,28 @@ j.state || '' = 'running'
 
 -- name: keep_unrun
 greatest({now} + 2592000000000, j.created_at + 3600000000)
+
+-- name: counted
+counted as (
+    insert into {p}counted (shelf, queue, state, jobs)
+    select '{shelf}', queue, state, count(*) from kept group by queue, state
+)
+
+-- name: uncounted
+uncounted as (
+    insert into {p}counted (shelf, queue, state, jobs)
+    select substr(c.relname, length('{i}') + 1), g.queue, g.state, -count(*)
+    from gone g join pg_class c on c.oid = g.place group by c.relname, g.queue, g.state
+)
+
+-- name: late_kept
+kept as (
+    insert into {p}rest (
+        {body}, error, state, outcome, reason, finished_at, keep_until
+    )
+    select {body}, error, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
+    returning queue, state
+), {counted}
 
 -- name: body
 id, task, queue, priority, tag, number, attempt, forgiven, crashes, attempts_max, args, policy,

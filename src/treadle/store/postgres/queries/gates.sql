@@ -409,12 +409,7 @@ select best.name, count(*) from (
 ), late as (
     delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
     returning j.*
-), late_kept as (
-    insert into {p}history (
-        {body}, error, state, outcome, reason, finished_at, keep_until
-    )
-    select {body}, error, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
-), claimed as (
+), {late_kept}, claimed as (
     update {p}jobs j set
         state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
         started_at = {now}, reason = null

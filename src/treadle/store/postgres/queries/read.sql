@@ -18,8 +18,10 @@ select {record_row} from (
 where {where} order by id desc limit $1::bigint;
 
 -- name: find_ended
-select {record_row} from (select h.*, null::text as waits_at from {p}history h) as r
-where {where} order by id desc limit $1::bigint;
+select {record_row} from {p}history where {where} order by id desc limit $1::bigint;
+
+-- name: find_dead
+select {record_row} from {p}dead where {where} order by id desc limit $1::bigint;
 
 -- name: find_any
 select {record_row} from {p}records where {where} order by id desc limit $1::bigint;
@@ -41,10 +43,13 @@ select q.name, q.paused_at, (
 from {p}queues q order by q.name;
 
 -- name: counts
+-- What lives is counted; of what has ended the counts are kept.
 select queue, state, count(*) from {p}jobs group by queue, state
 union all
-select queue, state, count(*) from {p}history group by queue, state;
+select queue, state, sum(jobs)::bigint from (
+    select queue, state, jobs from {p}totals union all select queue, state, jobs from {p}counted
+) as history group by queue, state;
 
 -- name: dead_groups
 select task, coalesce(reason, ''), coalesce(error_type, ''), count(*), max(finished_at)
-from {p}history where state = 'failed' group by 1, 2, 3 order by 4 desc, 1, 2, 3 limit $1::bigint;
+from {p}dead group by 1, 2, 3 order by 4 desc, 1, 2, 3 limit $1::bigint;

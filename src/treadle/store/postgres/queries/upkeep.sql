@@ -1,6 +1,7 @@
 -- Called by: stage and prune, by any worker at any time. Each statement is bounded by a limit,
 -- skips what others have locked and rides a partial index that holds only what it looks for:
--- jobs_due, jobs_expiring, jobs_parked, history_over.
+-- jobs_due, jobs_expiring, jobs_parked, rest_over and dead_over. A shelf that is pruned by rows has
+-- few of them.
 
 -- name: stage
 with late as (
@@ -12,12 +13,7 @@ with late as (
     ) as found
     where j.id = found.id
     returning j.*
-), late_kept as (
-    insert into {p}history (
-        {body}, error, state, outcome, reason, finished_at, keep_until
-    )
-    select {body}, error, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
-), due as (
+), {late_kept}, due as (
     update {p}jobs j set state = case when found.at is null then 'ready' else 'blocked' end,
         reason = case when found.at is not null then 'gate' end, waits_at = found.at
     from (
@@ -48,12 +44,12 @@ select (select count(*) from late), (select count(*) from due) + (select count(*
 
 -- name: prune
 with over as (
-    select id, number from {p}history where keep_until <= {now}
+    select id, number from {p}{shelf} where keep_until <= {now}
     order by keep_until limit $1::bigint for update skip locked
 ), gone as (
-    delete from {p}history h using over where h.id = over.id and h.number = over.number
-    returning h.id
-), attempts_gone as (
+    delete from {p}{shelf} h using over where h.id = over.id and h.number = over.number
+    returning h.id, h.queue, h.state, h.tableoid as place
+), {uncounted}, attempts_gone as (
     delete from {p}attempts where job in (select id from gone)
 ), logs_gone as (
     delete from {p}logs where job in (select id from gone)
@@ -65,3 +61,89 @@ delete from {p}requests where id in (
     select id from {p}requests where made_at <= {now} - 3600000000
     order by made_at limit $1::bigint for update skip locked
 );
+
+-- name: shelves
+-- Every shelf, and whether this user may write into it and drop it. Its size only where some of it
+-- is over: who asks for the size of one that is being dropped waits.
+select s.name, s.since, s.until,
+    coalesce(case when {now} >= s.since and {now} < s.until then pg_relation_size(c.oid) end, 0),
+    coalesce(has_table_privilege(c.oid, 'insert'), false),
+    c.oid is null or pg_has_role(c.relowner, 'usage')
+from {p}shelves s left join pg_class c on c.oid = to_regclass('{p}' || s.name);
+
+-- name: hurry
+-- Before a table is made or dropped: who waits for its lock holds others up behind it.
+select set_config('lock_timeout', $1::text, true);
+
+-- name: lock_shelves
+select 1 from (select pg_advisory_xact_lock($1::bigint)) as locked;
+
+-- name: make_shelf
+-- What is dropped whole in the end is not worth vacuuming before.
+create table {p}{shelf} (check (keep_until < {until})) inherits ({p}history)
+with (autovacuum_vacuum_insert_threshold = -1);
+
+-- name: index_shelf
+create index on {p}{shelf} (id);
+
+-- name: note_shelf
+insert into {p}shelves (name, since, until) values ($1::text, $2::bigint, $3::bigint);
+
+-- name: drop_shelf
+drop table if exists {p}{shelf};
+
+-- name: forget_shelf
+with summed as (delete from {p}totals where shelf = $1::text returning jobs),
+single as (delete from {p}counted where shelf = $1::text returning jobs),
+gone as (delete from {p}shelves where name = $1::text)
+select coalesce(sum(jobs), 0)::bigint
+from (select jobs from summed union all select jobs from single) as counts;
+
+-- name: add_up
+-- One session at a time, and never while a shelf is dropped, whose counts go with it.
+with alone as materialized (
+    select pg_try_advisory_xact_lock($2::bigint) as is_mine
+    where exists (select from {p}counted offset 499)
+), gone as (
+    delete from {p}counted where ctid = any (array(
+        select c.ctid from {p}counted c where (select is_mine from alone)
+        limit $1::bigint for update skip locked
+    ))
+    returning shelf, queue, state, jobs
+)
+insert into {p}totals as t (shelf, queue, state, jobs)
+select shelf, queue, state, sum(jobs) from gone group by shelf, queue, state
+on conflict (shelf, queue, state) do update set jobs = t.jobs + excluded.jobs;
+
+-- name: sweep_attempts
+-- Attempts of jobs that went with a shelf, a page at a time; not those of the last hour, so that
+-- a job that is just moving is left alone.
+with page as materialized (
+    select ctid as place, job, claim as line, finished_at as at from {p}attempts
+    where (job, claim) > ($1::uuid, $2::bigint) order by job, claim limit $3::bigint
+), {known}, gone as (
+    delete from {p}attempts where ctid = any (array({orphans})) returning 1
+) {swept};
+
+-- name: sweep_logs
+with page as materialized (
+    select ctid as place, job, line, at from {p}logs
+    where (job, line) > ($1::uuid, $2::bigint) order by job, line limit $3::bigint
+), {known}, gone as (
+    delete from {p}logs where ctid = any (array({orphans})) returning 1
+) {swept};
+
+-- name: known
+asked as materialized (select array(select distinct job from page) as ids),
+known as materialized (
+    select id from {p}jobs where id = any ((select ids from asked)::uuid[])
+    union all
+    select id from {p}history where id = any ((select ids from asked)::uuid[])
+)
+
+-- name: orphans
+select place from page
+where coalesce(at, 0) < {now} - 3600000000 and job <> all (array(select id from known))
+
+-- name: swept
+select job, line, (select count(*) from gone) from page order by job desc, line desc limit 1

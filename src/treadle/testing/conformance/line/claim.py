@@ -11,7 +11,7 @@ from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobState
 from treadle.core.lanes import Demand, Step
 from treadle.core.outcome import Released, Succeeded
-from treadle.store.contract import Store
+from treadle.store.contract import BATCH_MAX, Store
 from treadle.testing.conformance.kit import (
     Case,
     Hand,
@@ -166,6 +166,28 @@ class TestLimits:
         assert (await worker.exchange(demand=take(3))).more
         assert not (await worker.exchange(demand=take(9))).more
         assert not (await worker.exchange(demand=take(9))).more
+
+    @scenario
+    async def test_the_loop_goes_on_during_an_exchange_where_the_store_says_so(
+        self, case: Case
+    ) -> None:
+        """A worker asks early for its next jobs there, and only there gains by it."""
+        await case.add(BATCH_MAX)
+        worker = await case.worker()
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(turn())
+        await asyncio.sleep(0)
+        before = turns
+        await worker.exchange(demand=take(BATCH_MAX))
+        assert (turns > before) == case.store.features.beside_loop
+        beside.cancel()
 
     @scenario
     async def test_next_due_is_the_time_to_the_next_waiting_job(self, case: Case) -> None:

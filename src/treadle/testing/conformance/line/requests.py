@@ -99,6 +99,21 @@ class TestRequests:
         assert [c.id for c in again.claims if c.id in kept] == kept
 
     @scenario
+    async def test_verdicts_come_again_also_when_the_jobs_were_pruned(self, case: Case) -> None:
+        """What was settled, kept for its time and deleted was APPLIED, and stays it."""
+        ids = await case.add(3)
+        worker, request = await case.worker(), new_id()
+        claims = await worker.claim(3)
+        batch = [settlement(claim, Succeeded(b"1"), Rules(keep_succeeded=0)) for claim in claims]
+        first = await worker.exchange(batch, None, request)
+        case.clock.move(3_601)
+        while await case.store.prune(100):
+            assert await case.store.get(ids) is not None
+        assert list(await case.store.get(ids)) == [None] * 3
+        again = await worker.exchange(batch, None, request)
+        assert list(first.verdicts) == list(again.verdicts) == [Verdict.APPLIED] * 3
+
+    @scenario
     async def test_a_settled_request_without_claims_is_remembered(self, case: Case) -> None:
         """Settling alone may be sent again: applied stays applied."""
         await case.add()
