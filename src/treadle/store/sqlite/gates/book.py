@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from treadle.core.durations import HOUR
@@ -173,12 +174,16 @@ def gate_row(gate: Gate) -> Row:
     )  # fmt: skip
 
 
-def uses_of(raw: bytes | None) -> list[GateUse]:
-    """Read the gates of a stored job; what a hand has damaged is none, and then nothing waits."""
+@lru_cache(maxsize=1_024)
+def uses_of(raw: bytes | None) -> Sequence[GateUse]:
+    """Read the gates of a stored job; what a hand has damaged is none, and then nothing waits.
+
+    Most jobs of a batch carry the same ones.
+    """
     try:
-        return read_gates(raw)
+        return tuple(read_gates(raw))
     except ValueError:
-        return []
+        return ()
 
 
 def cost_at(name: str, uses: Sequence[GateUse]) -> int:

@@ -53,21 +53,21 @@ def settled(book: Book, settlements: Sequence[Settlement], verdicts: Sequence[Ve
     freed: set[str] = set()
     for settlement, verdict in zip(settlements, verdicts, strict=True):
         if settlement.gates is not None and verdict is Verdict.APPLIED:
-            freed |= let_go(book, settlement.id, uses_of(settlement.gates))
+            uses = uses_of(settlement.gates)
+            book.free(uses)
+            if not settlement.state.is_terminal:
+                park_ready(book, settlement.id)
+            freed.update(use.name for use in uses if use.kind == PLACES)
     for name in sorted(freed):
         gate = book.find(name)
         if gate is not None:
             book.wake(gate)
 
 
-def let_go(book: Book, id_: bytes, uses: Sequence[GateUse]) -> set[str]:
-    """Let go of the places of a job that has stopped running; name the gates that have room.
-
-    Where it is ready again, it is parked if one of its gates is known to be shut.
-    """
+def let_go(book: Book, id_: bytes, uses: Sequence[GateUse]) -> None:
+    """Let go of the places of a job that went back, and park it if a gate is known to be shut."""
     book.free(uses)
     park_ready(book, id_)
-    return {use.name for use in uses if use.kind == PLACES}
 
 
 def park_ready(book: Book, id_: bytes) -> None:
