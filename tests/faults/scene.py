@@ -27,7 +27,7 @@ from treadle.core.ids import new_id
 from treadle.core.job import NewJob
 from treadle.store.open import open_store
 from treadle.testing.faults import Spec, reached
-from treadle.testing.ledger import Account, Ledger, Stored, judge
+from treadle.testing.ledger import Account, Entry, Ledger, Stored, judge
 
 PROGRAM: Final = Path(workload.__file__)
 ROOT: Final = PROGRAM.parents[2]
@@ -244,6 +244,13 @@ class Scene:
         """Wait until every job has ended."""
         self.until(lambda: self.unfinished() == 0, "every job has ended", timeout)
 
+    def places(self, gate: str) -> tuple[int, int]:
+        """Tell how many jobs hold a place of a gate, and how many wait at it."""
+        app = self.app()
+        found = app.gates.get(gate)
+        app.close()
+        return (0, 0) if found is None else (found.running or 0, found.waiting)
+
     def started(self, key: str) -> int:
         """Count how often the job of a key was started."""
         return sum(e.word == "START" and e.key == key for e in self.ledger.entries())
@@ -287,6 +294,25 @@ def key_in(args: bytes) -> str:
     _, [key, *_] = msgspec.json.decode(args)
     assert isinstance(key, str), f"no key in {args!r}"
     return key
+
+
+def check_crowd(entries: Iterable[Entry]) -> None:
+    """Make sure by the jobs' own marks that no more bounded ones ran at once than may.
+
+    What a process that was killed had begun counts until its last line.
+    """
+    lines = list(entries)
+    last = {entry.pid: place for place, entry in enumerate(lines)}
+    begun: dict[tuple[str, int], int] = {}
+    for place, entry in enumerate(lines):
+        if not entry.key.startswith("bounded"):
+            continue
+        if entry.word == "END":
+            begun.pop((entry.key, entry.pid), None)
+        elif entry.word == "START":
+            begun[entry.key, entry.pid] = entry.pid
+            crowd = [key for key, pid in begun.items() if last[pid] >= place]
+            assert len(crowd) <= workload.BOUND, crowd
 
 
 def struck(process: Process, spec: Spec) -> bool:
