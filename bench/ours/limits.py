@@ -14,7 +14,6 @@ import multiprocessing
 import secrets
 import statistics
 import time
-from collections.abc import Callable
 from typing import Final
 
 from treadle import Concurrency, RateLimit, Settings, Task, Treadle, Worker
@@ -144,10 +143,10 @@ def main() -> None:
     namespace = f"limits_{secrets.token_hex(4)}"
     if words.url.startswith("postgresql"):
         asyncio.run(open_store(words.url, namespace, Settings()).migrate())
-    measure: Callable[[], None] = lambda: costs(words.url, namespace, words.jobs, words.processes)
     if words.parked:
-        measure = lambda: beside(words.url, namespace, words.parked, words.jobs)
-    measure()
+        beside(words.url, namespace, words.parked, words.jobs)
+    else:
+        costs(words.url, namespace, words.jobs, words.processes)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_jobs_start_no_faster_than_their_rate(app: Treadle) -> None:
     last.enqueue()
     with _running(app):
         assert done.wait(20)
-    gaps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(starts)]
     assert len(starts) == 11
     assert min(gaps) > 0.03
     assert starts[-1] - starts[0] > 0.48

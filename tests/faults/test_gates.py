@@ -34,9 +34,7 @@ def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
     with _scene(request, store, tmp_path / "scene") as scene:
         scene.enqueue("bounded", *(f"bounded{n}" for n in range(JOBS)))
         scene.enqueue("touch", *(f"touch{n}" for n in range(JOBS)))
-        doomed = [
-            scene.worker(fault=f"execute.after_return:kill@{2 + n}") for n in range(KILLED)
-        ]
+        doomed = [scene.worker(fault=f"execute.after_return:kill@{2 + n}") for n in range(KILLED)]
         crew = [scene.worker() for _ in range(WORKERS - KILLED)]
         scene.until_done(90)
         for worker in crew:

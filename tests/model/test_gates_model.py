@@ -17,7 +17,7 @@ from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import PLACES, RATE, GateUse, write_gates
 from treadle.core.ids import new_id
-from treadle.core.job import Claim, JobState
+from treadle.core.job import Claim, JobRecord, JobState
 from treadle.core.outcome import Failed, Outcome, Released, Snoozed, Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
@@ -44,17 +44,19 @@ class Life:
     def __init__(self, store: Store, clock: MovedClock, seed: int) -> None:
         self.store = store
         self.clock = clock
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 -- lives, not secrets
         self.hands = [Hand(store, worker_info(name)) for name in ("w1", "w2")]
         self.gates: dict[bytes, tuple[str, ...]] = {}
         self.running: dict[bytes, tuple[Hand, Claim]] = {}
         self.starts: list[int] = []
 
     async def begin(self) -> None:
+        """Make the workers known."""
         for hand in self.hands:
             await hand.register()
 
     async def add(self) -> None:
+        """Enqueue a few jobs behind up to two gates."""
         jobs = []
         for _ in range(self.random.randint(1, 6)):
             names = self.random.sample(sorted(GATES), self.random.choice((0, 1, 2, 2)))
@@ -79,6 +81,7 @@ class Life:
         return self.took(hand, (await hand.exchange(batch, take(limit))).claims)
 
     def took(self, hand: Hand, claims: Sequence[Claim]) -> int:
+        """Note what a worker was given."""
         for claim in claims:
             assert claim.id not in self.running, "one job runs twice"
             self.running[claim.id] = (hand, claim)
@@ -97,15 +100,18 @@ class Life:
                 assert later - place + 1 <= 2 + span * 5 / SECOND, "the rate was overrun"
 
     def held(self) -> Counter[str]:
+        """Count what runs behind each gate."""
         return Counter(name for id_ in self.running for name in self.gates[id_])
 
     async def cancel(self) -> None:
+        """Cancel jobs, whatever they are doing."""
         ids = self.random.sample(sorted(self.gates), min(2, len(self.gates)))
         for id_, done in zip(ids, await self.store.cancel(ids), strict=True):
             if done:
                 self.running.pop(id_, None)
 
     async def replay(self) -> None:
+        """Make jobs ready again that had ended."""
         ids = self.random.sample(sorted(self.gates), min(2, len(self.gates)))
         await self.store.retry(ids)
 
@@ -117,7 +123,9 @@ class Life:
             for hand in self.hands:
                 self.took(hand, (await hand.exchange(demand=take(100))).claims)
         held = self.held()
-        waiting = [record for record in await self.records() if record.state in ("ready", "blocked")]
+        waiting = [
+            record for record in await self.records() if record.state in ("ready", "blocked")
+        ]
         could = [
             record.id.hex()
             for record in waiting
@@ -126,11 +134,13 @@ class Life:
         ]
         assert not could, f"{len(could)} jobs wait beside free places: {held}"
 
-    async def records(self) -> list[object]:
+    async def records(self) -> list[JobRecord]:
+        """Read every job that is there."""
         return [one for one in await self.store.get(sorted(self.gates)) if one is not None]
 
     async def drain(self) -> None:
         """End everything: each job gets its turn, and at last nothing is held."""
+        states: set[JobState] = set()
         for _ in range(400):
             self.clock.move(0.5)
             await self.store.stage((), 500)
@@ -176,9 +186,7 @@ async def live(store: Store, clock: MovedClock, seed: int) -> None:
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
-def make(
-    request: pytest.FixtureRequest, tmp_path: object
-) -> Callable[[MovedClock], Store]:
+def make(request: pytest.FixtureRequest, tmp_path: object) -> Callable[[MovedClock], Store]:
     """Make a store of each kind with a clock of the test's."""
 
     def made(clock: MovedClock) -> Store:
@@ -202,7 +210,7 @@ def test_gates_let_pass_what_they_may_and_leave_no_place_idle(
     make: Callable[[MovedClock], Store], turn: int
 ) -> None:
     """Whatever happens to the jobs, in every order that the seed comes upon."""
-    seed = random.randrange(1 << 30) + turn
+    seed = random.randrange(1 << 30) + turn  # noqa: S311 -- as above
     clock = MovedClock()
     try:
         asyncio.run(live(make(clock), clock, seed))

@@ -1,31 +1,34 @@
 """What users put into `limits=`: what is wrong is said where it is written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from treadle import BadArguments, Concurrency, RateLimit, Treadle
+from treadle import BadArguments, Concurrency, Job, RateLimit, Treadle
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
 from treadle.core.gates.gate import PLACES, RATE, Gate, GateUse, read_gates, write_gates
 from treadle.core.gates.limits import NAME_MAX, Limit, parse_rate
-from treadle.core.job import NewJob
 
 
 @pytest.fixture
-def app() -> Treadle:
+def app() -> Iterator[Treadle]:
     """Give an application in memory."""
-    return Treadle("memory://")
+    app = Treadle("memory://")
+    yield app
+    app.close()
 
 
-def _gates(app: Treadle, limits: Any, *args: object, **kwargs: object) -> list[GateUse]:  # noqa: ANN401
+def _of(job: Job[Any]) -> list[GateUse]:
+    return read_gates(job.record().gates)
+
+
+def _gates(app: Treadle, limits: Any, *args: Any, **kwargs: Any) -> list[GateUse]:  # noqa: ANN401
     @app.task(name="pay", limits=limits, cost=3)
     def pay(account: int, kind: str = "card", *rest: int) -> None:
         del account, kind, rest
 
-    job = pay._new_job(args, kwargs)
-    assert isinstance(job, NewJob)
-    return read_gates(job.gates)
+    return _of(pay.enqueue(*args, **kwargs))
 
 
 @pytest.mark.parametrize(
@@ -47,8 +50,10 @@ def test_a_rate_is_a_number_and_a_period(said: str, quota: int, period: int) -> 
 
 @pytest.mark.parametrize(
     "said",
-    ["10/x", "10", "/m", "10/", "", "ten/m", "10/m/m", "-1/m", "0/m", "1/0s", "1.5/s", "10/99d"]
-    + ["2000000/s", "10\u0664/m", "1" * 1_000, "1/" + "9" * 1_000 + "s"],
+    [
+        *("10/x", "10", "/m", "10/", "", "ten/m", "10/m/m", "-1/m", "0/m", "1/0s", "1.5/s"),
+        *("10/99d", "2000000/s", "10\u0664/m", "1" * 1_000, "1/" + "9" * 1_000 + "s"),
+    ],
 )
 def test_what_is_no_rate_is_refused(said: str) -> None:
     """The error shows what was written, and what could be."""
@@ -61,7 +66,7 @@ def test_what_is_no_rate_is_refused(said: str) -> None:
     [
         (lambda: Concurrency(0), ValueError, "from 1 to"),
         (lambda: Concurrency(-3), ValueError, "not -3"),
-        (lambda: Concurrency(True), TypeError, "not bool"),
+        (lambda: Concurrency(limit=True), TypeError, "not bool"),
         (lambda: Concurrency("5"), TypeError, "not str"),  # type: ignore[arg-type]
         (lambda: Concurrency(5, on_full="explode"), ValueError, "on_full"),
         (lambda: Concurrency(5, key="{"), ValueError, "no template"),
@@ -156,7 +161,7 @@ def test_limits_shared_by_name_are_one_gate(app: Treadle) -> None:
     @app.task(name="two", limits=Concurrency(2, name="stripe"))
     def two() -> None: ...
 
-    assert one._new_job((), {}).gates == two._new_job((), {}).gates
+    assert _of(one.enqueue()) == _of(two.enqueue())
 
 
 def test_each_call_of_many_has_its_own_key(app: Treadle) -> None:
@@ -166,8 +171,7 @@ def test_each_call_of_many_has_its_own_key(app: Treadle) -> None:
     def pay(account: int) -> None:
         del account
 
-    [batch] = pay._batches([(1,), (2,), pay.s(3)])
-    names = [read_gates(job.gates)[0].name for job in batch]
+    names = [_of(job)[0].name for job in pay.enqueue_many([(1,), (2,), pay.s(3)])]
     assert names == [f"pay/concurrency:{n}" for n in (1, 2, 3)]
 
 

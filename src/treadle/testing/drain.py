@@ -86,7 +86,7 @@ async def _run_ready(kit: Kit, count: _Count) -> None:
 
 
 async def _next_due(kit: Kit) -> int | None:
-    """Give the instant at which the next job is due, or may pass its gate, that code here can run."""
+    """Give when the next job is due that some code here can run, or may pass its gate."""
     waiting = [record for state in _WAITING for record in await _all(kit, state)]
     due = [record.run_at for record in waiting if record.reason != "unknown_task"]
     gates = await kit.app.store.gates(limit=_PAGE)

@@ -111,8 +111,8 @@ class Gates:
 
     async def apause(self, name: str, *, note: str = "", lasting: Duration | None = None) -> None:
         """Do the same as `pause` without blocking the event loop."""
-        if not isinstance(note, str) or len(note) > NOTE_MAX:
-            raise ValueError(f"a note is a str of at most {NOTE_MAX} characters")
+        if len(note) > NOTE_MAX:
+            raise ValueError(f"a note has at most {NOTE_MAX} characters, not {len(note):,}")
         delay = None if lasting is None else to_us(lasting, "lasting")
         store = (await self._links.aget()).store
         await store.shut_gate(check_gate(name), delay=delay, note=note or None)

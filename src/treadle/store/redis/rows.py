@@ -94,31 +94,30 @@ def _text(value: int | None) -> str:
 
 
 def settlement_words(settlements: Sequence[Settlement]) -> Words:
-    """Write settlements for `exchange`; the letter says how many values follow."""
+    """Write settlements for `exchange`; the letter says how many values follow.
+
+    A small letter says that the claim holds places of gates.
+    """
     words: Words = []
     for each in settlements:
         if each.state is JobState.SUCCEEDED:
-            small = each.gates is not None
-            if each.result is None:
-                words += ("n" if small else "N", each.id.hex(), each.number, each.keep, each.ran)
-            else:
-                words += (
-                    "s" if small else "S",
-                    each.id.hex(),
-                    each.number,
-                    each.keep,
-                    each.ran,
-                    each.result,
-                )
+            letter = "N" if each.result is None else "S"
+            words += (_cased(letter, each), each.id.hex(), each.number, each.keep, each.ran)
+            if each.result is not None:
+                words.append(each.result)
             continue
         ends = each.state.is_terminal
-        kind = "E" if ends else "W"
         words += (
-            kind if each.gates is None else kind.lower(), each.id.hex(), each.number, each.keep if ends else each.delay,
-            each.state.value, each.attempt, each.outcome, each.reason or "", each.forgiven,
-            each.crashes, each.ran, each.lost_by or "", each.error or b"",
+            _cased("E" if ends else "W", each), each.id.hex(), each.number,
+            each.keep if ends else each.delay, each.state.value, each.attempt, each.outcome,
+            each.reason or "", each.forgiven, each.crashes, each.ran, each.lost_by or "",
+            each.error or b"",
         )  # fmt: skip
     return words
+
+
+def _cased(letter: str, settlement: Settlement) -> str:
+    return letter if settlement.gates is None else letter.lower()
 
 
 def read_claim(row: list[Any] | bytes, now: int) -> Claim:

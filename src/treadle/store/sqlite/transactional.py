@@ -96,8 +96,7 @@ class SqliteTransactional:
             return states_in(rows)
         yield Statement("savepoint treadle_enqueue")
         try:
-            for insert in inserts:
-                yield insert
+            yield from inserts
         except Exception:
             yield Statement("rollback to treadle_enqueue")
             yield Statement("release treadle_enqueue")

@@ -119,12 +119,13 @@ def _claiming(
     settled = int8(len(settlements))
     # Behind a mark, jobs that gates have woken would be missed: those are always a whole look.
     marks = scan.begin(settlements, demand if seen is None else None)
-    if marks and scan.is_single(marks, demand):
-        call = (sql["claim_on"], (*me, settled, *_from(marks[0], demand, wanted)))
-        return _Claiming(call, marked=True)
     if marks:
-        shares, values = yield from _marked(sql, marks, demand, wanted)
-        return _Claiming((sql["claim_marked"], (*me, settled, *values)), shares, marked=True)
+        shares: list[Share] = []
+        name, values = "claim_on", _from(marks[0], demand, wanted)
+        if not scan.is_single(marks, demand):
+            name = "claim_marked"
+            shares, values = yield from _marked(sql, marks, demand, wanted)
+        return _Claiming((sql[name], (*me, settled, *values)), shares, marked=True)
     room = min(wanted, demand.steps[0].limit)
     if demand.steps[0].queue is None:
         # Lanes never mix a step for every queue with others.

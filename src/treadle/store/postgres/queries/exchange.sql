@@ -79,7 +79,8 @@ with given as (
     returning j.id, j.task, j.queue, j.priority, j.tag, j.number, g.attempt, g.forgiven, g.crashes,
         j.attempts_max, j.args, j.policy, j.created_at, j.run_at, j.expires_at,
         coalesce(g.lost_by, j.worker) as worker, j.started_at, j.tags, j.meta, j.tenant, j.cost,
-        j.progress, j.gates, g.state, g.outcome, g.result, g.error, g.error_type, g.reason, g.keep, g.ran,
+        j.progress, j.gates, g.state, g.outcome, g.result, g.error, g.error_type, g.reason,
+        g.keep, g.ran,
         g.place
 ), kept as (
     insert into {p}{shelf} (

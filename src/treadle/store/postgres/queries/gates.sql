@@ -366,20 +366,22 @@ select best.name, count(*) from (
     returning j.waits_at
 ), spent as (
     select s.*, s.full_at + 1 - (
-        (s.burst - least(1, s.burst)) * s.period - s.part + s.quota
-    ) / greatest(1, s.quota) as opens_at from (
-    select s.*, g.burst, g.period, g.quota, case when g.full_at < {now} then {now} else g.full_at end
-            + (case when g.full_at < {now} then 0 else g.part end + s.n * g.period)
-            / greatest(1, g.quota) as full_at,
-        (case when g.full_at < {now} then 0 else g.part end + s.n * g.period)
-            % greatest(1, g.quota) as part
+        (s.burst - 1) * s.period - s.part + s.quota
+    ) / greatest(1, s.quota) as opens_at
     from (
-        select name, coalesce(sum(cost) filter (where fits), 0)::bigint as n,
-            coalesce(sum(cost) filter (where not fits), 0)::bigint as back,
-            min(cost) filter (where not fits and cost > spare) as waits
-        from judged where room is not null group by name
-    ) as s
-    join {p}gates g on g.name = s.name
+        select t.*, g.burst, g.period, g.quota,
+            case when g.full_at < {now} then {now} else g.full_at end
+                + (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
+                / greatest(1, g.quota) as full_at,
+            (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
+                % greatest(1, g.quota) as part
+        from (
+            select name, coalesce(sum(cost) filter (where fits), 0)::bigint as n,
+                coalesce(sum(cost) filter (where not fits), 0)::bigint as back,
+                min(cost) filter (where not fits and cost > spare) as waits
+            from judged where room is not null group by name
+        ) as t
+        join {p}gates g on g.name = t.name
     ) as s
 ), charged as (
     update {p}gates g set

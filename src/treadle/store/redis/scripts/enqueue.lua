@@ -1,9 +1,9 @@
--- Called by: enqueue, enqueue_now; any number at once. ARGV after the time: runs of jobs that are
--- alike, each as queue, priority, task, at, delay, expires_at, expires_in, gates, how many, then
--- an id and the packed call of each. A job that is stored already is left as it is, which makes a batch
--- safe to send again for as long as its records are kept: an hour at least. All or nothing: keys
--- are checked before the first write, and memory that is full refuses that first write. Answers r,
--- s or b for each job: ready, scheduled or parked at a gate when it came.
+-- Called by: enqueue, enqueue_now; any number at once. ARGV after the time: runs of jobs that
+-- are alike, each as queue, priority, task, at, delay, expires_at, expires_in, gates, how many,
+-- then an id and the packed call of each. A job that is stored already is left as it is, which
+-- makes a batch safe to send again for as long as its records are kept: an hour at least. All or
+-- nothing: keys are checked before the first write, and memory that is full refuses that first
+-- write. Answers r, s or b for each job: ready, scheduled or parked at a gate when it came.
 
 local kinds = {[JOBS] = 'zset', [DUE] = 'zset', [EXPIRING] = 'zset', [QUEUES] = 'hash',
   [COUNTS] = 'hash'}

@@ -1,12 +1,12 @@
 -- Called by: exchange, the hot path; any number at once. ARGV after the time: worker, request,
 -- how many jobs are wanted, how many steps, a queue (or nothing for all, merged) and a limit for
 -- each, then the settlements: S (a success with its result), N (one without), E (an end) or W (a
--- wait), each with its own number of
--- values; a small letter says that the claim holds places of gates. First everything is read and judged, then claims are
--- let go, which frees memory, so that a server that is full still settles; then ends are written
--- and jobs are claimed. A settlement is fenced by the claim number, compared as text.
--- Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time, claims;
--- a claim is a row of values, or one text for a plain job, because each value costs 0.4 us.
+-- wait), each with its own number of values; a small letter says that the claim holds places of
+-- gates. First everything is read and judged, then claims are let go, which frees memory, so
+-- that a server that is full still settles; then ends are written and jobs are claimed. A
+-- settlement is fenced by the claim number, compared as text. Answers: gone, verdicts as 1 and
+-- 0, more, time to the next due job or nothing, the time, claims; a claim is a row of values, or
+-- one text for a plain job, because each value costs 0.4 us.
 
 local worker, request = ARGV[2], ARGV[3]
 local wanted, steps = tonumber(ARGV[4]), tonumber(ARGV[5])

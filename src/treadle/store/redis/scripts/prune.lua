@@ -29,7 +29,8 @@ local function mend()
   local running = {}
   for _, worker in ipairs(call('ZRANGE', WORKERS, 0, -1)) do
     for _, claim in ipairs(call('SMEMBERS', held_key(worker))) do
-      local row = redis.pcall('HMGET', job_key(string.sub(claim, 1, 32)), 'state', 'number', 'gates')
+      local key = job_key(string.sub(claim, 1, 32))
+      local row = redis.pcall('HMGET', key, 'state', 'number', 'gates')
       if row[1] == 'running' and row[2] == string.sub(claim, 33) and row[3] then
         for _, use in ipairs(book().uses(row[3])) do
           running[use.name] = (running[use.name] or 0) + 1

@@ -162,15 +162,17 @@ class Book:
 def gate_of(row: Row) -> Gate:
     """Read a gate from its row."""
     *values, is_set = row
-    return Gate(*values, bool(is_set))
+    gate = Gate(*values)
+    gate.is_set = bool(is_set)
+    return gate
 
 
 def gate_row(gate: Gate) -> Row:
     """Write a gate as the values of `write_gate`, without the hour."""
     return (
         gate.name, gate.kind, gate.quota, gate.period, gate.burst, gate.used, gate.full_at,
-        gate.part, gate.shut_until, gate.note, gate.woken, gate.woken_at, gate.wake_at, gate.defined_at,
-        int(gate.is_set),
+        gate.part, gate.shut_until, gate.note, gate.woken, gate.woken_at, gate.wake_at,
+        gate.defined_at, int(gate.is_set),
     )  # fmt: skip
 
 

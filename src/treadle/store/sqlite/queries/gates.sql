@@ -10,14 +10,14 @@ insert into {p}jobs (
 on conflict (id) do nothing;
 
 -- name: gate
-select name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at, wake_at,
-    defined_at, is_set
+select name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
+    wake_at, defined_at, is_set
 from {p}gates where name = ?;
 
 -- name: write_gate
 insert into {p}gates (
-    name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at, wake_at,
-    defined_at, is_set, touched_at
+    name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
+    wake_at, defined_at, is_set, touched_at
 ) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (name) do update set
     kind = excluded.kind, quota = excluded.quota, period = excluded.period,
@@ -100,8 +100,8 @@ limit :limit;
 delete from {p}gates where name = ?;
 
 -- name: all_gates
-select name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at, wake_at,
-    defined_at, is_set,
+select name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
+    wake_at, defined_at, is_set,
     (select count(*) from {p}jobs where state = 'blocked' and waits_at = g.name)
 from {p}gates as g
 where (:only is null or name = :only) and name > :after order by name limit :limit;

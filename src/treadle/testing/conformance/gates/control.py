@@ -1,4 +1,5 @@
 """What people may do to a gate: look at it, shut it, open it, set its numbers."""
+# ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
 from treadle.core.durations import HOUR, SECOND
 from treadle.core.gates.gate import FOREVER, PLACES, SWITCH, GateUse

@@ -1,4 +1,5 @@
 """What frees a place: each way in which a job stops running, and the count that mends itself."""
+# ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
 import pytest
 from msgspec.structs import replace

@@ -1,4 +1,5 @@
 """Jobs behind gates, to order."""
+# ruff: noqa: ANN401 -- the keywords are those of NewJob, which checks them.
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def rate(
     return GateUse(name, RATE, cost, quota, period, burst)
 
 
-async def add(case: Case, count: int, *gates: GateUse, **fields: Any) -> list[bytes]:  # noqa: ANN401 -- those of NewJob
+async def add(case: Case, count: int, *gates: GateUse, **fields: Any) -> list[bytes]:
     """Enqueue jobs behind these gates and return their ids."""
     raw = write_gates(gates)
     return await case.enqueue(*(new_job(gates=raw, **fields) for _ in range(count)))

@@ -1,4 +1,5 @@
 """What a bound on running jobs promises: never more, and no place left idle."""
+# ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import write_gates

@@ -1,4 +1,5 @@
 """What a bound on starts promises: never more in a time, and the next one when it is due."""
+# ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
 from treadle.core.durations import MINUTE, SECOND
 from treadle.core.outcome import Failed
@@ -84,15 +85,15 @@ class TestRates:
     @scenario
     async def test_cheap_jobs_do_not_starve_a_dear_one(self, case: Case) -> None:
         """Those that come while it waits stay behind it."""
-        spec = {"quota": 60, "period": MINUTE, "burst": 5}
-        first = await add(case, 1, rate(**spec, cost=5))
-        dear = await add(case, 1, rate(**spec, cost=5))
+        costly, cheap = rate("r", 60, MINUTE, 5, cost=5), rate("r", 60, MINUTE, 5)
+        first = await add(case, 1, costly)
+        dear = await add(case, 1, costly)
         worker = await case.worker()
         assert ids_of(await claim(case, worker)) == first
         started = []
         for _ in range(8):
             case.clock.move(1.01)
-            await add(case, 1, rate(**spec))
+            await add(case, 1, cheap)
             started += ids_of(await claim(case, worker))
         assert started[0] == dear[0]
 
