@@ -397,6 +397,7 @@ class Store(StoreSession, Protocol):
     ) -> None:
         """Shut a gate for so long, or until somebody opens it; what runs goes on.
 
+        One that is shut for longer already stays as it is.
         Where there is no such gate it is made, a switch: jobs that name it later meet it shut.
         """
         ...

@@ -102,6 +102,7 @@ class Gates:
     def pause(self, name: str, *, note: str = "", lasting: Duration | None = None) -> None:
         """Let no job pass a gate, for so long or until it is resumed; what runs goes on.
 
+        A gate that is paused for longer stays so.
         A gate that no job has named yet is made, and the first job that names it waits.
 
         Raises:

@@ -485,7 +485,9 @@ on conflict (name) do update set shut_until = excluded.shut_until, note = exclud
         when excluded.shut_until < 9007199254740991 and exists (
             select from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
         ) then excluded.shut_until
-    end;
+    end
+-- One that is shut for longer stays so.
+where g.shut_until is null or g.shut_until <= greatest(excluded.shut_until, {now});
 
 -- name: open_gate
 update {p}gates set shut_until = null, note = null, wake_at = {now}, touched_at = {hour}

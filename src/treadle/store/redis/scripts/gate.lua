@@ -7,8 +7,12 @@ relieve()
 
 local function shut()
   local gate = book().of({name = name, kind = 'switch', quota = 0, period = 0, burst = 0})
-  gate.shut_until = ARGV[4] == '' and FOREVER or math.min(now + ARGV[4], FOREVER)
-  gate.note, gate.wake_at, gate.changed = ARGV[5], nil, true
+  local till = ARGV[4] == '' and FOREVER or math.min(now + ARGV[4], FOREVER)
+  if gate.shut_until and gate.shut_until > math.max(till, now) then
+    -- It is shut for longer.
+    return 0
+  end
+  gate.shut_until, gate.note, gate.wake_at, gate.changed = till, ARGV[5], nil, true
   if call('EXISTS', waiting_key(name)) == 1 then
     book().look(gate, book().best_cost(name))
   end

@@ -25,10 +25,15 @@ def gates(
 
 
 def shut(book: Book, name: str, delay: int | None, note: str | None) -> None:
-    """Shut a gate, made where there is none; None: until somebody opens it."""
+    """Shut a gate, made where there is none; None: until somebody opens it.
+
+    One that is shut for longer stays so.
+    """
     gate = book.of(GateUse(name))
-    gate.shut_until = FOREVER if delay is None else min(book.now + delay, FOREVER)
-    gate.note = note
+    until = FOREVER if delay is None else min(book.now + delay, FOREVER)
+    if gate.shut_until is not None and gate.shut_until > max(until, book.now):
+        return
+    gate.shut_until, gate.note = until, note
     gate.wake_at = None
     best = book.db.execute(book.sql["best_waiting"], (name,)).fetchone()
     if best is not None:

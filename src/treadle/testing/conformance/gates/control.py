@@ -40,6 +40,22 @@ class TestShutting:
         assert ids_of(await claim(case, worker)) == ids
 
     @scenario
+    async def test_a_short_hold_does_not_shorten_a_pause(self, case: Case) -> None:
+        """A gate that is shut for longer stays so, and keeps its note; a longer hold counts."""
+        await case.store.shut_gate("g", note="by hand")
+        await case.store.shut_gate("g", delay=SECOND, note="by a task")
+        case.clock.move(5)
+        shown = await gate(case, "g")
+        assert (shown.shut_until, shown.note) == (FOREVER, "by hand")
+        await case.store.open_gate("g")
+        await case.store.shut_gate("g", delay=SECOND)
+        await case.store.shut_gate("g", delay=3 * SECOND)
+        case.clock.move(2)
+        assert (await gate(case, "g")).room == 0
+        case.clock.move(2)
+        assert (await gate(case, "g")).room > 0
+
+    @scenario
     async def test_a_gate_can_be_shut_before_any_job_names_it(self, case: Case) -> None:
         """It is made, and the first job that names it is parked."""
         await case.store.shut_gate("tomorrow")
