@@ -22,6 +22,7 @@ from treadle.testing.servers import (
     NoServerError,
     Postgres,
     Redis,
+    pgbouncer_program,
     postgres_programs,
     redis_program,
 )
@@ -56,6 +57,10 @@ def pytest_terminal_summary(
                 find()
             continue
         terminalreporter.write_line(f"NOT TESTED, there is no server: set {variable}")
+    try:
+        pgbouncer_program()
+    except NoServerError as error:
+        terminalreporter.write_line(f"NOT TESTED behind a pooler: {error}")
     seed: object = config.getoption("randomly_seed", default=None)
     if exitstatus == pytest.ExitCode.TESTS_FAILED and seed is not None:
         terminalreporter.write_line(f'replay: make test ARGS="--randomly-seed={seed}"')

@@ -82,7 +82,6 @@ LAYOUTS = {
             create table probe_jobs ({_BODY}, {_RUN}, primary key (id));
             create table probe_history ({_BODY}, {_RUN}, {_END});
             create index on probe_history (id);
-            create index on probe_history (keep_until);
             create index on probe_jobs (queue, priority desc, tag, id) where state = 'ready';
             create index on probe_jobs (worker) where state = 'running';
         """,

@@ -25,6 +25,7 @@ from treadle.core.settings import Settings, load_settings
 from treadle.job import Job, JobPage, aread_job, read_job, read_page
 from treadle.store.contract import Filter
 from treadle.store.open import open_store
+from treadle.store.outbox.table import Outbox
 from treadle.under_test import UnderTest
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Treadle(Registry, Hooks, UnderTest):
         if namespace != "default":
             said["namespace"] = namespace
         self.settings = load_settings(said)
+        outbox = self.settings.outbox
+        self.outbox = Outbox(outbox, self.settings.namespace) if outbox else None
         self._links = Links(self.settings, self._make_store)
         if self.settings.store != "memory://":
             # A wrong URL is an error where it is written, not at the first enqueue. A file's

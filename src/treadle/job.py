@@ -95,7 +95,7 @@ class Job(Snapshot[R]):
             RuntimeError: waiting here would block the event loop, or the last slot.
         """
         seconds = to_us(timeout, "timeout") / SECOND
-        _refuse_blocking(self)
+        refuse_blocking(self)
         if not self.refresh().is_terminal:
             _refuse_last_slot(self)
             self._home.link.ended(self._id, seconds)
@@ -249,7 +249,7 @@ def _found(home: Home, job_id: str, record: JobRecord | None) -> Job[Any]:
     return Job.of_record(home, record)
 
 
-def _refuse_blocking(job: Job[Any]) -> None:
+def refuse_blocking(job: Job[Any]) -> None:
     """Refuse a sync wait in an async task: it would stop every job of the worker's loop."""
     if running_carrier() is not None and _get_running_loop() is not None:
         raise RuntimeError(

@@ -36,6 +36,7 @@ from treadle.definition import Definition
 from treadle.job import Job
 from treadle.signature import Signature
 from treadle.store.contract import BATCH_MAX
+from treadle.transit.late import LateJob
 
 if TYPE_CHECKING:
     from typing import Self
@@ -88,8 +89,8 @@ class Task(Generic[P, R]):
         if plan.connection is None:
             state = self._home.link.writer.write(job)
         else:
-            state = store_within(self._home.link.store, plan.connection, (job,))[0]
-        return Job(self._home, job.id, plan.task, plan.queue, state)
+            state = store_within(self._home, plan.connection, (job,))[0]
+        return self._job(job, state)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Do the same as `enqueue` without blocking the event loop.
@@ -100,12 +101,12 @@ class Task(Generic[P, R]):
             TypeError: the task was bound to a connection that is not awaited.
         """
         job = self._new_job(args, kwargs)
-        plan, link = self._plan, await self._home.alink()
-        if plan.connection is None:
-            state = await link.writer.awrite(job)
+        connection = self._plan.connection
+        if connection is None:
+            state = await (await self._home.alink()).writer.awrite(job)
         else:
-            [state] = await astore_within(link.store, plan.connection, (job,), "aenqueue")
-        return Job(self._home, job.id, plan.task, plan.queue, state)
+            [state] = await astore_within(self._home, connection, (job,), "aenqueue")
+        return self._job(job, state)
 
     def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> list[Job[R]]:
         """Store a job for each call, in batches of 1,000; return them in order.
@@ -120,14 +121,14 @@ class Task(Generic[P, R]):
         """
         jobs: list[Job[R]] = []
         connection = self._plan.connection
-        store = self._home.link.store
+        home = self._home
         batches = self._batches(calls)
         try:
             for batch in batches:
                 if connection is None:
-                    states = store.enqueue_now(new_id(), batch)
+                    states = home.link.store.enqueue_now(new_id(), batch)
                 else:
-                    states = store_within(store, connection, batch)
+                    states = store_within(home, connection, batch)
                 self._add(jobs, batch, states)
         except Exception as error:
             error.add_note(_stored(len(jobs)))
@@ -143,13 +144,13 @@ class Task(Generic[P, R]):
         """
         jobs: list[Job[R]] = []
         connection = self._plan.connection
-        store = (await self._home.alink()).store
+        home = self._home
         try:
             for batch in self._batches(calls):
                 if connection is None:
-                    states = await store.enqueue(new_id(), batch)
+                    states = await (await home.alink()).store.enqueue(new_id(), batch)
                 else:
-                    states = await astore_within(store, connection, batch, "aenqueue_many")
+                    states = await astore_within(home, connection, batch, "aenqueue_many")
                 self._add(jobs, batch, states)
         except Exception as error:
             error.add_note(_stored(len(jobs)))
@@ -213,11 +214,14 @@ class Task(Generic[P, R]):
         return bound._new_job(call.args, dict(call.kwargs))
 
     def _add(self, jobs: list[Job[R]], batch: Sequence[NewJob], states: Sequence[JobState]) -> None:
-        home, name = self._home, self.name
-        jobs.extend(
-            Job(home, new.id, name, new.queue, state)
-            for new, state in zip(batch, states, strict=True)
-        )
+        jobs.extend(self._job(new, state) for new, state in zip(batch, states, strict=True))
+
+    def _job(self, new: NewJob, state: JobState) -> Job[R]:
+        """Make the handle of a job that was written: to the store, or to the outbox."""
+        home, plan = self._home, self._plan
+        if plan.connection is not None and home.outbox is not None:
+            return LateJob(home, new.id, new.task, new.queue, state)
+        return Job(home, new.id, new.task, new.queue, state)
 
 
 class _SyncTask(Task[P, R]):

@@ -4,8 +4,6 @@ What the shelves hold is looked at as a person with `psql` would.
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -27,6 +25,7 @@ from treadle.testing.conformance.kit import (
     Hand,
     MakeStore,
     case,
+    new_job,
     scenario,
     settlement,
     worker_info,
@@ -129,12 +128,26 @@ class TestShelves:
         """Whichever worker settled them."""
         case.clock.move((DAY - case.now % DAY) / 1e6)
         ids = await end(case, (Succeeded(b"1"), DAY))
-        case.clock.move(DAY_S - 1)
+        case.clock.move(DAY_S - 60)
         ids += await end(case, (Succeeded(b"1"), DAY))
-        case.clock.move(1)
+        case.clock.move(60)
         ids += await end(case, (Succeeded(b"1"), DAY))
         first, second, third = (tables.places()[id_] for id_ in ids)
         assert first == second != third
+
+    @scenario
+    async def test_the_last_moment_of_a_day_belongs_to_the_next(
+        self, case: Case, tables: Tables
+    ) -> None:
+        """The server may come to write when it is over; what lies there goes at its own time."""
+        case.clock.move((DAY - case.now % DAY) / 1e6 - 1)
+        [before] = await end(case, (Succeeded(b"1"), DAY))
+        case.clock.move(1)
+        [after] = await end(case, (Succeeded(b"1"), DAY))
+        assert tables.places()[before] == tables.places()[after]
+        case.clock.move(DAY_S - 1)
+        assert await case.store.prune(ANY_LIMIT) == 1
+        assert await case.states([before, after]) == ["gone", "succeeded"]
 
     @scenario
     async def test_dead_letters_have_a_table_of_their_own(self, case: Case, tables: Tables) -> None:
@@ -155,6 +168,50 @@ class TestShelves:
         await end(case, *((Succeeded(b"1"), days * DAY) for days in range(1, 20)))
         assert len(tables.shelves()) == 100
         assert "rest" in tables.places().values()
+
+    @scenario
+    async def test_a_long_namespace_has_shelves_of_its_own(
+        self, case: Case, tables: Tables
+    ) -> None:
+        """Also one of forty letters: no name is cut off."""
+        namespace = "n" * 40
+        other = await case.open(namespace)
+        worker = await case.worker(store=other)
+        job = new_job()
+        await other.enqueue(new_id(), [job])
+        await worker.finish((await worker.claim())[0], Succeeded(b"1"))
+        [(name,)] = tables.ask(
+            "select c.relname from {p}{n}_history h join pg_class c on c.oid = h.tableoid".replace(
+                "{n}", namespace
+            )
+        )
+        assert name.startswith(f"treadle_{namespace}_past_d")
+        assert tables.shelves() == []
+        case.clock.move(3 * DAY_S)
+        assert await case.store.prune(ANY_LIMIT) == 0
+        assert await other.prune(ANY_LIMIT) == 1
+
+    @scenario
+    async def test_statements_that_name_shelves_do_not_pile_up(
+        self, case: Case, tables: Tables, postgres_schema: str, clock: MovedClock
+    ) -> None:
+        """A connection that has prepared hundreds of them is replaced."""
+        url = f"{postgres_schema}&application_name={tables.schema}"
+        case.store = PostgresStore(url, "default", Settings(), clock)
+        await case.store.open()
+
+        def sessions() -> set[int]:
+            asked = "select pid from pg_stat_activity where application_name = '{s}'"
+            return {pid for (pid,) in tables.ask(asked.replace("{s}", tables.schema))}
+
+        before = sessions()
+        for years in range(2, 99, 20):
+            keeps = [(years + n) * 366 * DAY for n in range(20)]
+            await end(case, *((Succeeded(b"1"), keep) for keep in keeps))
+        after = sessions()
+        assert after
+        assert not before & after
+        await case.store.close()
 
     @scenario
     async def test_the_next_shelf_is_made_before_it_is_needed(
@@ -197,6 +254,49 @@ class TestWhole:
         [queue] = await case.store.queues()
         assert {state: n for state, n in queue.counts.items() if n} == {"succeeded": 1, "failed": 1}
         assert len(tables.shelves()) == 1
+
+    @scenario
+    async def test_what_a_prune_that_died_has_left_behind_is_swept_by_the_next(
+        self, case: Case, tables: Tables
+    ) -> None:
+        """Attempts and logs of a shelf that somebody else dropped, more than a page of them."""
+        count = 700
+        await case.add(count)
+        worker = await case.worker()
+        for outcome in (Failed(ERROR, delay=0), Failed(ERROR, delay=0), Succeeded(b"1")):
+            await case.store.stage([], ANY_LIMIT)
+            claims = await worker.claim(count)
+            notes = [Note(c.id, c.number, logs=((case.now, "info", "a"),)) for c in claims]
+            await case.store.note("w1", notes)
+            await worker.settle(*(settlement(claim, outcome) for claim in claims))
+        case.clock.move(3 * DAY_S)
+        [shelf] = tables.shelves()
+        for said in ("drop table {p}%s", "delete from {p}shelves where name = '%s'"):
+            tables.ask(said % shelf)
+        left = "select count(*) from {p}attempts union all select count(*) from {p}logs"
+        assert tables.ask(left) == [(2 * count,), (3 * count,)]
+        other = await case.open()
+        while await other.prune(500) >= 500:
+            pass
+        assert tables.ask(left) == [(0,), (0,)]
+
+    @scenario
+    async def test_a_shelf_of_another_version_goes_by_its_entry(
+        self, case: Case, tables: Tables
+    ) -> None:
+        """Whatever its name means to the worker that made it, when all in it is over is written."""
+        [job] = await end(case, (Succeeded(b"1"), DAY))
+        [shelf] = tables.shelves()
+        tables.ask(f"alter table {{p}}{shelf} rename to treadle_past_q7")
+        tables.ask("update {p}shelves set name = 'past_q7'")
+        assert await case.store.prune(ANY_LIMIT) == 0
+        assert await case.states([job]) == ["succeeded"]
+        case.clock.move(3 * DAY_S)
+        # One of another version, and an empty one of this, each by a call.
+        for _ in range(2):
+            await case.store.prune(ANY_LIMIT)
+        assert await case.states([job]) == ["gone"]
+        assert tables.shelves() == []
 
     @scenario
     async def test_attempts_of_jobs_that_are_there_are_not_swept(self, case: Case) -> None:
@@ -340,13 +440,14 @@ class TestReads:
             ids += await end(case, (Succeeded(b"1"), DAY), (DEAD, DAY), (Succeeded(b"1"), 30 * DAY))
             case.clock.move(0.9 * DAY_S)
         assert len(tables.shelves()) >= 6
+        found: list[bytes] = []
         for which, count in (
             (Filter(), 18),
             (Filter(state=JobState.SUCCEEDED), 12),
             (Filter(state=JobState.FAILED), 6),
             (Filter(queue="default"), 18),
         ):
-            found: list[bytes] = []
+            found = []
             last = None
             while page := await case.store.find(which, limit=5, before=last):
                 found += [record.id for record in page]
@@ -368,68 +469,3 @@ class TestReads:
         assert list(await case.store.retry(ids[1:])) == [True] * 3
         assert list(await case.store.discard(ids)) == [True, False, False, False]
         assert await case.states(ids) == ["gone", "ready", "ready", "ready"]
-
-
-class TestCounts:
-    """What has ended is not counted again for each look."""
-
-    @pytest.mark.parametrize("seed", [1, 2, 3])
-    @scenario
-    async def test_counts_are_those_of_the_tables(
-        self, case: Case, tables: Tables, seed: int
-    ) -> None:
-        """Whatever is settled, cancelled, purged, retried, discarded, expired or pruned."""
-        draw = random.Random(seed)  # noqa: S311 -- draws what a test does
-        queues = ["a", "b"]
-        ends = [Succeeded(b"1"), DEAD, Failed(ERROR, delay=HOUR)]
-
-        async def some() -> Sequence[bytes]:
-            found = [record.id for record in await case.store.find(Filter(), limit=1_000)]
-            return draw.sample(found, min(len(found), 7))
-
-        async def settle() -> None:
-            await end(
-                case,
-                *((draw.choice(ends), draw.choice([0, DAY, 30 * DAY])) for _ in range(6)),
-                queue=f"q{draw.random()}",
-            )
-
-        async def add() -> None:
-            await case.add(4, queue=draw.choice(queues), expires_in=draw.choice([None, HOUR]))
-
-        acts: list[Callable[[], Any]] = [
-            settle,
-            settle,
-            add,
-            lambda: case.store.purge(draw.choice(queues), limit=2),
-            lambda: case.store.stage([], ANY_LIMIT),
-            lambda: case.store.prune(ANY_LIMIT),
-        ]
-        for _ in range(40):
-            await draw.choice(acts)()
-            await case.store.cancel(await some())
-            await case.store.retry(await some())
-            await case.store.discard((await some())[:2])
-            case.clock.move(draw.choice([0, 1, 3_600, DAY_S]))
-        said = {
-            (queue.name, state): count
-            for queue in await case.store.queues()
-            for state, count in queue.counts.items()
-            if count
-        }
-        rows = tables.ask("select queue, state, count(*) from {p}records group by 1, 2")
-        assert said == {(queue, state): count for queue, state, count in rows}
-
-    @scenario
-    async def test_counts_are_added_up_by_upkeep(self, case: Case, tables: Tables) -> None:
-        """A busy day leaves few rows to read, and the sum stays the same."""
-        worker = await case.worker()
-        await case.add(600)
-        for claim in await worker.claim(600):
-            await worker.finish(claim, Succeeded(b"1"))
-        [before] = await case.store.queues()
-        await case.store.prune(ANY_LIMIT)
-        [after] = await case.store.queues()
-        assert before.counts == after.counts == {"succeeded": 600}
-        assert tables.ask("select count(*) from {p}counted") == [(0,)]
-        assert tables.ask("select count(*) from {p}totals") == [(1,)]

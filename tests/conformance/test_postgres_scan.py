@@ -240,7 +240,7 @@ def test_a_drain_reads_as_much_at_its_end_as_at_its_start(
 ) -> None:
     """Beside an open transaction, whatever the queues and priorities of its jobs."""
     url, _, schema = postgres_schema.partition("?schema=")
-    store = PostgresStore(postgres_schema, "default", Settings())
+    store = PostgresStore(f"{postgres_schema}&application_name={schema}", "default", Settings())
     worker = Hand(store, worker_info("w"))
     mixed = [
         NewJob(new_id(), "t", b"[]", queue=queues[n % len(queues)], priority=n % 5)
@@ -280,8 +280,8 @@ def entries_read(url: str, schema: str) -> int:
     """Count what was read in the index of ready jobs, once the sessions that did so have ended."""
     with psycopg.connect(url, autocommit=True) as db:
         deadline = time.monotonic() + WAIT_S
-        others = "select 1 from pg_stat_activity where application_name = 'treadle'"
-        while db.execute(others).fetchone():
+        others = "select 1 from pg_stat_activity where application_name = %s"
+        while db.execute(others, [schema]).fetchone():
             assert time.monotonic() < deadline, "the store's sessions have not ended"
         row = db.execute(
             "select idx_tup_read from pg_stat_user_indexes "

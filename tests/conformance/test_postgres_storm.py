@@ -34,6 +34,8 @@ BATCH = 25
 WORKERS = 3
 TRIES_MAX = 60
 KILLS = 40
+EARS = 3
+HEARD_S = 10.0
 
 
 async def until_answered(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -74,6 +76,13 @@ async def work(store: Store, name: str, taken: list[bytes], total: int) -> Count
     return verdicts
 
 
+async def keep_house(store: Store, stop: asyncio.Event) -> None:
+    """Prune all the time, which also adds up what has ended."""
+    while not stop.is_set():
+        await until_answered(lambda: store.prune(10))
+        await asyncio.sleep(0.002)
+
+
 async def rage(url: str, application: str, stop: asyncio.Event) -> int:
     """End all of the application's connections again and again; count them."""
     ended = 0
@@ -92,10 +101,41 @@ async def rage(url: str, application: str, stop: asyncio.Event) -> int:
     return ended
 
 
+def test_a_listener_whose_session_is_ended_listens_again(
+    postgres_url: str, postgres_schema: str
+) -> None:
+    """An ended session is an outage of hints alone: the next wait hears, and no task dies of it."""
+    application = f"ear-{new_id().hex()}"
+
+    async def listen() -> None:
+        url = f"{postgres_schema}&application_name={application}"
+        store = PostgresStore(url, "default", Settings(), SystemClock())
+        await store.migrate()
+        async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as db:
+            for _ in range(EARS):
+                while await store.wait(work=True, ends=False, timeout=0.2):
+                    pass  # The first wait after a breakdown may end for nothing.
+                await db.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity "
+                    "where application_name = %s",
+                    [application],
+                )
+                await store.wait(work=True, ends=False, timeout=0.2)
+        heard = asyncio.create_task(store.wait(work=True, ends=False, timeout=HEARD_S))
+        for _ in range(TRIES_MAX):
+            await until_answered(lambda: store.enqueue(new_id(), [new_job()]))
+            if (await asyncio.wait({heard}, timeout=0.1))[0]:
+                break
+        assert await heard
+        await store.close()
+
+    asyncio.run(listen())
+
+
 def test_connections_that_are_ended_lose_and_double_nothing(
     postgres_url: str, postgres_schema: str
 ) -> None:
-    """Every job is claimed once, settled once, and there at the end."""
+    """Every job is claimed once, settled once, counted once, and there at the end."""
     application = f"storm-{new_id().hex()}"
 
     async def storm() -> None:
@@ -106,6 +146,7 @@ def test_connections_that_are_ended_lose_and_double_nothing(
         taken: list[bytes] = []
         stop = asyncio.Event()
         raging = asyncio.create_task(rage(postgres_url, application, stop))
+        pruning = asyncio.create_task(keep_house(store, stop))
         workers = [
             asyncio.create_task(work(store, f"w{n}", taken, BATCHES * BATCH))
             for n in range(WORKERS)
@@ -116,10 +157,13 @@ def test_connections_that_are_ended_lose_and_double_nothing(
             counted += await worker
         stop.set()
         assert await raging > WORKERS
+        await pruning
         assert sorted(taken) == sorted(ids)
         assert counted == {Verdict.APPLIED: len(ids)}
         records = await until_answered(lambda: store.get(ids))
         assert {record and record.state for record in records} == {JobState.SUCCEEDED}
+        [queue] = await until_answered(store.queues)
+        assert queue.counts == {"succeeded": len(ids)}
         await store.close()
 
     asyncio.run(storm())

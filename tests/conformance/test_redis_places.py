@@ -7,7 +7,6 @@ import secrets
 import select
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.conformance.certificates import make_certificates
 from tests.conformance.own_redis import needs_program
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.ids import new_id
@@ -64,30 +64,10 @@ async def line(store: Store) -> None:
 # TLS
 
 
-def openssl(folder: Path, *words: str) -> None:
-    """Run the openssl program in a folder."""
-    subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=20)
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make two authorities, and a certificate for localhost signed by the first."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for name in ("ours", "theirs"):
-        openssl(
-            folder, "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem",
-            "-subj", f"/CN={name}", "-days", "2",
-        )  # fmt: skip
-    openssl(
-        folder, "req", *key, "-keyout", "host.key", "-out", "host.csr", "-subj", "/CN=localhost"
-    )
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    openssl(
-        folder, "x509", "-req", "-in", "host.csr", "-CA", "ours.pem", "-CAkey", "ours.key",
-        "-CAcreateserial", "-out", "host.pem", "-days", "2", "-extfile", "names",
-    )  # fmt: skip
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 class Door:

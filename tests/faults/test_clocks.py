@@ -6,6 +6,7 @@ takes two looks, the second by the rescuer's monotonic clock.
 """
 
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Final
 
 import psycopg
 import pytest
+import redis
 
 from tests.faults import clocks
 from tests.faults.far import FarScene
 from tests.faults.scene import PATIENT, QUICK, Process
-from tests.faults.test_servers import url
+from tests.faults.test_servers import STORES, url
 from treadle import JobState
-from treadle.testing.servers import Postgres
+from treadle.testing.servers import Postgres, Redis
 
 __all__ = ["url"]
 
@@ -36,6 +38,9 @@ DELAY_S: Final = 2.0
 EARLY_MS: Final = 5
 """What the ledger's and the store's clock may differ by in the run of a test."""
 LATE_MS: Final = 10_000
+LONGER: Final = {"TREADLE_LEASE": "6"}
+LOOK_S: Final = 2.0
+LONG_S: Final = 40.0
 JOBS: Final = 30
 PRODUCER: Final = f"""
 import sys
@@ -96,10 +101,13 @@ def check_starts(scene: FarScene) -> None:
     assert {key: ms for key, ms in waits.items() if ms > DELAY_S * 1000 + LATE_MS} == {}
 
 
-@pytest.fixture
-def moving(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Postgres, Path]]:
-    """Give a PostgreSQL server whose clock a file moves."""
-    server = Postgres()
+Moving = tuple[Postgres | Redis, Path]
+
+
+@pytest.fixture(params=STORES)
+def moving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
+    """Give a server whose clock a file moves."""
+    server = Postgres() if request.param == "postgres" else Redis("--appendfsync", "always")
     offset = server.folder / "clock"
     library = server.folder / "clock.so"
     shutil.copy(clocks.library() or "", library)
@@ -114,34 +122,62 @@ def moving(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Postgres, Path]]:
         server.stop()
 
 
-def ahead(server: Postgres) -> float:
-    """Tell how far the server's clock is ahead of this machine's."""
+def ahead(server: Postgres | Redis) -> float:
+    """Tell how far the server's clock is ahead of this machine's, in seconds."""
+    if isinstance(server, Redis):
+        with redis.Redis.from_url(server.url) as client:
+            seconds, _ = client.time()
+        return float(seconds) - time.time()
     with psycopg.connect(server.url) as db:
         [now] = db.execute("select extract(epoch from clock_timestamp())").fetchone() or [0.0]
     return float(now) - time.time()
 
 
+def jump(scene: FarScene, moving: Moving, hours: float) -> None:
+    """Move the server's clock, and wait until it has moved."""
+    server, offset = moving
+    clocks.step(offset, hours * HOUR_S)
+    scene.until(lambda: abs(ahead(server) - hours * HOUR_S) < 60, "the server's clock has jumped")
+
+
 @pytest.mark.parametrize("hours", [1.0, -1.0])
 def test_a_servers_clock_that_jumps_doubles_nothing(
-    tmp_path: Path, moving: tuple[Postgres, Path], hours: float
+    tmp_path: Path, moving: Moving, hours: float
 ) -> None:
-    """What runs goes on and is settled once; a worker that dies later is rescued in good time."""
-    server, offset = moving
-    settings = QUICK | PATIENT
-    with FarScene(tmp_path, server.url, settings).prepare() as scene:
-        workers = [scene.worker() for _ in range(2)]
+    """A worker that did not beat while it jumped keeps its jobs: the second look finds it alive."""
+    with FarScene(tmp_path, moving[0].url, QUICK | PATIENT | LONGER).prepare() as scene:
+        workers = [scene.worker(), scene.worker()]
         scene.until(lambda: all(worker.ready for worker in workers), "both are ready")
-        scene.enqueue("slow", *(f"slow{n}" for n in range(6)), rest=(5.0,))
+        scene.enqueue("slow", *(f"slow{n}" for n in range(6)), rest=(8.0,))
         scene.until(lambda: scene.running("slow") == 6, "six jobs run")
-        clocks.step(offset, hours * HOUR_S)
-        scene.until(lambda: abs(ahead(server) - hours * HOUR_S) < 60, "the server's clock is off")
-        scene.until_done()
-        assert {record.crashes for record in scene.records()} == {0}
-        scene.enqueue("slow", "orphan0", "orphan1", "orphan2", "orphan3", "orphan4", rest=(1.0,))
-        scene.until(lambda: scene.running("slow") == 5, "five more run")
-        workers[0].kill()
-        scene.until_done()
-        assert scene.stop(workers[1]) == 0, workers[1].said
+        for worker in workers:
+            worker.send(signal.SIGSTOP)
+        jump(scene, moving, hours)
+        workers[0].send(signal.SIGCONT)
+        time.sleep(LOOK_S)  # One worker looks at the other, for less than that one's lease.
+        workers[1].send(signal.SIGCONT)
+        scene.until_done(LONG_S)
+        for worker in workers:
+            assert scene.stop(worker) == 0, worker.said
         account = scene.account()
         assert account.sound, account
-        assert [key for key in account.overrun if key.startswith("slow")] == []
+        assert account.overrun == []
+        assert {record.crashes for record in scene.records()} == {0}
+
+
+@pytest.mark.parametrize("hours", [1.0, -1.0])
+def test_a_servers_clock_that_jumps_keeps_no_dead_worker_alive(
+    tmp_path: Path, moving: Moving, hours: float
+) -> None:
+    """The jobs of a worker that died just before run elsewhere in seconds, not an hour later."""
+    with FarScene(tmp_path, moving[0].url, QUICK).prepare() as scene:
+        dead = scene.worker()
+        scene.enqueue("slow", "orphan0", "orphan1", rest=(1.0,))
+        scene.until(lambda: scene.started("orphan0") == scene.started("orphan1") == 1, "both run")
+        dead.kill()
+        jump(scene, moving, hours)
+        other = scene.worker()
+        scene.until_done()
+        assert scene.stop(other) == 0, other.said
+        account = scene.account()
+        assert account.sound, account

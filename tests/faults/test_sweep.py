@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.faults.scene import Scene, check_batches, check_crowd, struck
 from treadle.testing.faults import Spec, names_in, read_counts
 
 NAMES: Final = sorted(names_in("sqlite"))
 IN_STORE: Final = sorted(names_in("sqlite", inside=True))
+BESIDE_THE_LINE: Final = ("note.", "prune.", "register.", "stage.")
+"""Verbs that are swept up to their commit by default, and behind it with the slow tests."""
 TRIES: Final = 3
 """How often a later occurrence is looked for: how many there are varies a little."""
+
+
+def swept(names: list[str]) -> list[ParameterSet]:
+    """Mark the slow ones of these points."""
+    late = {n for n in names if n.startswith(BESIDE_THE_LINE) and n.endswith("after_commit")}
+    return [pytest.param(n, marks=[pytest.mark.slow] if n in late else []) for n in names]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +127,7 @@ def test_every_point_is_reached(counts: dict[str, int], producer_counts: dict[st
     assert set(NAMES) - counts.keys() - producer_counts.keys() == set()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", swept(NAMES))
 def test_a_worker_killed_at(
     name: str, template: Scene, counts: dict[str, int], tmp_path: Path
 ) -> None:
@@ -152,7 +161,7 @@ def producer_case(folder: Path, spec: Spec) -> bool:
         return met
 
 
-@pytest.mark.parametrize("name", IN_STORE)
+@pytest.mark.parametrize("name", swept(IN_STORE))
 def test_an_answer_that_is_lost_at(
     name: str, template: Scene, counts: dict[str, int], tmp_path: Path
 ) -> None:

@@ -4,10 +4,12 @@ import asyncio
 from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 import redis
 
-from treadle.testing.servers import Postgres, Redis
+from tests.conformance.own_pooler import needs_pooler
+from treadle.testing.servers import PgBouncer, Postgres, Redis
 
 KEPT = 7
 
@@ -52,3 +54,11 @@ def test_a_server_that_does_not_start_says_why() -> None:
     with pytest.raises(RuntimeError, match="maxmemory-policy"):
         server.start()
     assert not server.folder.exists()
+
+
+@needs_pooler
+def test_a_pooler_leads_to_its_server_and_leaves_nothing(postgres_url: str) -> None:
+    """The server's own number of the connection is not the one that the pooler greets with."""
+    with PgBouncer(postgres_url) as pooler, psycopg.connect(pooler.url) as db:
+        assert db.execute("select pg_backend_pid()").fetchone() != (db.info.backend_pid,)
+    assert not pooler.folder.exists()

@@ -5,6 +5,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from typing import Final, TypeVar
@@ -67,6 +68,7 @@ class Eye(threading.Thread):
         self.changed: list[str] = []
         self.unfinished = -1
         """How many jobs have not ended, as of the last look; -1 before the first."""
+        self.ended = 0
         self.looks = 0
         """How many looks have been answered."""
         self.stopping = threading.Event()
@@ -80,10 +82,11 @@ class Eye(threading.Thread):
 
     async def _look(self, store: Store) -> None:
         queues = await store.queues()
-        self.unfinished = sum(
-            count for queue in queues for state, count in queue.counts.items()
-            if state not in TERMINAL
-        )  # fmt: skip
+        counts: Counter[bool] = Counter()
+        for queue in queues:
+            for state, count in queue.counts.items():
+                counts[JobState(state) in TERMINAL] += count
+        self.ended, self.unfinished = counts[True], counts[False]
         for state in sorted(TERMINAL):
             for record in await store.find(Filter(state=state), limit=SEEN_AT_A_LOOK):
                 id_ = id_text(record.id)
@@ -177,7 +180,7 @@ def strike_all(
             hands.strike(strokes.pop(0))
         if tick % int(30 / TICK_S) == 0:
             say(f"{tick * TICK_S:5.0f} s: {sum(hands.struck.values())} strokes, "
-                f"{len(eye.seen)} jobs seen to end, {eye.unfinished} not ended")  # fmt: skip
+                f"{eye.ended} jobs have ended, {eye.unfinished} not yet")  # fmt: skip
 
 
 def drain(stage: Stage, eye: Eye) -> float:

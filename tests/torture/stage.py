@@ -30,8 +30,6 @@ SETTINGS: Final = {
     "TREADLE_SUSPECT_AFTER": "1",
     "TREADLE_STORE_TIMEOUT": "2",
     "TREADLE_POLL": "1",
-    # Most deaths are nobody's fault here, so a job may meet more of them than usual.
-    "TREADLE_MAX_CRASHES": "5",
 }
 START_AGAIN_S: Final = 1.0
 """Time between two starts of a seat: a worker without a store ends at once."""

@@ -1,4 +1,4 @@
-"""The commands about a store as a whole: its queues, its workers, its schema.
+"""The commands about a store as a whole: its queues, its workers, its health, its schema.
 
 Pausing a queue stops claims from it and nothing else; purging cancels what waits in it and
 leaves what runs alone.
@@ -11,12 +11,16 @@ import asyncio
 import click
 
 from treadle.cli.reach import Reach, closed_store, prints_json, queue_name, reaches_store
+from treadle.cli.transit.relay import make_outbox
 from treadle.cli.view.document import print_document, queue_row, worker_row
+from treadle.cli.view.findings import findings_document, findings_table, verdict
 from treadle.cli.view.tables import console, queues_table, utc_now, workers_table
 from treadle.cli.view.text import plural, shown_url
 from treadle.core.errors import StoreUnavailable
 from treadle.core.job import WAITING
 from treadle.store.contract import Store
+from treadle.store.doctor import examine
+from treadle.store.findings import Finding, Level
 
 
 @click.group()
@@ -112,9 +116,41 @@ def list_workers(reach: Reach, *, as_json: bool) -> None:
 @click.command()
 @prints_json
 @reaches_store
-def migrate(reach: Reach, *, as_json: bool) -> None:
-    """Bring the store's schema up to date, making the store if there is none."""
+def doctor(reach: Reach, *, as_json: bool) -> None:
+    """Look for settings that would lose jobs, and for trouble to come; change nothing.
+
+    Exit code 0: nothing would lose jobs; 1: something would; 2: the store could not be opened.
+    """
     app = reach.treadle()
+    findings = asyncio.run(_examined(closed_store(app)))
+    url = shown_url(app.settings.store)
+    if as_json:
+        print_document(findings_document(url, findings))
+    else:
+        console().print(findings_table(findings))
+        click.echo(verdict(url, findings))
+    if any(finding.level is Level.LOSES for finding in findings):
+        click.get_current_context().exit(1)
+
+
+async def _examined(store: Store) -> list[Finding]:
+    try:
+        await store.open(create=False)
+        return await examine(store)
+    finally:
+        await store.close()
+
+
+@click.command()
+@prints_json
+@reaches_store
+def migrate(reach: Reach, *, as_json: bool) -> None:
+    """Bring the store's schema up to date, making the store if there is none.
+
+    An application with an outbox gets its table, too, in the database that the setting names.
+    """
+    app = reach.treadle()
+    make_outbox(app)
     before, after = asyncio.run(_migrated(closed_store(app)))
     url = shown_url(app.settings.store)
     if as_json:

@@ -10,17 +10,22 @@ import click
 
 from treadle import _version
 from treadle.cli.bench import bench
-from treadle.cli.control import migrate, queues, workers
+from treadle.cli.control import doctor, migrate, queues, workers
 from treadle.cli.dead import dead
 from treadle.cli.demo import demo
 from treadle.cli.enqueue import enqueue
 from treadle.cli.gates.commands import gates
 from treadle.cli.jobs import jobs
+from treadle.cli.transit.move import move
+from treadle.cli.transit.relay import relay
 from treadle.cli.view.text import safe
 from treadle.cli.worker import worker
 from treadle.core.errors import TreadleError
 
-_COMMANDS = (worker, enqueue, jobs, dead, queues, gates, workers, migrate, bench, demo)
+_COMMANDS = (
+    *(worker, enqueue, jobs, dead, queues, gates, workers),
+    *(doctor, migrate, relay, move, bench, demo),
+)
 
 
 class _Refused(click.ClickException):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from treadle.core.durations import SECOND, as_datetime
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
+from treadle.store.moving import is_sealed
 
 if TYPE_CHECKING:
     from treadle.core.settings import Settings
@@ -29,6 +30,8 @@ _ENDED_BY: Final = {
     "bad_result": "Its task ended well, but what it returned cannot be stored.",
     "unreadable": "Its stored row cannot be read; it may have been changed by hand.",
 }
+
+_MOVED: Final = "`treadle move` has sealed it, and did not end: give the same command again."
 
 
 def explain(record: JobRecord, attempts: Sequence[AttemptRecord], settings: Settings) -> str:
@@ -96,7 +99,7 @@ def _why(record: JobRecord, settings: Settings) -> str:
         return _why_failed(record, settings)
     because = f": {record.reason}" if record.reason not in (None, "", "cancelled") else ""
     return {
-        JobState.BLOCKED: "It waits for other jobs.",
+        JobState.BLOCKED: _MOVED if is_sealed(record) else "It waits for other jobs.",
         JobState.SCHEDULED: "Its time has not come.",
         JobState.READY: "No worker has taken it yet.",
         JobState.RUNNING: f"Worker {record.worker} runs attempt {record.attempt}.",
@@ -121,10 +124,8 @@ def _next(record: JobRecord, settings: Settings) -> str:
     """Say what happens by itself."""
     attempt = record.attempt + 1
     match record.state:
-        case JobState.BLOCKED if record.reason == "gate":
-            return f"the gate wakes it, the best job first; then a worker starts attempt {attempt}."
         case JobState.BLOCKED:
-            return "it becomes ready when the jobs that it waits for have ended."
+            return _next_blocked(record, attempt)
         case JobState.SCHEDULED | JobState.RETRYING:
             wait = record.run_at - record.as_of
             when = f"in {_span(wait)}, at {_instant(record.run_at)}" if wait > 0 else "at once"
@@ -139,6 +140,14 @@ def _next(record: JobRecord, settings: Settings) -> str:
         case _:
             kept = _maybe_instant(record.keep_until)
             return f"nothing; its record is kept until {kept}."
+
+
+def _next_blocked(record: JobRecord, attempt: int) -> str:
+    if record.reason == "gate":
+        return f"the gate wakes it, the best job first; then a worker starts attempt {attempt}."
+    if is_sealed(record):
+        return "it becomes ready in the other store when that command goes on."
+    return "it becomes ready when the jobs that it waits for have ended."
 
 
 def _advice(record: JobRecord) -> str:

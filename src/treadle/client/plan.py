@@ -56,7 +56,7 @@ class CallOptions(TypedDict, total=False):
     """What the job takes of its rates, from 1 to 1,000,000."""
     connection: object | None
     """Write the job inside this connection's own transaction: of sqlite3, SQLAlchemy, psycopg or
-    asyncpg, open on the store's own database."""
+    asyncpg, open on the store's own database, or on the one that the setting `outbox` names."""
 
 
 _OPTIONS: Final = frozenset(CallOptions.__annotations__)

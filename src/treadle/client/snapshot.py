@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from treadle.client.link import Link
     from treadle.core.settings import Settings
     from treadle.definition import Definition
+    from treadle.store.outbox.table import Outbox
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,6 +37,8 @@ class Home(Protocol):
     """The application, as its tasks and jobs need it."""
 
     settings: Settings
+    outbox: Outbox | None
+    """Where jobs are written that go with a transaction of a database other than the store's."""
 
     @property
     @abstractmethod

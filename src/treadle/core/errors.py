@@ -154,11 +154,10 @@ class JobError(TreadleError):
 class JobNotFound(JobError, LookupError):  # noqa: N818 -- pinned public name
     """No job has this id: it was never stored, or its record is no longer kept."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, why: str = "") -> None:
         self.job_id = job_id
-        super().__init__(
-            f"no job has the id {job_id}: it was never stored here, or its record was pruned"
-        )
+        why = why or "it was never stored here, or its record was pruned"
+        super().__init__(f"no job has the id {job_id}: {why}")
 
 
 class _EndedOtherwise(JobError):  # noqa: N818 -- names a family, is never raised itself

@@ -33,6 +33,11 @@ class Settings:
     """URL of the store: memory:// or sqlite:///path."""
     namespace: str = "default"
     """Applications of different namespaces share a store without seeing each other."""
+    outbox: str = ""
+    """URL of your own database when the store lies elsewhere: `using(connection=...)` then writes
+    jobs into its table `treadle_outbox`, and `treadle relay` hands them to the store."""
+    outbox_poll: float = 1.0
+    """The longest rest of `treadle relay` between two looks into an empty outbox."""
     concurrency: int = 16
     """Slots of a worker: how many jobs it runs at once."""
     grace: float = 30.0
@@ -102,6 +107,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "store_timeout": (0.05, 3_600),
     "transaction_timeout": (0.01, 600),
     "block_warn": (0.05, 3_600),
+    "outbox_poll": (0.01, 600),
 }
 _NAMESPACE_MAX = 41
 
@@ -172,7 +178,7 @@ def _number(name: str, value: object, *, whole: bool) -> int | float:
 
 
 def _checked_text(name: str, value: object, problems: list[str]) -> object:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not (value or name == "outbox"):
         problems.append(f"{name} must be a non-empty str, not {value!r}")
     elif name == "namespace" and not (
         value.isidentifier() and value.isascii() and value.islower() and len(value) < _NAMESPACE_MAX

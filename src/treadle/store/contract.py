@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
+from treadle.store.findings import Finding
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord, GateUse
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement, Verdict
+    from treadle.store.moving import Moving
 
 BATCH_MAX = 1_000
 """The most jobs one call of `enqueue` takes and the most claims `exchange` gives."""
@@ -285,7 +287,10 @@ class StoreSession(Protocol):
         ...
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
-        """Delete records whose time is over, at most `limit`; return how many went."""
+        """Delete records whose time is over, at most `limit`; return how many went.
+
+        A store that drops many records as one may go beyond the limit by those.
+        """
         ...
 
 
@@ -297,6 +302,11 @@ class Store(StoreSession, Protocol):
     @property
     def transactional(self) -> Transactional | None:
         """What the store can do in a transaction of its caller's; None where there are none."""
+        ...
+
+    @property
+    def moving(self) -> Moving:
+        """How whole jobs leave this store for another one, and come into it."""
         ...
 
     async def open(self, *, create: bool = True) -> None:
@@ -375,6 +385,17 @@ class Store(StoreSession, Protocol):
 
     async def workers(self) -> Sequence[WorkerRecord]:
         """Read the workers that are registered."""
+        ...
+
+    async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
+        """Look at what this store rests on: settings, rights, clocks, room; changes nothing.
+
+        Without `deep` only at settings that could lose jobs, cheap enough for each worker's start.
+        What the store's user may not look at is a finding of its own, never a guess.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
         ...
 
     async def dead_groups(self, limit: int = 100) -> Sequence[tuple[str, str, str, int, int]]:

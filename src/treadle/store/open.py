@@ -33,7 +33,7 @@ def open_store(url: str, namespace: str, settings: Settings, clock: Clock | None
     if scheme == "memory" and separator and not rest:
         return SqliteStore(None, namespace, settings, clock)
     if scheme == "sqlite" and separator:
-        return SqliteStore(_path(url), namespace, settings, clock)
+        return SqliteStore(sqlite_path(url), namespace, settings, clock)
     for server in _SERVERS:
         if scheme in server.schemes and separator:
             return server.store(url)(url, namespace, settings, clock)
@@ -85,7 +85,12 @@ _SERVERS: Final = (
 )
 
 
-def _path(url: str) -> Path:
+def sqlite_path(url: str) -> Path:
+    """Read the path in a URL of SQLite.
+
+    Raises:
+        SettingsError: it names no file.
+    """
     parts = urlsplit(url)
     path = unquote(parts.path)[1:]
     if parts.netloc or not path or parts.query or parts.fragment or "\0" in path:
@@ -99,5 +104,7 @@ def _path(url: str) -> Path:
 def _shown(url: str) -> str:
     """Show a URL without its password."""
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
     before, at, after = rest.rpartition("@")
     return f"{scheme}{separator}{'***' if at else before}{at}{after}"

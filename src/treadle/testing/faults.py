@@ -48,6 +48,11 @@ class Point(Struct, frozen=True, order=True):
         return self.where.startswith("store/")
 
     @property
+    def in_transit(self) -> bool:
+        """Whether only a relay or a move comes there."""
+        return self.where.startswith("transit/")
+
+    @property
     def store(self) -> str | None:
         """Which store it lies in; the same step has the same name in each of them."""
         return self.where.split("/")[1] if self.in_store else None
@@ -108,7 +113,8 @@ def names_in(store: str, *, inside: bool = False) -> set[str]:
         inside: only those inside the store's own calls.
     """
     own = {point.name for point in points(_PACKAGE / "store" / store)}
-    return own if inside else own | {point.name for point in points() if not point.in_store}
+    line = (point for point in points() if not point.in_store and not point.in_transit)
+    return own if inside else own | {point.name for point in line}
 
 
 def arm_from_spec(text: str) -> Counter[str]:

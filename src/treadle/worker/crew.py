@@ -25,6 +25,8 @@ from treadle.worker.executors.group import Executors
 from treadle.worker.journal import Journal
 from treadle.worker.kit import Kit
 from treadle.worker.lease import Lease
+from treadle.worker.life.health import Health
+from treadle.worker.life.losses import warn_of_losses
 from treadle.worker.line import Line
 from treadle.worker.notes import Notes
 from treadle.worker.outcomes.transaction import Transactions
@@ -40,6 +42,8 @@ _log = logging.getLogger("treadle.worker")
 
 _PAUSE_FIRST_S = 0.05
 _PAUSE_MAX_S = 5.0
+_EXCHANGES, _BEATS = "exchanges", "beats"
+"""The ways to the store of which the health is known."""
 _HOOK_S = 60.0
 """How long hooks may go on after the worker has stopped."""
 
@@ -52,9 +56,17 @@ class Crew:
     """The parts of one worker."""
 
     def __init__(
-        self, app: Treadle, lanes: Lanes, slots: int, wake: Callable[[], None], stop: Stop
+        self,
+        app: Treadle,
+        lanes: Lanes,
+        slots: int,
+        wake: Callable[[], None],
+        stop: Stop,
+        health: Health | None = None,
     ) -> None:
         """Put the parts together on the running event loop; nothing is started yet."""
+        self.health = Health() if health is None else health
+        self.health.tell = self._emit
         self.app = app
         self.slots = slots
         self.lanes = lanes
@@ -81,6 +93,9 @@ class Crew:
         self.lease.look = BlockedLoop(
             self._loop, self.executors.attempt_of, settings.block_warn
         ).check
+        self.lease.on_failed = lambda why: self._loop.call_soon_threadsafe(
+            self.health.fails, _BEATS, why
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._upkeep: list[asyncio.Task[None]] = []
         self._failed = 0
@@ -133,6 +148,8 @@ class Crew:
         for hook in self.app.startup_hooks:
             await _called(hook())
         await self._register(info)
+        await warn_of_losses(self.store)
+        self.health.started()
         self.lease.start()
         self.services.start()
         self._upkeep = [
@@ -148,9 +165,9 @@ class Crew:
         )
         self._emit("worker.started")
 
-    def _emit(self, name: str) -> None:
+    def _emit(self, name: str, extra: dict[str, Any] | None = None) -> None:
         if self.app.events:
-            self.app.events.emit(Event(name, time.time_ns() // 1000, worker=self.id))
+            self.app.events.emit(Event(name, time.time_ns() // 1000, worker=self.id, extra=extra))
 
     async def stop(self, *, broken: bool) -> None:
         """Stop every part and leave; what is still held goes back unspent.
@@ -158,6 +175,7 @@ class Crew:
         A worker whose line broke does not leave: one of its jobs may have broken it, and would
         break the next one and the next. Its jobs are rescued as after a crash.
         """
+        self.health.stopped()
         await self.services.stop()
         for task in self._upkeep:
             task.cancel()
@@ -204,6 +222,7 @@ class Crew:
     async def store_away(self, error: StoreError, stopping: asyncio.Event) -> None:
         """Say once that the store is away, and pause, longer each time."""
         self._failed += 1
+        self.health.fails(_EXCHANGES, str(error))
         if self._failed == 1:
             _log.warning("the store does not answer; settlements are kept meanwhile: %s", error)
         pause = min(_PAUSE_FIRST_S * (1 << min(self._failed, 10)), _PAUSE_MAX_S)
@@ -221,6 +240,7 @@ class Crew:
         if self._failed:
             _log.warning("the store answers again after %d failed calls", self._failed)
             self._failed = 0
+            self.health.works(_EXCHANGES)
 
     # The lease's thread speaks through these
 
@@ -237,6 +257,7 @@ class Crew:
         self._loop.call_soon_threadsafe(self._cut_off)
 
     def _after_beat(self, worker: str, beaten: Beaten) -> None:
+        self.health.works(_BEATS)
         if worker != self.id:
             return
         was_cut_off, self._surroundings.cut_off = self._surroundings.cut_off, False

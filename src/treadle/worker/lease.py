@@ -65,6 +65,8 @@ class Lease:
         self._thread: threading.Thread | None = None
         self.look: Callable[[], None] | None = None
         """Called a few times a second: the blocked-loop detector."""
+        self.on_failed: Callable[[str], object] | None = None
+        """Told why a beat failed, from this thread."""
 
     @property
     def cut_off(self) -> bool:
@@ -113,15 +115,21 @@ class Lease:
             )
         except (StoreError, TimeoutError) as error:
             _log.warning("a beat failed, the next follows in %g s: %s", self._beat_s, error)
+            self._fail(str(error) or "a beat was not answered in time")
             return
-        except Exception:  # noqa: BLE001 -- as in `_look`
+        except Exception as error:  # noqa: BLE001 -- as in `_look`
             _log.exception("a beat met an error of ours, the next follows in %g s", self._beat_s)
+            self._fail(repr(error))
             return
         fault.point("beat.after")
         # The lease runs from before the call: the store may have noted it at any time since.
         self._beaten_at = begun
         self._told = False
         self._holder.on_beaten(worker, beaten)
+
+    def _fail(self, why: str) -> None:
+        if self.on_failed is not None:
+            self.on_failed(why)
 
     def _check(self) -> None:
         if self.cut_off and not self._told:

@@ -22,7 +22,8 @@ from treadle.core.errors import StoreError
 from treadle.core.lanes import Lanes
 from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import TOO_MANY_STUCK, Crew
-from treadle.worker.signals import stop_on_signals
+from treadle.worker.life.health import Health
+from treadle.worker.life.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -78,6 +79,8 @@ class Worker:
             raise ValueError(msg)
         self.burst = burst
         self.grace_s = settings.grace if grace is None else to_us(grace, "grace") / 1e6
+        self.health = Health()
+        """Whether it runs and its store answers, and if not, why and since when."""
         self.cut = 0
         """How many jobs were handed back because the grace was over."""
         self.reason = ""
@@ -142,7 +145,7 @@ class Worker:
         Raises:
             StoreError: the store cannot be opened or does not answer.
         """
-        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop)
+        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
         await _unless(self._at_once, self._crew.start(self._info()))
         self._link = self.app.link
         self._link.workers += 1

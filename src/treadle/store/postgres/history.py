@@ -18,10 +18,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from treadle.core.durations import DAY, HOUR
-from treadle.store.postgres.engine.pack import int8, text
+from treadle.core.durations import DAY, HOUR, SECOND
+from treadle.store.postgres.engine.pack import int8, int8s, text, texts
 from treadle.store.postgres.engine.runner import Talk
-from treadle.store.postgres.engine.sql import REST, Place, Statement, Statements, statement, texts
+from treadle.store.postgres.engine.sql import REST, Place, Statement, Statements, statement
+from treadle.store.postgres.engine.sql import texts as sql_texts
 from treadle.store.postgres.engine.wire import Ask, Call
 
 KEPT_MIN: Final = HOUR
@@ -42,7 +43,8 @@ _PATIENCE_S: Final = 10.0
 """After a shelf could not be made, none is tried for so long on a settlement's way."""
 _VARIANTS_MAX: Final = 400
 _NAMED: Final = len("past_h")
-_FAR: Final = 1 << 62
+_MARGIN: Final = 5 * SECOND
+"""So much later than it was asked to the server may write, on the safe side of an hour's end."""
 DEAD: Final = "dead"
 """The table of dead letters."""
 
@@ -67,14 +69,15 @@ class Found(Shelf, frozen=True):
 
 
 def shelf_of(keep: int, now: int) -> Shelf:
-    """Give the shelf of a job that ends now and is kept for so long (microseconds).
+    """Give the shelf of a job that ends now, or a moment later, and is kept for so long.
 
-    A job that was made before now is over before `until` (`KEPT_MIN` from its making included).
+    A job that was made before then is over before `until`, with `KEPT_MIN` from its making.
+    All times are microseconds.
     """
     keep = max(keep, KEPT_MIN)
     name, width = next((n, w) for n, most, w in _WIDTHS if most is None or keep <= most)
-    place = (now + keep) // width
-    return Shelf(f"past_{name}{place}", place * width, (place + 1) * width)
+    place = (now + _MARGIN + keep) // width
+    return Shelf(f"past_{name}{place}", place * width - _MARGIN, (place + 1) * width)
 
 
 class History:
@@ -83,7 +86,7 @@ class History:
     def __init__(self, sql: Statements, place: Place, clock: Callable[[], int | None]) -> None:
         """Take the statements, where the tables are, and the clock of a test (microseconds)."""
         self._sql = sql
-        self._texts = texts(place)
+        self._texts = sql_texts(place)
         self.clock = clock
         self._known: dict[str, int] = {}
         self._variants: dict[tuple[str, str], Statement] = {}
@@ -125,15 +128,15 @@ class History:
         """Tell whether a settlement may look for shelves and make them."""
         return time.monotonic() >= self._not_before
 
-    def shelf(self, keep: int, now: int | None) -> Shelf:
+    def table(self, keep: int, now: int | None) -> str:
         """Give the table for a job that ends now and is kept for so long; `rest` if unknown."""
         at = self.now(now)
         if at is not None:
             shelf = shelf_of(keep, at)
             self._used[shelf.name[:_NAMED]] = at, keep
             if shelf.name in self._known:
-                return shelf
-        return Shelf(REST, 0, _FAR)
+                return shelf.name
+        return REST
 
     def lacking(self, keeps: Iterable[int], now: int | None) -> Sequence[Shelf]:
         """Give the shelves that such jobs need and that are not known."""
@@ -184,11 +187,15 @@ class History:
         _, (_, _, rows) = yield Ask(calls, end=False)
         there = {row[0] for row in rows}
         new = [one for one in shelves if one.name not in there]
-        calls = []
-        for one in new[: max(0, _SHELVES_MAX - len(there))]:
-            noted = (text(one.name), int8(one.since), int8(one.until))
+        new = new[: max(0, _SHELVES_MAX - len(there))]
+        noted = (
+            texts([one.name for one in new]),
+            int8s([one.since for one in new]),
+            int8s([one.until for one in new]),
+        )
+        calls = [(self._sql["note_shelves"], noted)] if new else []
+        for one in new:
             calls += [self._say("make_shelf", one), self._say("index_shelf", one)]
-            calls.append((self._sql["note_shelf"], noted))
         now, (*_, rows) = yield Ask([*calls, (self._sql["shelves"], ())])
         self.found([Found(*row) for row in rows], now)
 

@@ -9,6 +9,7 @@ of its own, and what dies between two of them is found again by the next prune, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from treadle.core.errors import StoreError
@@ -74,7 +75,7 @@ async def prune(
     for table in (REST, DEAD, *small):
         if gone < limit:
             words = (sql, history, table, limit - gone)
-            gone += await drive(runner.run(lambda w=words: _prune_rows(*w), now))  # type: ignore[misc]
+            gone += await drive(runner.run(partial(_prune_rows, *words), now))
     gone += await drive(runner.run(lambda: tidy(sql, limit), now))
     return gone + await drive(runner.run(lambda: _tidy(sql, history), now))
 
@@ -98,7 +99,7 @@ async def _drop_one(
     """Drop a shelf that nobody reads just now; tell how many jobs went with it."""
     for shelf in [one for one in over if one.is_ours][:_DROPS_MAX]:
         try:
-            return await drive(runner.run(lambda s=shelf: history.drop(s, _WAIT_MS), now))  # type: ignore[misc]
+            return await drive(runner.run(partial(history.drop, shelf, _WAIT_MS), now))
         except StoreError as error:
             if not is_hindered(error):
                 raise

@@ -13,7 +13,7 @@ from treadle.store.postgres.control import named
 from treadle.store.postgres.engine.pack import Value, int8, text, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements, statement
-from treadle.store.postgres.engine.wire import Ask, Row
+from treadle.store.postgres.engine.wire import Ask
 
 _ROUNDS_MAX: Final = 20
 _ID_MAX: Final = b"\xff" * 16
@@ -26,7 +26,7 @@ def jobs(sql: Statements, ids: Sequence[bytes]) -> Talk[Sequence[JobRecord | Non
     _, [rows] = yield Ask([(sql["jobs"], (uuids(named(ids)),))])
     found: dict[bytes, JobRecord] = {}
     for row in rows:
-        record = _record(row)
+        record = record_of(row)
         # An id that was used again hours later may have ended once and live again.
         if record.id not in found or record.state not in TERMINAL:
             found[record.id] = record
@@ -69,7 +69,7 @@ def find(
     for _ in range(_ROUNDS_MAX):
         room = limit - len(found)
         _, [rows] = yield Ask([(asked, (int8(room), _bound(last), *values))])
-        records = [_record(row) for row in rows]
+        records = [record_of(row) for row in rows]
         found += [one for one in records if which.tag is None or _has_tag(one, which.tag)]
         if len(found) >= limit or len(rows) < room:
             break
@@ -89,17 +89,20 @@ def _has_tag(record: JobRecord, tag: str) -> bool:
         return False
 
 
+def attempt_of(row: Sequence[Any]) -> AttemptRecord:
+    """Read an attempt from its eight columns."""
+    attempt, claim, worker, started_at, finished_at, outcome, error, ran = row
+    return AttemptRecord(
+        attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
+    )
+
+
 def attempts(sql: Statements, job: bytes) -> Talk[Sequence[AttemptRecord]]:
     """Read a job's attempts, oldest first."""
     if not named([job]):
         return []
     _, [rows] = yield Ask([(sql["attempts"], (job,))])
-    return [
-        AttemptRecord(
-            attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
-        )
-        for attempt, claim, worker, started_at, finished_at, outcome, error, ran in rows
-    ]
+    return [attempt_of(row) for row in rows]
 
 
 def logs(sql: Statements, job: bytes) -> Talk[Sequence[tuple[int, int, str, str]]]:
@@ -129,6 +132,7 @@ def dead_groups(sql: Statements, limit: int) -> Talk[Sequence[tuple[str, str, st
     return [(task, reason, kind, count, newest) for task, reason, kind, count, newest in rows]
 
 
-def _record(row: Row) -> JobRecord:
+def record_of(row: Sequence[Any]) -> JobRecord:
+    """Read a job from a row of `record_row`."""
     id_, task, queue, state, *rest = row
     return JobRecord(id_, task, queue, JobState(state), *rest)

@@ -91,14 +91,18 @@ class Watch:
 
     def _is_dead(self, worker: str, sign: Sign, now: int, monotonic: int) -> bool:
         stepped = self._stepped_at is not None and monotonic - self._stepped_at <= sign.lease
-        if sign.beat is not None and (stepped or now - sign.beat <= sign.lease):
+        age = None if sign.beat is None else now - sign.beat
+        if age is not None and (stepped or 0 <= age <= sign.lease):
             self._suspects.pop(worker, None)
             return False
         suspect = self._suspects.get(worker)
         if suspect is None or suspect.beat != sign.beat:
             self._suspects[worker] = Suspect(sign.beat, monotonic)
             return False
-        return monotonic - suspect.seen_at >= self._suspect_after
+        # A beat from the future, before the clock went back, tells nothing of its age: a whole
+        # lease is waited for beside the second look, by the rescuer's own clock.
+        needed = self._suspect_after + (sign.lease if age is not None and age < 0 else 0)
+        return monotonic - suspect.seen_at >= needed
 
 
 def crew(sql: Statements, worker: str) -> Talk[tuple[int, dict[str, Sign]]]:

@@ -20,13 +20,12 @@ from treadle.store.postgres.engine.target import Target
 from treadle.store.postgres.engine.wire import Ask
 
 VERSION = 4
-SERVER_MIN = 130_000
 
 _LOOK = statement(
-    "select current_setting('server_version_num')::integer, "
-    "current_setting('server_encoding')::text, pg_is_in_recovery(), "
+    "select current_setting('server_encoding')::text, pg_is_in_recovery(), "
     "current_setting('transaction_read_only')::text, to_regclass($1::text) is not null"
 )
+_BEGIN, _COMMIT = statement("begin"), statement("commit")
 _THERE = statement("select to_regclass($1::text) is not null")
 _READ = "select value from {}meta where key = 'version'"
 _READ_IDENTITY = "select value from {}meta where key = 'identity'"
@@ -41,18 +40,27 @@ _END_OF_STATEMENT = re.compile(r";[ \t]*(?:--[^\n]*)?\n")
 def look(place: Place, target: Target) -> Talk[int]:
     """Check that the server can carry a store; return the schema's version, 0 for none.
 
+    The transaction is begun by hand, as `ctx.transaction()` does: a pooler in statement mode, which
+    ends the connection of whoever does that, is found out here and not in mid-job.
+
     Raises:
-        StoreUnavailable: it is too old, read-only, or of another encoding.
+        StoreUnavailable: it is read-only, of another encoding, or behind such a pooler.
     """
-    _, [[row]] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),))])
-    version, encoding, recovering, read_only, there = row
+    yield Ask([(_BEGIN, ())])
+    _, [[row], _] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),)), (_COMMIT, ())])
+    encoding, recovering, read_only, there = row
     problem = None
-    if version < SERVER_MIN:
-        problem = f"is version {version // 10_000}; treadle needs {SERVER_MIN // 10_000} or later"
-    elif encoding != "UTF8":
+    if encoding != "UTF8":
         problem = f"stores text as {encoding}; create the database with encoding 'UTF8'"
-    elif recovering or read_only == "on":
-        problem = "is read-only, a replica or one in recovery; connect to the primary"
+    elif recovering:
+        problem = (
+            "is in recovery: a standby, or a server that restores a backup; connect to the primary"
+        )
+    elif read_only == "on":
+        problem = (
+            "is read-only for this user (default_transaction_read_only); set that off, or connect "
+            "to the primary"
+        )
     if problem is not None:
         raise StoreUnavailable(f"{target.name} {problem}")
     return (yield from _version(place)) if there else 0

@@ -14,7 +14,7 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
-from treadle.store.postgres import schema, upkeep, workers
+from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.access import PostgresAccess
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
@@ -25,6 +25,7 @@ from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import check_batch, enqueue
 from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.scan import Scan
+from treadle.store.postgres.moving.verbs import PostgresMoving
 from treadle.store.postgres.prune import make_now, prune
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
 from treadle.store.postgres.transactional import PostgresTransactional
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
+    from treadle.store.findings import Finding
 
 _MIGRATION_S = 600.0
 
@@ -66,8 +68,9 @@ class PostgresStore(PostgresAccess):
         self._ears = Ears(self._runner, self._sql, self._place.channel)
         self._history = History(self._sql, self._place, lambda: clock.wall() if clock else None)
         self.transactional = PostgresTransactional(
-            self._runner, self._place, self._target, self._history
+            self._runner, self._place, self._target, lambda: clock.wall() if clock else None
         )
+        self.moving = PostgresMoving(self._runner, self._sql, self._ears)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
         self._known_queues: set[str] = set()
@@ -102,6 +105,11 @@ class PostgresStore(PostgresAccess):
     def _close_connections(self) -> None:
         self._known_queues.clear()
         self._runner.pool.close()
+
+    async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
+        """Ask the server what would lose jobs, or make them slow."""
+        version = await drive(self._look())
+        return await drive(doctor.ask(self._runner, self._sql, version, deep=deep))
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date; return its version before and after."""

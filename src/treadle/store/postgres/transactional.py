@@ -25,7 +25,6 @@ from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
 from treadle.store.postgres.engine.sql import REST, Place, texts
 from treadle.store.postgres.gates.line import written
-from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import check_batch, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
@@ -50,13 +49,13 @@ class PostgresTransactional:
         runner: Runner,
         place: Place,
         target: Target,
-        history: History,
+        now: Callable[[], int | None],
     ) -> None:
-        """Take the runner, where the tables are, the server, and what is known of history."""
+        """Take the runner, where the tables are, the server, and the clock of a test."""
         self._runner = runner
         self._place = place
         self._target = target
-        self._history = history
+        self._now = now
         self._sql = texts(place)
         self._identity = ""
 
@@ -101,7 +100,6 @@ class PostgresTransactional:
         at = yield from self._at(now)
         if note is not None:
             yield from self._note(note)
-        shelf = self._history.shelf(settlement.keep, at)
         values = (
             _id(settlement.id),
             settlement.number,
@@ -109,9 +107,8 @@ class PostgresTransactional:
             settlement.ran,
             settlement.result,
             at,
-            shelf.until,
         )
-        if not (yield self._say("settle_inside", values, shelf.name)):
+        if not (yield self._say("settle_inside", values)):
             return Verdict.LOST
         for use in read_gates(settlement.gates):
             yield self._say("free_gate", (use.name, at))
@@ -146,16 +143,19 @@ class PostgresTransactional:
 
     def _at(self, now: int | None) -> Script[int]:
         """Give the time: what is said, the clock of a test, or the server's."""
-        known = self._history.clock() if now is None else now
+        known = self._now() if now is None else now
         if known is not None:
             return known
         rows: Rows = yield Statement(_NOW)
         return int(rows[0][0])
 
-    def _say(self, name: str, values: Sequence[Any], table: str = REST) -> Statement:
-        """Say one of the store's own statements, with the time as its parameter 17."""
+    def _say(self, name: str, values: Sequence[Any]) -> Statement:
+        """Say one of the store's own statements, with the time as its parameter 17.
+
+        What ends goes to `rest`: the caller's own user may have no right to a shelf.
+        """
         text = self._sql[name].replace(self._sql["now"], "$17::bigint").replace("{again}", "")
-        text = text.replace("{shelf}", table)
+        text = text.replace("{shelf}", REST)
         return Statement(text, [values])
 
     def _ours(self) -> str:

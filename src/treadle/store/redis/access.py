@@ -18,7 +18,7 @@ from treadle.store.contract import Filter, QueueRecord, WorkerRecord
 from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.engine.wire import Word
 from treadle.store.redis.rescue import read_info
-from treadle.store.redis.rows import read_attempts, read_number, read_record
+from treadle.store.redis.rows import read_attempts, read_lines, read_number, read_record
 from treadle.store.redis.scripts import script
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ IDS_MAX: Final = 200
 """Jobs that one call of a script reads or changes whole."""
 LOOKS_MAX: Final = 1_000
 """Entries of an index that one call looks at."""
-_LOG_VALUES = 4
 
 _decode = json.Decoder().decode
 
@@ -111,17 +110,7 @@ class RedisAccess:
 
     async def logs(self, job: bytes) -> Sequence[tuple[int, int, str, str]]:
         """Read a job's log lines."""
-        flat = await self._read("story", job.hex(), "logs")
-        lines = [flat[at : at + _LOG_VALUES] for at in range(0, len(flat), _LOG_VALUES)]
-        return [
-            (
-                read_number(attempt) or 0,
-                read_number(instant) or 0,
-                level.decode(errors="replace"),
-                text.decode(errors="replace"),
-            )
-            for attempt, instant, level, text in lines
-        ]
+        return read_lines(await self._read("story", job.hex(), "logs"))
 
     async def queues(self) -> Sequence[QueueRecord]:
         """Read every queue with its counts."""

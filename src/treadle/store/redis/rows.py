@@ -22,6 +22,7 @@ Words = list[str | bytes | int]
 _STATES = {str(state): state for state in JobState}
 _SIGNED_64 = range(-(2**63), 2**63)
 _ATTEMPT_VALUES = 8
+_LOG_VALUES = 4
 _ID_BYTES = 16
 
 
@@ -239,6 +240,34 @@ def read_number(value: bytes | None) -> int | None:
         return int(value)
     except ValueError:
         return None
+
+
+def call_words(job: JobRecord, cost: int) -> bytes:
+    """Pack the part of a stored job that the scripts never look into."""
+    return _pack(Call(job.args, job.attempts_max, job.policy, job.tags, job.meta, job.tenant, cost))
+
+
+def read_cost(value: bytes | None) -> int:
+    """Read a job's cost out of its packed call; what is damaged costs as by default."""
+    try:
+        return 1 if value is None else _unpack(value).cost
+    except ValueError:
+        return 1
+
+
+def read_lines(flat: Sequence[bytes]) -> list[tuple[int, int, str, str]]:
+    """Read log lines as (attempt, instant, level, text)."""
+    return [
+        (
+            read_number(attempt) or 0,
+            read_number(instant) or 0,
+            level.decode(errors="replace"),
+            text.decode(errors="replace"),
+        )
+        for attempt, instant, level, text in (
+            flat[at : at + _LOG_VALUES] for at in range(0, len(flat), _LOG_VALUES)
+        )
+    ]
 
 
 def read_attempts(past: Sequence[bytes], last: Sequence[bytes | None]) -> list[AttemptRecord]:

@@ -26,12 +26,15 @@ from treadle.store.contract import (
     StoreFeatures,
     WorkerInfo,
 )
+from treadle.store.redis import doctor
 from treadle.store.redis.engine.address import read_address
 from treadle.store.redis.engine.listener import Listeners
 from treadle.store.redis.engine.pool import Pool
+from treadle.store.redis.engine.replies import misplaced, too_old
 from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.gates import RedisGates
 from treadle.store.redis.keys import base_key, key
+from treadle.store.redis.moving import RedisMoving
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
 from treadle.store.redis.rows import (
     Words,
@@ -48,10 +51,10 @@ if TYPE_CHECKING:
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
+    from treadle.store.findings import Finding
 
 VERSION = 1
 """Of the schema: what the keys hold. A store of a newer one is refused."""
-SERVER_MIN = (6, 2)
 
 _ID_DIGITS = 32
 _STATES = {
@@ -81,11 +84,13 @@ class RedisStore(RedisGates):
             durable=True, shared=True, start_marks=False, beside_loop=True
         )
         self._pool = Pool(read_address(url))
-        self._runner = Runner(self._pool, base_key(namespace), settings.store_timeout)
+        self._base = base_key(namespace)
+        self._runner = Runner(self._pool, self._base, settings.store_timeout)
         self._listeners = Listeners(self._pool, self._runner)
         self._clock = clock
         self._system = SystemClock() if clock is None else clock
         self._ears = {kind: key(namespace, f"ears_{kind}") for kind in ("work", "ends")}
+        self.moving = RedisMoving(self._runner, self._now)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._watches: dict[str, Watch] = {}
         self._unheld: dict[str, Held] = {}
@@ -102,26 +107,36 @@ class RedisStore(RedisGates):
 
     async def open(self, *, create: bool = True) -> None:
         """Reach the server and check what is there."""
-        self._check_server(await self._runner.run(self._runner.command("HELLO")))
+        self._check_server(await self._runner.run(self._greeting()))
         self._check_version(await self._runner.run(self._begun(create=create)))
 
     def open_now(self, *, create: bool = True) -> None:
         """Do the same on the caller's own thread."""
-        self._check_server(self._runner.run_now(self._runner.command("HELLO")))
+        self._check_server(self._runner.run_now(self._greeting()))
         self._check_version(self._runner.run_now(self._begun(create=create)))
 
     def _begun(self, *, create: bool) -> Steps[Any]:
         words = (self._now(None), VERSION, int(create))
         return self._runner.script(script("open"), words, again=True)
 
+    def _greeting(self) -> Steps[Any]:
+        try:
+            return (yield from self._runner.command("HELLO"))
+        except StoreError as error:
+            if "unknown command" not in str(error):
+                raise
+            raise StoreError(too_old(self._pool.name, "older than 6")) from error
+
     def _check_server(self, hello: Sequence[Any]) -> None:
-        version = dict(zip(hello[::2], hello[1::2], strict=True)).get(b"version", b"").decode()
-        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-        if numbers and numbers < SERVER_MIN:
-            wanted = ".".join(map(str, SERVER_MIN))
-            raise StoreError(
-                f"{self._pool.name} is Redis {version}; treadle needs {wanted} or later, or Valkey"
-            )
+        said = dict(zip(hello[::2], hello[1::2], strict=True))
+        problem = misplaced(
+            self._pool.address.kind,
+            version=said.get(b"version", b"").decode(),
+            mode=said.get(b"mode", b"").decode(),
+            name=self._pool.name,
+        )
+        if problem:
+            raise StoreError(problem)
 
     def _check_version(self, found: bytes | None) -> int:
         number = 0 if found is None else read_number(found)
@@ -141,6 +156,15 @@ class RedisStore(RedisGates):
         """Do the same on the caller's own thread; never waits."""
         self._listeners.close()
         self._pool.close()
+
+    async def examine(
+        self,
+        *,
+        deep: bool = True,  # noqa: ARG002 -- every look is cheap here
+    ) -> Sequence[Finding]:
+        """Ask the server what its settings would lose."""
+        version = self._check_version(await self._runner.run(self._begun(create=False)))
+        return await self._runner.run(doctor.ask(self._runner, self._base, version))
 
     async def migrate(self) -> tuple[int, int]:
         """Write the version where there is none; there are no tables to change."""

@@ -22,7 +22,7 @@ def jobs(
     found = []
     for id_ in ids:
         row = db.execute(sql["job"], {"id": id_, "now": now}).fetchone()
-        found.append(None if row is None else _record(row))
+        found.append(None if row is None else record_of(row))
     return found
 
 
@@ -55,19 +55,20 @@ def find(
         )
         values["tag"] = which.tag
     statement = sql["find"].replace("{where}", " ".join(where))
-    return [_record(row) for row in db.execute(statement, values)]
+    return [record_of(row) for row in db.execute(statement, values)]
+
+
+def attempt_of(row: Sequence[Any]) -> AttemptRecord:
+    """Read an attempt from its eight columns."""
+    attempt, claim, worker, started_at, finished_at, outcome, error, ran = row
+    return AttemptRecord(
+        attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
+    )
 
 
 def attempts(db: sqlite3.Connection, sql: Statements, job: bytes) -> Sequence[AttemptRecord]:
     """Read a job's attempts, oldest first."""
-    return [
-        AttemptRecord(
-            attempt, claim, worker, started_at, finished_at, outcome, read_error(error), ran
-        )
-        for attempt, claim, worker, started_at, finished_at, outcome, error, ran in db.execute(
-            sql["attempts"], (job,)
-        )
-    ]
+    return [attempt_of(row) for row in db.execute(sql["attempts"], (job,))]
 
 
 def logs(
@@ -100,7 +101,8 @@ def dead_groups(
     return list(db.execute(sql["dead_groups"], (limit,)))
 
 
-def _record(row: tuple[Any, ...]) -> JobRecord:
+def record_of(row: Sequence[Any]) -> JobRecord:
+    """Read a job from a row of `job` or `find`."""
     id_, task, queue, state, *rest = row
     known = _STATES.get(state)
     if known is not None:

@@ -27,8 +27,10 @@ from treadle.store.contract import (
     StoreFeatures,
     WorkerInfo,
 )
+from treadle.store.findings import Finding, Level
 from treadle.store.sqlite import schema, upkeep, workers
 from treadle.store.sqlite.access import SqliteAccess
+from treadle.store.sqlite.engine import doctor
 from treadle.store.sqlite.engine.bell import ENDS, WORK, FileBell, MemoryBell, Waiter
 from treadle.store.sqlite.engine.clock import StoreClock
 from treadle.store.sqlite.engine.live import LiveFiles, LiveMemory
@@ -37,6 +39,7 @@ from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
 from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
+from treadle.store.sqlite.moving.verbs import SqliteMoving
 from treadle.store.sqlite.rescue import Watch, others, take_over
 from treadle.store.sqlite.transactional import SqliteTransactional
 
@@ -82,6 +85,7 @@ class SqliteStore(SqliteAccess):
         self.transactional = SqliteTransactional(
             self._runner, self._prefix, self._sql, self._clock.now, self._ring
         )
+        self.moving = SqliteMoving(self._runner, self._sql, self._bell)
         self._known_queues: set[str] = set()
         self._watches: dict[str, Watch] = {}
         self._unheld: dict[str, workers.Held] = {}
@@ -138,6 +142,22 @@ class SqliteStore(SqliteAccess):
         self._lives.close()
         self._known_queues.clear()
         self._pool.close()
+
+    async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
+        """Look at the file and its connection."""
+        if self._path is None:
+            means = "Jobs live in this process and end with it."
+            return [Finding(Level.NOTE, "store", "memory", means)]
+
+        def look(db: sqlite3.Connection, _: int) -> list[Finding]:
+            version = schema.version_of(db, self._prefix)
+            return doctor.look(db, self._clock.read(db), version, deep=deep)
+
+        found = await drive(self._runner.read(look))
+        try:
+            return [*found, *doctor.look_at_file(self._path)]
+        except OSError as error:
+            raise StoreUnavailable(f"{self._name} cannot be looked at: {error}") from error
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date; return its version before and after."""

@@ -5,9 +5,15 @@ one promise yet overrides that class in its test module, where everyone sees it.
 """
 
 from treadle.testing.conformance.control.find import TestFind
+from treadle.testing.conformance.control.moving import TestAdopt, TestMovingGates, TestSeal
 from treadle.testing.conformance.control.notes import TestNotes
 from treadle.testing.conformance.control.queues import TestLife, TestNamespaces, TestPause
-from treadle.testing.conformance.control.reads import TestDeadGroups, TestGet, TestQueues
+from treadle.testing.conformance.control.reads import (
+    TestDeadGroups,
+    TestExamine,
+    TestGet,
+    TestQueues,
+)
 from treadle.testing.conformance.control.strings import TestStrings
 from treadle.testing.conformance.control.verbs import (
     TestCancel,
@@ -36,6 +42,7 @@ from treadle.testing.conformance.upkeep.stage import TestParked, TestStage
 from treadle.testing.conformance.upkeep.wait import TestReady, TestWait
 
 __all__ = [
+    "TestAdopt",
     "TestAttempts",
     "TestBeat",
     "TestCancel",
@@ -45,6 +52,7 @@ __all__ = [
     "TestDiscard",
     "TestDue",
     "TestEnqueue",
+    "TestExamine",
     "TestExits",
     "TestFencing",
     "TestFind",
@@ -53,6 +61,7 @@ __all__ = [
     "TestLeave",
     "TestLife",
     "TestLimits",
+    "TestMovingGates",
     "TestNamespaces",
     "TestNoRescue",
     "TestNotes",
@@ -69,6 +78,7 @@ __all__ = [
     "TestRequests",
     "TestRescue",
     "TestRetry",
+    "TestSeal",
     "TestSettleBatch",
     "TestSettleEnds",
     "TestSettleWaits",

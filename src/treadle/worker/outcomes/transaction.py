@@ -37,8 +37,9 @@ class Transactions(Shared, eq=False, kw_only=True):
             return Transaction(self, transactional_of(self.store, given), attempt, given)
         if self.store.transactional is None:
             raise StoreError(
-                f"this store ({type(self.store).__name__}) has no transactions; make the task's "
-                "writes repeatable, for example by ctx.idempotency_key"
+                f"this store ({type(self.store).__name__}) has no transactions: commit the task's "
+                "writes yourself and make them repeatable by ctx.idempotency_key; jobs that go "
+                "with them are written by using(connection=...) into an outbox (setting outbox)"
             )
         return Transaction(self, self.store.transactional, attempt, None)
 

@@ -4,7 +4,11 @@ Whoever waits has a mark in the database kept fresh; whoever writes looks at the
 commit, in the same round trip, and notifies when one is fresh. The mark comes before the
 waiter's last look at the store, so a commit that missed the one is seen by the other. One
 connection an event loop listens for all its waiters. It is a hint only: where the connection
-breaks, or a pooler swallows what it should hear, waiters find their time run out instead.
+breaks, waiters find their time run out instead.
+
+Behind a pooler nobody listens. One in transaction mode would lend the connection that listens to
+somebody else, who then gets the news and never reads them; so waiters are woken each second there,
+to look for themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import os
 import time
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from treadle.core.errors import StoreError
 from treadle.store.postgres.engine.pack import texts
@@ -29,10 +33,12 @@ from treadle.store.postgres.engine.runner import (
     wait_for_socket,
 )
 from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
-from treadle.store.postgres.engine.wire import Ask, Call, Looks
+from treadle.store.postgres.engine.wire import Ask, Call, Looks, Wire, is_pooled
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.sql import Statements
+
+T = TypeVar("T")
 
 _log = logging.getLogger("treadle.store")
 
@@ -45,6 +51,8 @@ _MARKED_S: Final = 1.8
 _TICK_S: Final = 0.8
 _LINGER_S: Final = 30.0
 """How long the connection outlives the last waiter."""
+_POOLED_S: Final = 1.0
+"""How often waiters are woken where nothing can be heard."""
 _BACK_OFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -187,18 +195,36 @@ class _Ear:
         timeout = self._runner.timeout
         conninfo = self._runner.target.conninfo
         wire = await dial_in_thread(Dial(conninfo, time.monotonic() + timeout))
-        loop = asyncio.get_running_loop()
         try:
-            await _carry(wire.listen(list(self._channels)), timeout)
-            self._marked = dict.fromkeys(KINDS, 0.0)
-            loop.add_reader(wire.socket, self._tick.set)
+            pooled = await _carry(is_pooled(wire), timeout)
+            if not pooled:
+                await self._hear(wire)
+        finally:
+            wire.close()
+        if pooled:
+            await self._wake_by_time()
+
+    async def _hear(self, wire: Wire) -> None:
+        """Listen on a connection of the server's own."""
+        await _carry(wire.listen(list(self._channels)), self._runner.timeout)
+        self._marked = dict.fromkeys(KINDS, 0.0)
+        # A connection that breaks has no socket any more, but the loop still watches for it.
+        loop, socket = asyncio.get_running_loop(), wire.socket
+        loop.add_reader(socket, self._tick.set)
+        try:
             while self._is_wanted():
                 await self._mark()
                 await self._until_tick()
                 self._heard([self._channels[name] for name in wire.heard()])
         finally:
-            loop.remove_reader(wire.socket)
-            wire.close()
+            loop.remove_reader(socket)
+
+    async def _wake_by_time(self) -> None:
+        """Wake those who wait, again and again, while anybody does now and then."""
+        while self._is_wanted():
+            await asyncio.sleep(_POOLED_S)
+            now = time.monotonic()
+            self._heard([kind for kind, wanted in self._wanted.items() if wanted > now])
 
     async def _until_tick(self) -> None:
         """Wait until there is something to read or to mark."""
@@ -226,10 +252,12 @@ def _listen(sql: Statements, kinds: Sequence[str]) -> Talk[None]:
     yield Ask([(sql["unhurried"], ()), (sql["listen"], (texts(kinds),))])
 
 
-async def _carry(looks: Looks[None], timeout: float) -> None:
+async def _carry(looks: Looks[T], timeout: float) -> T:
     """Carry a wire's own conversation on this loop."""
     try:
-        for look in looks:
-            await wait_for_socket(look, timeout)
+        while True:
+            await wait_for_socket(next(looks), timeout)
+    except StopIteration as done:
+        return cast("T", done.value)
     finally:
         looks.close()

@@ -72,10 +72,10 @@ class Pool:
             self._opening -= 1
 
     def give(self, wire: Wire) -> None:
-        """Take a connection back, or close it when there are enough or it broke off midway."""
+        """Take a connection back, or close it: it is one too many, worn, or broke off midway."""
         with self._lock:
             known = self._eras.get(wire) == self._era
-            if wire.idle and known and len(self._idle) < _IDLE_MAX:
+            if wire.idle and known and not wire.is_worn and len(self._idle) < _IDLE_MAX:
                 self._lent.discard(wire)
                 self._idle.append(wire)
                 return

@@ -26,6 +26,8 @@ from treadle.store.postgres.engine.pool import OPEN_MAX, Pool
 from treadle.store.postgres.engine.trouble import (
     ConnectionLost,
     ServerError,
+    broken,
+    check_age,
     explained,
     unreachable,
 )
@@ -118,10 +120,7 @@ class Runner:
                 if not again or tries == _TRIES_MAX or time.monotonic() > deadline:
                     raise explained(error, self.target.name, self.target.url) from error
             except ConnectionLost as error:
-                raise StoreUnavailable(
-                    f"the connection to {self.target.name} broke: {error}; it is not known whether "
-                    "the call was carried out, the same one may be sent again"
-                ) from error
+                raise broken(error, self.target.name) from error
             except TimeoutError as error:
                 raise StoreUnavailable(
                     f"{self.target.name} has not answered within {patience:g} s; it is not known "
@@ -159,6 +158,14 @@ class Runner:
         left = max(1, int((deadline - time.monotonic()) * 900))
         return self._begin, [int8(now), text(str(left)), text(str(max(1, left // 2)))]
 
+    def lend(self, deadline: float) -> Steps[Wire]:
+        """Lend a connection to whoever speaks to it himself; `pool.give` or `drop` must follow.
+
+        Raises:
+            StoreUnavailable: there is none until then.
+        """
+        return (yield from self._wire(deadline, urgent=True))
+
     def _wire(self, deadline: float, *, urgent: bool) -> Steps[Wire]:
         """Get a connection: an idle one, or a new one."""
         while True:
@@ -192,7 +199,7 @@ class Runner:
     def _dial_once(self, deadline: float, *, last: bool) -> Steps[Wire | None]:
         """Try to open a connection; None where the server may be back in a moment."""
         try:
-            return (yield Dial(self.target.conninfo, deadline))
+            wire = yield Dial(self.target.conninfo, deadline)
         except ConnectionLost as error:
             if last or not error.may_try:
                 raise unreachable(error, self.target.name) from error
@@ -202,6 +209,13 @@ class Runner:
                 f"{self.target.name} has not taken a connection within {self.timeout:g} s; "
                 "check that the server runs and that the network lets it through"
             ) from error
+        assert wire is not None, "what was dialled is answered with a connection"
+        try:
+            check_age(wire.version, self.target.name)
+        except StoreUnavailable:
+            wire.close()
+            raise
+        return wire
 
 
 def _pause(tries: int) -> float:

@@ -14,7 +14,10 @@ from importlib.resources import files
 
 from msgspec import Struct
 
-_FILES = ("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control", "gates")
+_FILES = (
+    *("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
+    *("moving", "doctor", "gates"),
+)
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _FRAGMENT = re.compile(r"\{(\w+)\}")

@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from treadle.core.errors import SettingsError
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_PORT_MAX = 65_535
 _ALWAYS = {"client_encoding": "utf8"}
 _UNLESS_SAID = {
     "fallback_application_name": "treadle",
@@ -61,14 +62,18 @@ def read_target(url: str, timeout: float) -> Target:
         raise SettingsError(
             [f"{shown!r}: {why}; write postgresql://user:password@host:5432/database"]
         ) from None
-    ports = str(asked.get("port", "")).replace(",", "")
-    if ports and not (ports.isascii() and ports.isdigit()):
-        raise SettingsError([f"{shown!r}: a port is a number"])
+    if not all(_is_port(port) for port in str(asked.get("port", "")).split(",")):
+        raise SettingsError([f"{shown!r}: a port is a number from 1 to {_PORT_MAX}"])
     milliseconds = str(max(1_000, int(timeout * 1_000)))
     words = {**_UNLESS_SAID, "tcp_user_timeout": milliseconds, **asked, **_ALWAYS}
     where = f"{asked.get('host', 'localhost')}:{asked.get('port', 5432)}"
     name = f"PostgreSQL at {where}, database {asked.get('dbname', asked.get('user', ''))!r}"
     return Target(make_conninfo("", **words).encode(), schema, name, shown)
+
+
+def _is_port(text: str) -> bool:
+    """Tell whether a text is a port, or leaves the usual one."""
+    return not text or (text.isascii() and text.isdigit() and 0 < int(text) <= _PORT_MAX)
 
 
 def _shown(url: str) -> str:

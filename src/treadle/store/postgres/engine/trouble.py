@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
 
+SERVER_MIN = 130_000
 _RETRIED = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not to be had: nothing was written."""
 _NO_PREPARED = frozenset({"26000", "42P05"})
@@ -87,9 +88,40 @@ def _state(error: StoreError) -> str:
     return error.__cause__.state if isinstance(error.__cause__, ServerError) else ""
 
 
+def check_age(version: int, name: str) -> None:
+    """Refuse a server that is too old, by the version of its greeting (120004 for 12.4).
+
+    Raises:
+        StoreUnavailable: it is older than 13.
+    """
+    if 0 < version < SERVER_MIN:
+        raise StoreUnavailable(
+            f"{name} is version {version // 10_000}; treadle needs {SERVER_MIN // 10_000} or "
+            "later: upgrade the server, or use another one"
+        )
+
+
+def broken(error: ConnectionLost, name: str) -> StoreUnavailable:
+    """Turn a connection that broke in mid-call into an error that says what to do."""
+    if "statement pooling" in str(error):
+        return StoreUnavailable(
+            f"{name} is behind a pooler in statement mode, in which nobody begins a transaction; "
+            f"set pool_mode to transaction or session there ({error})"
+        )
+    return StoreUnavailable(
+        f"the connection to {name} broke: {error}; it is not known whether the call was carried "
+        "out, the same one may be sent again"
+    )
+
+
 def unreachable(error: ConnectionLost, name: str) -> StoreUnavailable:
     """Turn a failed attempt to connect into an error that says what to do."""
     said = str(error)
+    if "certificate" in said or "does not support SSL" in said:
+        return StoreUnavailable(
+            f"{name}: no TLS with it: {said}; name the authority that signed its certificate with "
+            "sslrootcert=FILE, or correct the host or sslmode"
+        )
     for needle, state in (
         ("password authentication failed", "28P01"),
         ("no password supplied", "28P01"),

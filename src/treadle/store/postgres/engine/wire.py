@@ -20,6 +20,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from treadle.store.postgres.engine.pack import TYPES, Value
 from treadle.store.postgres.engine.sql import Statement
+from treadle.store.postgres.engine.sql import statement as make_statement
 from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
 
 T = TypeVar("T")
@@ -38,10 +39,13 @@ class Look(Struct, frozen=True):
 Looks = Generator[Look, None, T]
 
 _BINARY = pq.Format.BINARY
-_PARAMETERS_MAX = 24
+_PARAMETERS_MAX = 32
+_PREPARED_MAX = 256
+"""Statements that one connection prepares: those that name a shelf come and go with it."""
 _FORMATS = [[_BINARY] * n for n in range(_PARAMETERS_MAX)]
 _OK, _ROWS = pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
+_PID = make_statement("select pg_backend_pid()")
 
 
 class Ask(Struct, frozen=True):
@@ -63,6 +67,11 @@ class Wire:
         self._pid = os.getpid()
         self.idle = True
         """Nothing is under way: the connection may be lent to somebody else."""
+
+    @property
+    def is_worn(self) -> bool:
+        """The server keeps so many plans for it that a new one is better."""
+        return len(self._prepared) > _PREPARED_MAX
 
     @property
     def version(self) -> int:
@@ -176,11 +185,15 @@ class Wire:
         )
         if not state:
             raise ConnectionLost(result.get_error_message())
-        if not end:
-            self._db.pipeline_sync()
-            yield from self._flush()
-        while result.status != _SYNC:
-            result = yield from self._next()
+        try:
+            if not end:
+                self._db.pipeline_sync()
+                yield from self._flush()
+            while result.status != _SYNC:
+                result = yield from self._next()
+        except Error as error:
+            # What it has said before it hung up tells more than that it did.
+            raise ConnectionLost(message) from error
         raise ServerError(state, message)
 
     def _finish(self, after: Sequence[tuple[Statement, bool]]) -> Looks[None]:
@@ -225,6 +238,16 @@ class Wire:
         except Error as error:
             raise ConnectionLost(str(error)) from error
         return names
+
+
+def is_pooled(wire: Wire) -> Looks[bool]:
+    """Tell whether a pooler answers in the server's place: it greets under a number of its own.
+
+    Raises:
+        ConnectionLost, ServerError: as for `Wire.ask`.
+    """
+    [[[pid]]] = yield from wire.ask(Ask([(_PID, ())]), prepare=False)
+    return bool(pid != wire.pid)
 
 
 def connect(conninfo: bytes) -> Looks[Wire]:

@@ -74,7 +74,7 @@ class Batch:
             is_dead, keep = kind = (one[1].state is JobState.FAILED, one[1].keep)
             table = tables.get(kind)
             if table is None:
-                table = DEAD if is_dead else self._history.shelf(keep, self._now).name
+                table = DEAD if is_dead else self._history.table(keep, self._now)
                 tables[kind] = table
             parts.setdefault(table, []).append(one)
         return parts.items()

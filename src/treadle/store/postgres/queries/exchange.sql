@@ -57,8 +57,7 @@ with gone as (
         {body}, state, outcome, result, finished_at, keep_until, ran
     )
     select {body}, 'succeeded', 'succeeded', $5::bytea, $6::bigint,
-        least(greatest($6::bigint + $3::bigint, created_at + 3600000000), $7::bigint - 1),
-        $4::bigint
+        greatest($6::bigint + $3::bigint, created_at + 3600000000), $4::bigint
     from gone returning queue, state
 ), {counted}
 select id from gone;

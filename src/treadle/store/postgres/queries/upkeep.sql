@@ -86,8 +86,9 @@ with (autovacuum_vacuum_insert_threshold = -1);
 -- name: index_shelf
 create index on {p}{shelf} (id);
 
--- name: note_shelf
-insert into {p}shelves (name, since, until) values ($1::text, $2::bigint, $3::bigint);
+-- name: note_shelves
+insert into {p}shelves (name, since, until)
+select * from unnest($1::text[], $2::bigint[], $3::bigint[]);
 
 -- name: drop_shelf
 drop table if exists {p}{shelf};

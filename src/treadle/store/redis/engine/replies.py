@@ -34,7 +34,16 @@ _SHUT = {
     "DENIED": "it takes no connections from other machines (protected mode); set a password there",
     "CROSSSLOT": "it is a cluster that does not keep a namespace in one slot",
 }
-
+_PHRASES = {
+    "SELECT is not allowed": (
+        "it is a cluster, which has the database 0 alone; write redis+cluster://host:6379"
+    ),
+    "DB index": "it has no database of that number; take another one, or raise its `databases`",
+    "invalid password": _SHUT["WRONGPASS"],
+    "AUTH": _SHUT["WRONGPASS"],
+}
+"""Refusals that begin with no word of their own."""
+SERVER_MIN = (6, 2)
 
 _INNER = re.compile(rf"-({'|'.join(_AWAY)}) ")
 
@@ -67,9 +76,31 @@ def refused(name: str, reply: Exception) -> StoreError:
             f"{name}: the key {key} is a {found} where treadle keeps a {kind}; somebody else wrote "
             "it: rename or delete it, and give treadle a database or server of its own"
         )
-    if "invalid password" in said or "AUTH" in said:
-        return StoreError(f"{name}: {_SHUT['WRONGPASS']} ({_short(said)})")
+    for phrase, advice in _PHRASES.items():
+        if phrase in said:
+            return StoreError(f"{name}: {advice} ({_short(said)})")
     return StoreError(f"{name} refused a call: {_short(said)}")
+
+
+def misplaced(kind: str, *, version: str, mode: str, name: str) -> str:
+    """Say what is wrong with a server by its greeting; nothing when it is the right one.
+
+    `kind` is what the URL expects there: `server`, `sentinel` (whose primary this is) or `cluster`.
+    """
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers and numbers < SERVER_MIN:
+        return too_old(name, version)
+    if mode == "sentinel":
+        return f"{name} is a sentinel; write redis+sentinel://host:26379/NAME"
+    if kind == "cluster" and mode not in ("cluster", ""):
+        return f"{name} is no node of a cluster; write redis://host:6379/0"
+    return ""
+
+
+def too_old(name: str, version: str) -> str:
+    """Say that a server is too old."""
+    wanted = ".".join(map(str, SERVER_MIN))
+    return f"{name} is Redis {version}; treadle needs {wanted} or later, or Valkey"
 
 
 def _short(said: str) -> str:

@@ -53,15 +53,23 @@ class StoreClock:
 
         Writes the file's newest time when it is more than a second behind.
         """
-        row = connection.execute(self._select).fetchone()
-        stored = 0
-        if row is not None:
-            newest, monotonic, boot = row[0].split()
-            stored = int(newest)
-            if boot == BOOT_ID:
-                stored += max(0, self.clock.monotonic() - int(monotonic))
-        now = max(self.now(), stored)
+        stored, now = self._look(connection)
         self._newest, self._at = now, self.clock.monotonic()
-        if row is None or now - int(row[0].split()[0]) > SECOND:
+        if stored is None or now - stored > SECOND:
             connection.execute(self._update, (f"{now} {self._at} {BOOT_ID}",))
         return now
+
+    def read(self, connection: sqlite3.Connection) -> int:
+        """Read the same time and write nothing."""
+        return self._look(connection)[1]
+
+    def _look(self, connection: sqlite3.Connection) -> tuple[int | None, int]:
+        """Give the newest time that the file has noted, and now as `seen` gives it."""
+        row = connection.execute(self._select).fetchone()
+        if row is None:
+            return None, self.now()
+        newest, monotonic, boot = row[0].split()
+        reached = int(newest)
+        if boot == BOOT_ID:
+            reached += max(0, self.clock.monotonic() - int(monotonic))
+        return int(newest), max(self.now(), reached)

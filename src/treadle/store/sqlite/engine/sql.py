@@ -10,7 +10,10 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 
-_FILES = ("enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control", "gates")
+_FILES = (
+    *("enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
+    *("moving", "gates"),
+)
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 

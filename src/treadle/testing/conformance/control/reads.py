@@ -4,6 +4,7 @@ from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
 from treadle.core.job import ErrorInfo, JobState
 from treadle.core.outcome import Failed, Outcome, Rejected, Succeeded
+from treadle.store.findings import Level
 from treadle.testing.conformance.kit import ANY_LIMIT, ERROR, Case, scenario, settlement
 
 
@@ -140,6 +141,31 @@ class TestDeadGroups:
         await worker.settle(*(settlement(claim, dead) for claim in claims))
         assert [len(await case.store.dead_groups(limit)) for limit in (2, 9)] == [2, 5]
         assert {await _state(case, claim.id) for claim in claims} == {JobState.FAILED}
+
+
+class TestExamine:
+    """A store can be looked at by whoever may work on it."""
+
+    @scenario
+    async def test_a_look_finds_nothing_unsaid(self, case: Case) -> None:
+        """Each finding has a name and a value, and what is not well says what it means."""
+        await case.add(3)
+        for deep in (True, False):
+            findings = await case.store.examine(deep=deep)
+            assert findings
+            assert all(finding.name and finding.found for finding in findings)
+            assert all(f.means for f in findings if f.level is not Level.OK)
+
+    @scenario
+    async def test_a_look_changes_nothing(self, case: Case) -> None:
+        """No job, no queue and no worker is another one after it."""
+        ids = await case.add(3)
+        worker = await case.worker()
+        claims = await worker.claim(1)
+        before = [await case.store.get(ids), await case.store.queues()]
+        await case.store.examine()
+        assert [await case.store.get(ids), await case.store.queues()] == before
+        assert not (await worker.beat(*claims)).revoked
 
 
 async def _state(case: Case, job: bytes) -> JobState:

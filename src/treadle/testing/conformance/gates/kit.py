@@ -34,7 +34,7 @@ async def claim(case: Case, worker: Hand, limit: int = 100) -> list[Claim]:
     """Stage and claim until nothing more comes, as a worker's loop does."""
     found: list[Claim] = []
     for _ in range(1_000):
-        await case.store.stage((), limit)
+        await worker.store.stage((), limit)
         answer = await worker.exchange(demand=take(limit))
         found += answer.claims
         if not answer.more and answer.next_due != 0:

@@ -1,0 +1,308 @@
+"""Moving house: the jobs of one store leave for another one, and run in neither twice.
+
+Page by page a job is sealed here, written there, deleted here and opened there (`store.moving`
+says why in this order). A move that dies anywhere is taken up by the same move again: what is
+sealed here goes on, and what is sealed there and gone from here is opened. Workers may live on
+both sides. Schedules will go before the jobs, in a step of their own between `_pauses` and
+`_arrivals`, so that no tick is enqueued on both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from msgspec import Struct, field
+
+from treadle.core import fault
+from treadle.core.errors import StoreError, StoreUnavailable
+from treadle.core.job import JobRecord, JobState
+from treadle.store.contract import Filter
+from treadle.store.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
+
+if TYPE_CHECKING:
+    from treadle.store.contract import Store
+
+T = TypeVar("T")
+
+WAITS: Final = (JobState.BLOCKED, JobState.READY, JobState.SCHEDULED, JobState.RETRYING)
+"""What is moved before the dead letters; blocked first, to end what a move before has begun."""
+MOVES: Final = (*WAITS, JobState.FAILED)
+REFUSALS_SHOWN: Final = 50
+"""Refused jobs that are named; the others are counted."""
+
+_PASSES_MAX: Final = 100
+_TRIES: Final = 5
+_REST_S: Final = 0.5
+_LOOK_S: Final = 1.0
+_FLOW: Final = "it waits for other jobs, which cannot be moved with it: let them end first"
+
+
+class Refusal(Struct, frozen=True):
+    """A job that stays where it is."""
+
+    id: bytes
+    why: str
+
+
+class Report(Struct):
+    """What a move has done, or what a dry run says that it would do."""
+
+    moved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Jobs by queue and by the state that they were in."""
+    there: int = 0
+    """Of these: jobs that the other store had already."""
+    refusals: list[Refusal] = field(default_factory=list)
+    refused: int = 0
+    running: int = 0
+    """Jobs that run in the source."""
+    waiting: int = 0
+    """Waiting jobs and dead letters that are still in the source, those refused included and
+    those of other moves not."""
+    foreign: int = 0
+    """Jobs on either side that another move has sealed."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left behind."""
+        return not (self.refused or self.running or self.waiting or self.foreign)
+
+
+def move_name(source: str, target: str) -> str:
+    """Name the move between two places, given as text without passwords."""
+    return hashlib.blake2b(f"{source} > {target}".encode(), digest_size=6).hexdigest()
+
+
+class Move:
+    """One move; both stores are open."""
+
+    def __init__(
+        self, source: Store, target: Store, name: str, tell: Callable[[int], object]
+    ) -> None:
+        """Take the stores, the move's name, and who is told of each page (jobs moved)."""
+        self._source, self._target = source, target
+        self._out = Seal("out", name)
+        self._in = self._out.other
+        self._tell = tell
+        self._refused: set[bytes] = set()
+        self._dry = False
+        """The other store is not to be asked: it may not be there yet."""
+        self.report = Report()
+
+    async def survey(self) -> Report:
+        """Read everything and change nothing: what would be moved, and what refused."""
+        self._dry = True
+        for state in MOVES:
+            await self._each(self._source, state, self._note)
+        await self._count_left()
+        self.report.waiting = 0
+        return self.report
+
+    async def run(self, *, wait: float = 0.0) -> Report:
+        """Move what waits and what is dead; `wait` so many seconds for what runs.
+
+        Raises:
+            StoreUnavailable: a store was away for too long; the same move goes on from there.
+            SameStore: both are one.
+        """
+        await self._pauses()
+        await self._each(self._target, JobState.BLOCKED, self._arrivals)
+        deadline = time.monotonic() + wait
+        await self._drain()
+        await self._count_left()
+        while self.report.running and time.monotonic() < deadline:
+            await self._source.wait(work=False, ends=True, timeout=_LOOK_S)
+            await self._drain()
+            await self._count_left()
+        return self.report
+
+    async def _pauses(self) -> None:
+        """Pause there what is paused here, before there is anything to run."""
+        for queue in await self._try(self._source.queues):
+            if queue.paused:
+                await self._try(self._target.pause, queue.name)
+
+    async def _arrivals(self, records: Sequence[JobRecord]) -> int:
+        """Open what a move before has written there and deleted here."""
+        mine = [record.id for record in records if self._in.holds(record)]
+        await self._open(mine)
+        return len(mine)
+
+    async def _drain(self) -> None:
+        """Move until a pass finds nothing; producers may still be writing here."""
+        for _ in range(_PASSES_MAX):
+            moved = 0
+            for state in MOVES:
+                moved += await self._each(self._source, state, self._page)
+            if not moved:
+                break
+
+    async def _each(
+        self,
+        store: Store,
+        state: JobState,
+        do: Callable[[Sequence[JobRecord]], Awaitable[int]],
+    ) -> int:
+        """Do something with each page of the jobs in a state; give the sum of its answers."""
+        done = 0
+        before: bytes | None = None
+        while True:
+            which = Filter(state=state)
+            page = await self._try(store.find, which, limit=PARCELS_MAX, before=before)
+            if page:
+                done += await do(page)
+            if len(page) < PARCELS_MAX:
+                return done
+            before = page[-1].id
+
+    def _wanted(self, records: Sequence[JobRecord]) -> list[JobRecord]:
+        """Give the jobs of a page that can go; refuse the others, once each."""
+        wanted = []
+        for record in records:
+            if record.id in self._refused:
+                continue
+            if is_sealed(record):
+                if self._out.holds(record):
+                    wanted.append(record)
+                continue
+            blocked = record.state is JobState.BLOCKED and record.reason != "gate"
+            why = _FLOW if blocked else self._target.moving.refuses(record)
+            if why is None:
+                wanted.append(record)
+            else:
+                self._refuse(record.id, why)
+        return wanted
+
+    async def _note(self, records: Sequence[JobRecord]) -> int:
+        for record in self._wanted(records):
+            self.report.moved[record.queue, _state(record)] += 1
+        return 0
+
+    async def _page(self, records: Sequence[JobRecord]) -> int:
+        """Move one page; give how many have left."""
+        ids = [record.id for record in self._wanted(records)]
+        if not ids:
+            return 0
+        sealed = await self._try(self._source.moving.seal, ids, self._out)
+        fault.point("move.after_seal")
+        parcels = await self._adopt([parcel for parcel in sealed if parcel is not None])
+        fault.point("move.after_adopt")
+        waiting = [parcel.record.id for parcel in parcels if not parcel.is_dead]
+        dead = [parcel.record.id for parcel in parcels if parcel.is_dead]
+        await self._try(self._source.moving.drop, waiting, self._out)
+        await self._try(self._source.discard, dead)
+        fault.point("move.after_drop")
+        left = set(await self._open(waiting)) | set(await self._keep_dead(dead))
+        fault.point("move.after_open")
+        gone = [parcel.record for parcel in parcels if parcel.record.id not in left]
+        self.report.moved.update((record.queue, _state(record)) for record in gone)
+        self._tell(len(gone))
+        return len(gone)
+
+    async def _adopt(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Write jobs there; give those that are there now. One that is refused fails alone."""
+        if not parcels:
+            return []
+        try:
+            written = await self._try(self._target.moving.adopt, parcels, self._in)
+        except StoreUnavailable:
+            raise
+        except SameStore:
+            await self._try(self._source.moving.unseal, [p.record.id for p in parcels], self._out)
+            raise
+        except (StoreError, ValueError, OverflowError) as error:
+            if len(parcels) > 1:
+                return [one for parcel in parcels for one in await self._adopt([parcel])]
+            id_ = parcels[0].record.id
+            await self._try(self._source.moving.unseal, [id_], self._out)
+            self._refuse(id_, str(error))
+            return []
+        known = [p for p, new in zip(parcels, written, strict=True) if not new]
+        await self._replace_dead([parcel for parcel in known if not parcel.is_dead])
+        return list(parcels)
+
+    async def _replace_dead(self, parcels: Sequence[Parcel]) -> None:
+        """Write jobs over dead letters of the same id: they were replayed here after a copy."""
+        ids = [parcel.record.id for parcel in parcels]
+        there = await self._try(self._target.get, ids)
+        old = {r.id for r in there if r is not None and r.state is JobState.FAILED}
+        self.report.there += sum(r is not None and not self._in.holds(r) for r in there) - len(old)
+        if old:
+            await self._try(self._target.discard, sorted(old))
+            again = [parcel for parcel in parcels if parcel.record.id in old]
+            await self._try(self._target.moving.adopt, again, self._in)
+
+    async def _open(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Open there what is gone from here; give what is not.
+
+        What is still sealed here goes on later. Anything else was cancelled here, or has expired,
+        since it was sealed: that is its end, and the copy goes.
+        """
+        here = await self._try(self._source.get, ids)
+        gone = [id_ for id_, record in zip(ids, here, strict=True) if record is None]
+        ended = [r.id for r in here if r is not None and not self._out.holds(r)]
+        await self._try(self._target.moving.unseal, gone, self._in)
+        await self._try(self._target.moving.drop, ended, self._in)
+        return [record.id for record in here if record is not None]
+
+    async def _keep_dead(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Take back the copies of dead letters that were replayed here meanwhile; give these."""
+        here = await self._try(self._source.get, ids)
+        left = [record.id for record in here if record is not None]
+        await self._try(self._target.discard, left)
+        return left
+
+    async def _count_left(self) -> None:
+        """Count what is in the source now, and what another move has sealed there."""
+        counts: Counter[str] = Counter()
+        for queue in await self._try(self._source.queues):
+            counts.update(queue.counts)
+        self.report.running = counts["running"]
+        foreign = await self._each(self._source, JobState.BLOCKED, self._foreign)
+        self.report.waiting = sum(counts[state] for state in MOVES) - foreign
+        if not self._dry:
+            foreign += await self._each(self._target, JobState.BLOCKED, self._foreign)
+        self.report.foreign = foreign
+
+    async def _foreign(self, records: Sequence[JobRecord]) -> int:
+        own = (self._out, self._in)
+        return sum(is_sealed(r) and not any(seal.holds(r) for seal in own) for r in records)
+
+    def _refuse(self, id_: bytes, why: str) -> None:
+        self._refused.add(id_)
+        self.report.refused += 1
+        if len(self.report.refusals) < REFUSALS_SHOWN:
+            self.report.refusals.append(Refusal(id_, why))
+
+    async def _try(
+        self,
+        verb: Callable[..., Awaitable[T]],
+        *args: Any,  # noqa: ANN401 -- the verb's own
+        **more: Any,  # noqa: ANN401
+    ) -> T:
+        """Call a verb that may be sent again, a few times while its store is away."""
+        if args and args[0] == []:
+            # Nothing to do costs no call; each of these verbs answers an empty batch with one.
+            empty: Any = []
+            return empty  # type: ignore[no-any-return]
+        for turn in range(_TRIES):
+            try:
+                return await verb(*args, **more)
+            except StoreUnavailable:
+                if turn == _TRIES - 1:
+                    raise
+                spread = 0.5 + 0.5 * random.random()  # noqa: S311 -- spreads tries
+                await asyncio.sleep(_REST_S * 2**turn * spread)
+        raise AssertionError("the last try returns or raises")
+
+
+def _state(record: JobRecord) -> str:
+    """Give the state that a job has, or had before it was sealed."""
+    if not is_sealed(record):
+        return str(record.state)
+    return (record.reason or "").partition("|")[2].partition("|")[0]

@@ -1,0 +1,96 @@
+"""What is special behind PgBouncer: nobody listens, and a worker works all the same."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.conformance.own_pooler import needs_pooler
+from tests.conformance.test_postgres_processes import Scene, until
+from treadle.core.errors import StoreUnavailable
+from treadle.core.ids import new_id
+from treadle.core.settings import Settings
+from treadle.store.postgres.store import PostgresStore
+from treadle.testing.conformance.kit import new_job
+from treadle.testing.servers import PgBouncer
+
+pytestmark = needs_pooler
+
+SOON_S = 5.0
+LONG_POLL = {"TREADLE_POLL": "600"}
+
+
+@pytest.fixture
+def narrow(postgres_url: str) -> Iterator[PgBouncer]:
+    """Run a pooler in transaction mode that lends one connection to everybody in turn."""
+    with PgBouncer(postgres_url, connections=1) as pooler:
+        yield pooler
+
+
+def through(pooler: PgBouncer, postgres_schema: str) -> str:
+    """Give the URL of the test's schema through a pooler."""
+    return f"{pooler.url}?schema={postgres_schema.partition('?schema=')[2]}"
+
+
+def test_an_idle_worker_behind_a_pooler_finds_a_job_in_time(
+    postgres_schema: str, narrow: PgBouncer, tmp_path: Path
+) -> None:
+    """No notification reaches it and its next look is far away: it is woken all the same."""
+    scene = Scene(through(narrow, postgres_schema), tmp_path)
+    with scene.worker(LONG_POLL):
+        for key in ("first", "second"):
+            job = scene.app.enqueue("touch", key)
+            begun = time.monotonic()
+            until(lambda job=job: scene.app.job(job.id).is_terminal)  # type: ignore[misc]
+            assert time.monotonic() - begun < SOON_S
+    scene.app.close()
+
+
+def test_a_waiter_leaves_no_listener_on_a_shared_connection(
+    postgres_schema: str, narrow: PgBouncer
+) -> None:
+    """The next client of that connection would get the news, and never read them."""
+
+    async def wait_once(url: str) -> None:
+        store = PostgresStore(url, "default", Settings())
+        await store.migrate()
+        await store.open()
+        for _ in range(2):
+            await store.wait(work=True, ends=True, timeout=SOON_S)
+        await store.close()
+
+    asyncio.run(wait_once(through(narrow, postgres_schema)))
+    with psycopg.connect(narrow.url, autocommit=True) as db:
+        assert db.execute("select count(*) from pg_listening_channels()").fetchone() == (0,)
+
+
+def test_a_pooler_in_statement_mode_is_refused_when_the_store_is_opened(
+    postgres_schema: str,
+) -> None:
+    """Not in mid-job, when a task wants a transaction; the error names the setting."""
+    with PgBouncer(postgres_schema.partition("?")[0], mode="statement") as pooler:
+        store = PostgresStore(through(pooler, postgres_schema), "default", Settings())
+        store.migrate_now()
+        with pytest.raises(StoreUnavailable, match="set pool_mode to transaction or session"):
+            store.open_now()
+        with pytest.raises(StoreUnavailable, match="pool_mode"):
+            asyncio.run(store.open())
+        store.close_now()
+
+
+def test_a_pooler_that_restarts_is_a_short_outage(postgres_schema: str, narrow: PgBouncer) -> None:
+    """What rests is found broken and replaced; no call sees more than a retry of its own."""
+    store = PostgresStore(through(narrow, postgres_schema), "default", Settings(store_timeout=5))
+    store.migrate_now()
+    jobs = [new_job() for _ in range(4)]
+    store.enqueue_now(new_id(), jobs[:2])
+    narrow.kill()
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        store.enqueue_now(new_id(), jobs[2:])
+    narrow.start()
+    store.enqueue_now(new_id(), jobs[2:])
+    assert None not in store.get_now([job.id for job in jobs])
+    store.close_now()
