@@ -231,14 +231,14 @@ class TestMovingGates:
         """It leaves the gate here, is ready there, and is bound there as it was here."""
         ids = await add(case, 4, places(quota=1))
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         assert (await gate(case, "g")).waiting == len(ids) - 1
         other = await brought(case, *ids[1:])
         assert (await gate(case, "g")).waiting == 0
         assert await case.states(ids) == ["running", "gone", "gone", "gone"]
         hand = Hand(other, worker_info("w9"))
         await hand.register()
-        taken = await claim(case, hand)
+        taken = await claim(hand)
         assert ids_of(taken) == ids[1:2]
         [shown] = await other.gates()
         assert (shown.used, shown.waiting) == (1, len(ids) - 2)

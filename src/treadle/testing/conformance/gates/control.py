@@ -18,12 +18,12 @@ class TestShutting:
         worker = await case.worker()
         [first] = await worker.claim(1)
         await case.store.shut_gate("g", note="the mail server is down")
-        assert await claim(case, worker) == []
+        assert await claim(worker) == []
         shown = await gate(case, "g")
         assert (shown.shut_until, shown.note) == (FOREVER, "the mail server is down")
         assert (await case.job(first.id)).state == JobState.RUNNING
         assert await case.store.open_gate("g")
-        assert ids_of(await claim(case, worker)) == ids[1:2]
+        assert ids_of(await claim(worker)) == ids[1:2]
         assert not await case.store.open_gate("g")
 
     @scenario
@@ -32,12 +32,12 @@ class TestShutting:
         ids = await add(case, 2, places(quota=5))
         await case.store.shut_gate("g", delay=30 * SECOND)
         worker = await case.worker()
-        assert await claim(case, worker) == []
+        assert await claim(worker) == []
         answer = await worker.exchange(demand=take(5))
         assert answer.next_due is not None
         assert 29 * SECOND < answer.next_due <= 30 * SECOND
         case.clock.move(30.1)
-        assert ids_of(await claim(case, worker)) == ids
+        assert ids_of(await claim(worker)) == ids
 
     @scenario
     async def test_a_short_hold_does_not_shorten_a_pause(self, case: Case) -> None:
@@ -63,7 +63,7 @@ class TestShutting:
         assert await case.states(ids) == ["blocked"]
         assert await case.store.open_gate("tomorrow")
         worker = await case.worker()
-        assert ids_of(await claim(case, worker)) == ids
+        assert ids_of(await claim(worker)) == ids
 
     @scenario
     async def test_a_switch_wakes_all_that_wait(self, case: Case) -> None:
@@ -71,9 +71,9 @@ class TestShutting:
         await case.store.shut_gate("s")
         ids = await add(case, 1_200, GateUse("s", SWITCH))
         worker = await case.worker()
-        assert await claim(case, worker) == []
+        assert await claim(worker) == []
         await case.store.open_gate("s")
-        assert ids_of(await claim(case, worker, 500)) == ids
+        assert ids_of(await claim(worker, 500)) == ids
 
 
 class TestNumbers:
@@ -84,11 +84,11 @@ class TestNumbers:
         """A wider gate wakes who waits; jobs that come with the old number change nothing."""
         ids = await add(case, 4, places(quota=1))
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         await case.store.set_gate(GateUse("g", PLACES, quota=3))
         case.clock.move(1)
         ids += await add(case, 1, places(quota=1))
-        assert ids_of(await claim(case, worker)) == ids[1:3]
+        assert ids_of(await claim(worker)) == ids[1:3]
         assert (await gate(case, "g")).is_set
 
     @scenario
@@ -96,12 +96,12 @@ class TestNumbers:
         """Nothing is ended; the next one starts when there is room below the new bound."""
         ids = await add(case, 4, places(quota=3))
         worker = await case.worker()
-        running = await claim(case, worker)
+        running = await claim(worker)
         await case.store.set_gate(GateUse("g", PLACES, quota=1))
         await finish(worker, *running[:2])
-        assert await claim(case, worker) == []
+        assert await claim(worker) == []
         await finish(worker, running[2])
-        assert ids_of(await claim(case, worker)) == ids[3:]
+        assert ids_of(await claim(worker)) == ids[3:]
 
     @scenario
     async def test_after_a_reset_the_next_job_says_the_numbers(self, case: Case) -> None:
@@ -123,7 +123,7 @@ class TestGates:
         """Its numbers, its places in use, its room, and who waits."""
         await add(case, 5, places("b", 2), rate("a", 3, SECOND, 3))
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         shown = {one.name: one for one in await case.store.gates()}
         assert list(shown) == ["a", "b"]
         assert (shown["b"].used, shown["b"].room, shown["b"].waiting) == (2, 0, 3)
@@ -147,7 +147,7 @@ class TestGates:
         await case.store.set_gate(GateUse("set", PLACES, quota=3))
         await case.store.shut_gate("shut")
         worker = await case.worker()
-        for one in await claim(case, worker):
+        for one in await claim(worker):
             if one.gates is not None and b"idle" in one.gates:
                 await finish(worker, one)
         case.clock.move(5 * HOUR / SECOND)

@@ -52,17 +52,17 @@ class TestExits:
         """Nobody holds it any more, and the next job gets it."""
         await add(case, 2, places())
         worker = await case.worker()
-        [running] = await claim(case, worker)
+        [running] = await claim(worker)
         await worker.finish(running, outcome)
         assert (await gate(case, "g")).used == 0
-        assert len(await claim(case, worker)) == 1
+        assert len(await claim(worker)) == 1
 
     @scenario
     async def test_a_mixed_batch_frees_each_place_once(self, case: Case) -> None:
         """Settled together, some of them LOST: the gate counts what still runs."""
         await add(case, 6, places(quota=6))
         worker = await case.worker()
-        claims = await claim(case, worker)
+        claims = await claim(worker)
         await worker.finish(claims[0], Released())
         batch = [
             settlement(claims[0], Succeeded(None)),
@@ -79,20 +79,20 @@ class TestExits:
         """Its worker need not have heard of it."""
         ids = await add(case, 2, places())
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         await case.store.cancel(ids[:1])
-        assert ids_of(await claim(case, worker)) == ids[1:]
+        assert ids_of(await claim(worker)) == ids[1:]
 
     @scenario
     async def test_cancelling_a_parked_job_takes_it_from_its_gate(self, case: Case) -> None:
         """It is woken no more, and the next one is."""
         ids = await add(case, 3, places())
         worker = await case.worker()
-        [running] = await claim(case, worker)
+        [running] = await claim(worker)
         await case.store.cancel(ids[1:2])
         assert (await gate(case, "g")).waiting == 1
         await finish(worker, running)
-        assert ids_of(await claim(case, worker)) == ids[2:]
+        assert ids_of(await claim(worker)) == ids[2:]
         assert (await case.job(ids[1])).state == JobState.CANCELLED
 
     @scenario
@@ -100,11 +100,11 @@ class TestExits:
         """Its jobs go back unspent, and others may take the places."""
         ids = await add(case, 4, places(quota=2))
         first = await case.worker("w1")
-        await claim(case, first)
+        await claim(first)
         await case.store.leave("w1")
         assert (await gate(case, "g")).used == 0
         second = await case.worker("w2")
-        taken = ids_of(await claim(case, second))
+        taken = ids_of(await claim(second))
         assert len(taken) == 2
         assert set(taken) <= set(ids)
 
@@ -113,7 +113,7 @@ class TestExits:
         """What two beats do not hold goes back, and its place with it."""
         await add(case, 2, places(quota=2))
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         await worker.beat()
         await worker.beat()
         assert (await gate(case, "g")).used == 0
@@ -123,14 +123,14 @@ class TestExits:
         """The dead worker's job holds its place until the rescuer has settled it."""
         ids = await add(case, 2, places())
         dead = await case.worker("w1")
-        await claim(case, dead)
+        await claim(dead)
         case.clock.move(LEASE_S + 1)
         rescuer = await case.worker("w2")
         [orphan] = await rescuer.rescue_in_two_looks(case.clock)
         assert (await gate(case, "g")).used == 1
-        assert await claim(case, rescuer) == []
+        assert await claim(rescuer) == []
         await rescuer.finish(orphan.claim, WorkerLost("w1"))
-        assert len(await claim(case, rescuer)) == 1
+        assert len(await claim(rescuer)) == 1
         assert sorted(await case.states(ids)) == ["blocked", "running"]
 
     @scenario
@@ -138,14 +138,14 @@ class TestExits:
         """It ends there; the gate wakes the one behind it."""
         await add(case, 1, places())
         worker = await case.worker()
-        [running] = await claim(case, worker)
+        [running] = await claim(worker)
         [late] = await add(case, 1, places(), expires_in=SECOND)
         [behind] = await add(case, 1, places())
         case.clock.move(2)
         await case.store.stage((), 10)
         assert await case.states([late]) == ["expired"]
         await finish(worker, running)
-        assert ids_of(await claim(case, worker)) == [behind]
+        assert ids_of(await claim(worker)) == [behind]
 
     @scenario
     async def test_a_ready_job_that_has_expired_takes_no_place(self, case: Case) -> None:
@@ -163,7 +163,7 @@ class TestExits:
         """Jobs of other queues stay at the gate."""
         await add(case, 1, places())
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         purged = await add(case, 3, places(), queue="bulk")
         kept = await add(case, 1, places(), queue="other")
         assert await case.store.purge("bulk", limit=100) == 3
@@ -176,13 +176,13 @@ class TestExits:
         """A dead letter that is made ready is parked where its gate is shut."""
         ids = await add(case, 2, places())
         worker = await case.worker()
-        [first] = await claim(case, worker)
+        [first] = await claim(worker)
         await worker.finish(first, Rejected(ERROR, "bad"))
-        [second] = await claim(case, worker)
+        [second] = await claim(worker)
         await case.store.retry(ids[:1])
         assert await case.states(ids) == ["blocked", "running"]
         await finish(worker, second)
-        [again] = await claim(case, worker)
+        [again] = await claim(worker)
         assert again.id == ids[0]
 
     @scenario
@@ -190,24 +190,24 @@ class TestExits:
         """Upkeep counts what runs, so a place that was lost some other way comes back."""
         await add(case, 1, places())
         worker = await case.worker()
-        [held] = await claim(case, worker)
+        [held] = await claim(worker)
         # A settlement that names no gates stands for any write that forgot them.
         forgets = settlement(held, Succeeded(None))
         await worker.exchange([replace(forgets, gates=None)])
         [waiting] = await add(case, 1, places())
-        assert await claim(case, worker) == []
+        assert await claim(worker) == []
         await case.store.prune(100)
-        assert ids_of(await claim(case, worker)) == [waiting]
+        assert ids_of(await claim(worker)) == [waiting]
 
     @scenario
     async def test_what_runs_is_not_forgotten_by_upkeep(self, case: Case) -> None:
         """Counting anew changes nothing where the count is right."""
         await add(case, 3, places(quota=2))
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         await case.store.prune(100)
         assert (await gate(case, "g")).used == 2
-        assert await claim(case, worker) == []
+        assert await claim(worker) == []
 
     @scenario
     async def test_jobs_without_gates_pass_beside_it_all(self, case: Case) -> None:

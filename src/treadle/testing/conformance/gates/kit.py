@@ -30,7 +30,7 @@ async def add(case: Case, count: int, *gates: GateUse, **fields: Any) -> list[by
     return await case.enqueue(*(new_job(gates=raw, **fields) for _ in range(count)))
 
 
-async def claim(case: Case, worker: Hand, limit: int = 100) -> list[Claim]:
+async def claim(worker: Hand, limit: int = 100) -> list[Claim]:
     """Stage and claim until nothing more comes, as a worker's loop does."""
     found: list[Claim] = []
     for _ in range(1_000):

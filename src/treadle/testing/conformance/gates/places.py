@@ -19,7 +19,7 @@ class TestPlaces:
         """Two workers together are given as many as there are places, the best first."""
         ids = await add(case, 5, places(quota=2))
         hands = [await case.worker("w1"), await case.worker("w2", store=await case.other())]
-        taken = [ids_of(await claim(case, hand)) for hand in hands]
+        taken = [ids_of(await claim(hand)) for hand in hands]
         assert taken == [ids[:2], []]
         assert await case.states(ids) == ["running"] * 2 + ["blocked"] * 3
 
@@ -28,9 +28,9 @@ class TestPlaces:
         """Settling one job and claiming the next of its gate need one call."""
         ids = await add(case, 3, places())
         worker = await case.worker()
-        [first] = await claim(case, worker)
+        [first] = await claim(worker)
         answer = await worker.exchange([settlement(first, Succeeded(None))], take(5))
-        more = list(answer.claims) or await claim(case, worker)
+        more = list(answer.claims) or await claim(worker)
         assert ids_of(more) == ids[1:2]
 
     @scenario
@@ -39,7 +39,7 @@ class TestPlaces:
         await add(case, 700, places())
         [other] = await case.add()
         worker = await case.worker()
-        taken = await claim(case, worker, 10)
+        taken = await claim(worker, 10)
         assert len(taken) == 2
         assert other in ids_of(taken)
 
@@ -48,7 +48,7 @@ class TestPlaces:
         """Its reason is `gate`, and its record names the gate."""
         ids = await add(case, 2, places("stripe"))
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         record = await case.job(ids[1])
         assert (record.state, record.reason, record.gate) == (JobState.BLOCKED, "gate", "stripe")
         assert (await gate(case, "stripe")).waiting == 1
@@ -60,7 +60,7 @@ class TestPlaces:
         """It never becomes ready, and the answer to its enqueue says so."""
         await add(case, 1, places())
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         raw = write_gates([places()])
         states = await case.store.enqueue(new_id(), [new_job(gates=raw), new_job()])
         assert list(states) == [JobState.BLOCKED, JobState.READY]
@@ -71,7 +71,7 @@ class TestPlaces:
         await add(case, 1, places())
         [late] = await add(case, 1, places(), delay=5 * SECOND)
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         case.clock.move(6)
         await case.store.stage((), 10)
         assert await case.states([late]) == ["blocked"]
@@ -81,13 +81,13 @@ class TestPlaces:
         """Priority decides among those that wait, then age."""
         await add(case, 1, places())
         worker = await case.worker()
-        [running] = await claim(case, worker)
+        [running] = await claim(worker)
         low = await add(case, 2, places(), priority=-5)
         high = await add(case, 1, places(), priority=5)
         order = []
         for _ in range(3):
             await finish(worker, running)
-            [running] = await claim(case, worker)
+            [running] = await claim(worker)
             order.append(running.id)
         assert order == [*high, *low]
 
@@ -96,13 +96,13 @@ class TestPlaces:
         """One that comes just as a place is free waits behind the parked ones."""
         await add(case, 1, places())
         worker = await case.worker()
-        [running] = await claim(case, worker)
+        [running] = await claim(worker)
         waiting = await add(case, 2, places())
         await finish(worker, running)
         new = await add(case, 1, places())
         order = []
         for _ in range(3):
-            [running] = await claim(case, worker)
+            [running] = await claim(worker)
             order += [running.id]
             await finish(worker, running)
         assert order == [*waiting, *new]
@@ -115,20 +115,20 @@ class TestPlaces:
             *(await add(case, 3, places("account:2"))),
         ]
         worker = await case.worker()
-        assert ids_of(await claim(case, worker)) == [ids[0], ids[3]]
+        assert ids_of(await claim(worker)) == [ids[0], ids[3]]
 
     @scenario
     async def test_a_job_takes_all_its_gates_or_none(self, case: Case) -> None:
         """One that cannot pass its second gate holds no place of its first."""
         await add(case, 1, places("b"))
         worker = await case.worker()
-        [blocker] = await claim(case, worker)
+        [blocker] = await claim(worker)
         [both] = await add(case, 1, places("a"), places("b"))
         [single] = await add(case, 1, places("a"))
-        assert ids_of(await claim(case, worker)) == [single]
+        assert ids_of(await claim(worker)) == [single]
         assert (await case.job(both)).gate == "b"
         await finish(worker, blocker)
-        assert await claim(case, worker) == []
+        assert await claim(worker) == []
         assert (await case.job(both)).gate == "a"
 
     @scenario
@@ -137,14 +137,14 @@ class TestPlaces:
         worker = await case.worker()
         await add(case, 1, places("a"))
         await add(case, 1, places("b"))
-        first, second = await claim(case, worker)
+        first, second = await claim(worker)
         [both] = await add(case, 1, places("a"), places("b"))
         [single] = await add(case, 1, places("a"))
         await finish(worker, first)
         case.clock.move(1)
-        assert ids_of(await claim(case, worker)) == [single]
+        assert ids_of(await claim(worker)) == [single]
         await finish(worker, second)
-        assert await claim(case, worker) == []
+        assert await claim(worker) == []
         assert (await case.job(both)).gate == "a"
 
     @scenario
@@ -152,23 +152,23 @@ class TestPlaces:
         """A second later the next one may have it."""
         ids = await add(case, 3, places())
         worker = await case.worker()
-        [running] = await claim(case, worker)
+        [running] = await claim(worker)
         await finish(worker, running)
         await case.store.stage((), 10)
         assert await case.states(ids[1:]) == ["ready", "blocked"]
         await case.store.cancel(ids[1:2])
         case.clock.move(1)
-        assert ids_of(await claim(case, worker)) == ids[2:]
+        assert ids_of(await claim(worker)) == ids[2:]
 
     @scenario
     async def test_the_newest_definition_counts(self, case: Case) -> None:
         """Enqueueing with another quota changes the gate for every job that waits."""
         ids = await add(case, 4, places(quota=1))
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         case.clock.move(1)
         ids += await add(case, 1, places(quota=3))
-        assert ids_of(await claim(case, worker)) == ids[1:3]
+        assert ids_of(await claim(worker)) == ids[1:3]
 
     @scenario
     async def test_a_batch_that_is_sent_again_changes_nothing(self, case: Case) -> None:
@@ -177,7 +177,7 @@ class TestPlaces:
         request = new_id()
         await case.store.enqueue(request, jobs)
         worker = await case.worker()
-        await claim(case, worker)
+        await claim(worker)
         await case.store.enqueue(request, jobs)
         assert await case.states([job.id for job in jobs]) == ["running", "blocked"]
         assert (await gate(case, "g")).used == 1
@@ -198,9 +198,9 @@ class TestPlaces:
         """The place belongs to the claim that runs, not to one that is over."""
         await add(case, 2, places())
         worker = await case.worker()
-        [old] = await claim(case, worker)
+        [old] = await claim(worker)
         await worker.finish(old, Released())
-        [new] = await claim(case, worker)
+        [new] = await claim(worker)
         await worker.settle(settlement(old, Succeeded(None)))
         assert (await gate(case, "g")).used == 1
         assert new.number > old.number
