@@ -182,7 +182,7 @@ class Task(Generic[P, R]):
         if not self._limited:
             return NewJob(new_id(), self.name, payload, *self._tail)
         gates = self._plan.gates(self._spec.signature, args, kwargs)
-        return NewJob(new_id(), self.name, payload, *self._tail, gates)
+        return NewJob(new_id(), self.name, payload, *self._tail, gates=gates)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
         """Encode the calls, a batch at a time, so that a long iterable is never held whole."""
