@@ -181,8 +181,8 @@ class Task(Generic[P, R]):
         payload = self._spec.encode(args, kwargs, self._home.settings.payload_max)
         if not self._limited:
             return NewJob(new_id(), self.name, payload, *self._tail)
-        gates = self._plan.gates(self._spec.signature, args, kwargs)
-        return NewJob(new_id(), self.name, payload, *self._tail, gates=gates)
+        tail = (*self._tail, self._plan.gates(self._spec.signature, args, kwargs))
+        return NewJob(new_id(), self.name, payload, *tail)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
         """Encode the calls, a batch at a time, so that a long iterable is never held whole."""

@@ -246,10 +246,11 @@ class Scene:
 
     def places(self, gate: str) -> tuple[int, int]:
         """Tell how many jobs hold a place of a gate, and how many wait at it."""
-        app = self.app()
-        found = app.gates.get(gate)
-        app.close()
-        return (0, 0) if found is None else (found.running or 0, found.waiting)
+        [held] = self.query("select coalesce(sum(used), 0) from treadle_gates where name = ?", gate)
+        [waits] = self.query(
+            "select count(*) from treadle_jobs where state = 'blocked' and waits_at = ?", gate
+        )
+        return int(held[0]), int(waits[0])
 
     def started(self, key: str) -> int:
         """Count how often the job of a key was started."""

@@ -96,7 +96,8 @@ class SqliteTransactional:
             return states_in(rows)
         yield Statement("savepoint treadle_enqueue")
         try:
-            yield from inserts
+            for insert in inserts:  # noqa: UP028 -- a list takes no rows that are sent back
+                yield insert
         except Exception:
             yield Statement("rollback to treadle_enqueue")
             yield Statement("release treadle_enqueue")
