@@ -11,6 +11,7 @@ from treadle.context import Context, context, current
 from treadle.core.errors import (
     BadArguments,
     BadTaskSignature,
+    BadTrigger,
     DuplicateJob,
     DuplicateTask,
     JobCancelled,
@@ -23,6 +24,7 @@ from treadle.core.errors import (
     PayloadTooLarge,
     ResultExpired,
     ResultTimeout,
+    ScheduleError,
     SchemaMismatch,
     SettingsError,
     StoreError,
@@ -36,6 +38,8 @@ from treadle.core.job import ErrorInfo, JobState
 from treadle.core.retry import Retry
 from treadle.core.settings import Settings
 from treadle.core.signals import Cancel, Reject, RetryLater, Snooze, SoftTimeout
+from treadle.core.when.cron import Cron
+from treadle.core.when.triggers import At, Every
 from treadle.events import Event
 from treadle.job import Job
 from treadle.signature import Signature
@@ -43,15 +47,19 @@ from treadle.task import Task
 from treadle.worker.worker import Worker
 
 __all__ = [
+    "At",
     "BadArguments",
     "BadTaskSignature",
+    "BadTrigger",
     "Cancel",
     "Concurrency",
     "Context",
+    "Cron",
     "DuplicateJob",
     "DuplicateTask",
     "ErrorInfo",
     "Event",
+    "Every",
     "Job",
     "JobCancelled",
     "JobError",
@@ -68,6 +76,7 @@ __all__ = [
     "ResultTimeout",
     "Retry",
     "RetryLater",
+    "ScheduleError",
     "SchemaMismatch",
     "Settings",
     "SettingsError",

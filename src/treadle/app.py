@@ -19,6 +19,8 @@ from treadle.client.hooks import Hooks
 from treadle.client.link import Link, Links
 from treadle.client.queues import Queues
 from treadle.client.registry import Registry, module_name
+from treadle.client.schedules.declare import Declarations
+from treadle.client.schedules.schedules import Schedules
 from treadle.client.views import WorkerState
 from treadle.core.job import JobRecord, JobState
 from treadle.core.settings import Settings, load_settings
@@ -43,7 +45,7 @@ class JobFilter(TypedDict, total=False):
     reason: str | None
 
 
-class Treadle(Registry, Hooks, UnderTest):
+class Treadle(Registry, Declarations, Hooks, UnderTest):
     """An application: its tasks, its settings and its store.
 
     Args:
@@ -64,6 +66,7 @@ class Treadle(Registry, Hooks, UnderTest):
         settings: Settings | Mapping[str, Any] | None = None,
     ) -> None:
         Registry.__init__(self)
+        Declarations.__init__(self)
         Hooks.__init__(self)
         said = asdict(settings) if isinstance(settings, Settings) else dict(settings or {})
         if url is not None:
@@ -81,6 +84,7 @@ class Treadle(Registry, Hooks, UnderTest):
         self.queues = Queues(self._links)
         self.gates = Gates(self._links)
         self.dead = DeadLetters(self)
+        self.schedules = Schedules(self)
         frame = inspect.currentframe()
         caller = None if frame is None else frame.f_back
         self.default_module = module_name(

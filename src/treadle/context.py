@@ -141,6 +141,15 @@ class Context:
         return None if at is None else as_datetime(at)
 
     @property
+    def tick(self) -> datetime | None:
+        """For which tick of its schedule the job was made; None for a job of another origin.
+
+        It is the instant at which the schedule was due, however late the job runs;
+        `ctx.job.schedule` is the name of that schedule.
+        """
+        return self.job.tick
+
+    @property
     def cancelled(self) -> bool:
         """Whether this job has been cancelled; a sync task should look now and then."""
         return self._carrier.cancelled

@@ -174,6 +174,11 @@ class Task(Generic[P, R]):
         """Give a signature of just this call, whatever a job before it returns."""
         return Signature(self.name, args, kwargs, self._options, immutable=True, bound=self)
 
+    @property
+    def has_connection(self) -> bool:
+        """Whether its jobs are written on a connection of the caller's."""
+        return self._plan.connection is not None
+
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 

@@ -155,7 +155,7 @@ class TestSchema:
         stores = [PostgresStore(postgres_schema, "default", Settings()) for _ in range(6)]
         with ThreadPoolExecutor(6) as threads:
             done = list(threads.map(lambda store: store.migrate_now(), stores))
-        assert sorted(done) == [(0, 1)] + [(1, 1)] * 5
+        assert sorted(done) == [(0, schema.VERSION)] + [(schema.VERSION,) * 2] * 5
         for store in stores:
             store.close_now()
 
@@ -165,7 +165,7 @@ class TestSchema:
         with session(postgres_schema) as db:
             db.execute(store.migration_script().encode())
         store.open_now()
-        assert store.migrate_now() == (1, 1)
+        assert store.migrate_now() == (schema.VERSION, schema.VERSION)
         store.close_now()
 
     def test_a_table_that_was_dropped(self, postgres_schema: str) -> None:

@@ -22,8 +22,10 @@ from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 
 SHELF: Final = "past_d20000"
-LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep", "gates")
-BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests")
+LINE_AND_UPKEEP: Final = (
+    *("enqueue", "exchange", "worker", "rescue", "upkeep", "schedules", "gates"),
+)
+BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "schedules")
 RIDES: Final = {
     "claim_any": "jobs_ready",
     "claim_named": "jobs_ready",
@@ -54,6 +56,12 @@ RIDES: Final = {
     "prune_gates": "gates_touched",
     "free_held": "jobs_running",
     "drifted": "jobs_running",
+    "schedules_due": "schedules_due",
+    "schedules_next": "schedules_due",
+    "schedules_named": "schedules_pkey",
+    "schedules_page": "schedules_pkey",
+    "schedules_move": "schedules_pkey",
+    "schedules_drop": "schedules_pkey",
 }
 LINE: Final = (
     *("claim_any", "claim_named", "claim_on", "claim_marked", "available", "available_marked"),
@@ -79,7 +87,8 @@ READY: Final = """
     insert into {p}jobs (id, task, queue, state, args, created_at, run_at)
     select lpad(to_hex(n + 8000000), 32, '0')::uuid, 'shop.mail',
         case n % 4 when 0 then 'other' else 'default' end, 'ready', '[[],{{}}]', n, n
-    from generate_series(1, {count}) as n
+    from generate_series(1, {count}) as n;
+    insert into {p}schedules select 's' || n, 1, n, '' from generate_series(1, {count}) as n
 """
 
 Session = psycopg.Connection[tuple[Any, ...]]

@@ -56,14 +56,15 @@ class TestMarks:
         """Let a whole look claim these rows, all that it wanted."""
         clock = Clock()
         scan = Scan(clock)
-        assert not scan.begin(DONE, demand or take(len(rows)))
-        scan.saw(rows, len(rows))
+        look = scan.begin(DONE, demand or take(len(rows)))
+        assert look.is_whole
+        scan.saw(look, rows, len(rows))
         return scan, clock
 
     def test_a_full_claim_leaves_the_last_of_each_kind(self) -> None:
         """A kind is a queue and a priority."""
         scan, _ = self.made(row(7, priority=3), row(1), row(2), row(9, "other"))
-        marks = {(mark.queue, mark.priority): mark for mark in scan.begin(DONE, take(2))}
+        marks = {(mark.queue, mark.priority): mark for mark in scan.begin(DONE, take(2)).marks}
         assert marks == {
             ("default", 3): Mark("default", 3, 0, bytes(15) + b"\7"),
             ("default", 0): Mark("default", 0, 0, bytes(15) + b"\2"),
@@ -73,24 +74,23 @@ class TestMarks:
     def test_a_later_claim_moves_its_own_marks_alone(self) -> None:
         """What it did not reach is where it was."""
         scan, _ = self.made(row(7, priority=3), row(1))
-        scan.begin(DONE, take(1))
-        scan.saw([row(8, priority=3)], 1)
-        assert [mark.id[-1] for mark in scan.begin(DONE, take(1))] == [8, 1]
+        scan.saw(scan.begin(DONE, take(1)), [row(8, priority=3)], 1)
+        assert [mark.id[-1] for mark in scan.begin(DONE, take(1)).marks] == [8, 1]
 
     def test_a_short_claim_leaves_none(self) -> None:
         """Nothing is behind them."""
         for rows, wanted in (([row(1)], 2), ([], 1)):
             scan, _ = self.made(row(0, priority=1), row(0))
-            scan.begin(DONE, take(1))
-            scan.saw(rows, wanted)
-            assert not scan.begin(DONE, take(1))
+            scan.saw(scan.begin(DONE, take(1)), rows, wanted)
+            assert scan.begin(DONE, take(1)).is_whole
 
     def test_too_many_kinds_leave_none(self) -> None:
         """Each costs a look of its own."""
         scan, _ = self.made(*(row(n, priority=-n) for n in range(32)))
-        assert len(scan.begin(DONE, take(1))) == 32
-        scan.saw([row(1, priority=-50)], 1)
-        assert not scan.begin(DONE, take(1))
+        look = scan.begin(DONE, take(1))
+        assert len(look.marks) == 32
+        scan.saw(look, [row(1, priority=-50)], 1)
+        assert scan.begin(DONE, take(1)).is_whole
 
     def test_what_is_handed_back_may_lie_before_them(self) -> None:
         """So they go with a settlement that does not end its job, and with none at all."""
@@ -100,7 +100,7 @@ class TestMarks:
             [],
         ):
             scan, _ = self.made(row(1))
-            assert not scan.begin(settlements, take(1))
+            assert scan.begin(settlements, take(1)).is_whole
 
     def test_they_are_for_their_queues_alone(self) -> None:
         """A demand is given those of the queues that it names."""
@@ -112,38 +112,49 @@ class TestMarks:
             (take(1, "third"), 0),
         ):
             scan, _ = self.made(row(1), row(2, "other"))
-            assert len(scan.begin(DONE, demand)) == count
+            assert len(scan.begin(DONE, demand).marks) == count
 
     def test_a_whole_look_comes_every_second(self) -> None:
         """However long the drain goes on; it leaves the marks of what it did not reach."""
         scan, clock = self.made(row(5, priority=1), row(1))
         clock.now += 0.9
-        assert scan.begin(DONE, take(1))
-        scan.saw([row(6, priority=1)], 1)
+        look = scan.begin(DONE, take(1))
+        assert not look.is_whole
+        scan.saw(look, [row(6, priority=1)], 1)
         clock.now += 0.1
-        assert not scan.begin(DONE, take(1))
-        scan.saw([row(4, priority=1)], 1)
-        assert [mark.id[-1] for mark in scan.begin(DONE, take(1))] == [4, 1]
+        look = scan.begin(DONE, take(1))
+        assert look.is_whole
+        scan.saw(look, [row(4, priority=1)], 1)
+        assert [mark.id[-1] for mark in scan.begin(DONE, take(1)).marks] == [4, 1]
 
     def test_a_whole_look_that_takes_long_comes_more_rarely(self) -> None:
         """It takes no more than a twentieth of the time."""
         scan, clock = self.made(row(1))
         clock.now += 1
-        assert not scan.begin(DONE, take(1))
+        look = scan.begin(DONE, take(1))
+        assert look.is_whole
         clock.now += 0.5
-        scan.saw([row(2)], 1)
+        scan.saw(look, [row(2)], 1)
         clock.now += 9.9
-        assert scan.begin(DONE, take(1))
+        assert not scan.begin(DONE, take(1)).is_whole
         clock.now += 0.1
-        assert not scan.begin(DONE, take(1))
+        assert scan.begin(DONE, take(1)).is_whole
 
     def test_one_mark_is_enough_while_its_queue_is_the_only_open_one(self) -> None:
         """A look that finds nothing that way takes the other queues along from then on."""
         scan, _ = self.made(row(1))
         for is_single in (True, False, False):
-            marks = scan.begin(DONE, take(1))
-            assert scan.is_single(marks, take(1)) == is_single
-            scan.saw([] if is_single else [row(2)], 1)
+            look = scan.begin(DONE, take(1))
+            assert look.is_single == is_single
+            scan.saw(look, [] if is_single else [row(2)], 1)
+
+    def test_a_queue_that_is_named_has_no_others(self) -> None:
+        """When nothing is behind its mark, the next look is whole."""
+        scan, _ = self.made(row(1))
+        look = scan.begin(DONE, take(1, "default"))
+        assert look.is_single
+        scan.saw(look, [], 1)
+        assert scan.begin(DONE, take(1, "default")).is_whole
 
 
 def test_a_queue_is_cut_at_its_marks() -> None:

@@ -1,6 +1,7 @@
 """A network that fails between the store and its server: answers lost, calls cut, silence."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from treadle.core.outcome import Succeeded, Verdict
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
 from treadle.store.open import open_store
+from treadle.store.redis.engine.wire import LostError, Wire
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Redis
@@ -238,3 +240,28 @@ def test_a_listener_that_was_cut_off_hears_again() -> None:
             both.proxy.heal()
 
     asyncio.run(scene())
+
+
+def test_a_call_that_the_connection_takes_in_pieces_arrives_whole() -> None:
+    """Megabytes wait on the caller's own thread until the server has taken them."""
+
+    async def scene() -> None:
+        async with ends() as both:
+            jobs = [new_job(args=b"[[%d],{}]" % n + b" " * 100_000) for n in range(100)]
+            await asyncio.to_thread(both.near.enqueue_now, new_id(), jobs)
+            found = await both.near.get([job.id for job in jobs])
+            assert [one and one.args for one in found] == [job.args for job in jobs]
+
+    asyncio.run(scene())
+
+
+def test_a_call_that_the_connection_does_not_take_ends_in_time() -> None:
+    """A caller whose bytes nobody reads is told so; nothing is left of its connection."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        wire = Wire((host, port), None, time.monotonic() + PATIENCE_S)
+        begun = time.monotonic()
+        with pytest.raises(LostError, match="no answer in time"):
+            wire.call_now(b"x" * 50_000_000, time.monotonic() + PATIENCE_S)
+        assert PATIENCE_S <= time.monotonic() - begun < 10 * PATIENCE_S
+        assert wire.fileno() == -1

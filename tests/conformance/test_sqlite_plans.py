@@ -29,7 +29,7 @@ SQL: Final = statements(PREFIX)
 WORKER: Final = WorkerInfo("w", "host", 1, None, 16, 15_000_000)
 QUEUES: Final = [f"q{n}" for n in range(20)]
 NOW: Final = 1_700_000_000_000_000
-LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep")
+LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep", "schedules")
 
 STEPS: Final = re.compile(
     r"CO-ROUTINE .*|(LIST|SCALAR|CORRELATED SCALAR) SUBQUERY .*|MERGE \(UNION ALL\)|LEFT|RIGHT"
@@ -40,6 +40,7 @@ STEPS: Final = re.compile(
 WHOLE: Final = {
     "open_queues": "SCAN treadle_queues",
     "paused_queues": "SCAN treadle_queues",
+    "schedules_crew": "SCAN treadle_workers",
     "worker_ids": "SCAN treadle_workers",
     "workers": "SCAN w|USE TEMP B-TREE FOR ORDER BY",
     "holders": "SCAN treadle_jobs USING INDEX treadle_jobs_running",
@@ -61,6 +62,8 @@ RIDES: Final = {
     "held": "jobs_running",
     "give_all_back": "jobs_running",
     "orphans": "jobs_running",
+    "schedules_due": "schedules_due",
+    "schedules_next": "schedules_due",
 }
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -16,9 +17,12 @@ from typing import Final
 import pytest
 
 from examples.idioms import (
+    i02_every,
+    i03_cron,
     i05_delay,
     i06_retry_later,
     i08_enqueue,
+    i09_hourly_script,
     i21_autoretry,
     i22_countdown,
     i23_result,
@@ -32,7 +36,10 @@ from examples.idioms import (
     i42_delays,
     i43_rate_limit,
     i47_replay,
+    i48_beat,
+    i49_persistent,
     i51_thread,
+    i55_nightly,
 )
 from treadle import Job, JobFailed, Treadle
 from treadle.testing import enqueued
@@ -111,6 +118,70 @@ def test_quickstart(tmp_path: Path) -> None:
     assert printed.splitlines()[-1] == "sent to a@example.com"
     assert code == 0
     assert "sending 'hi' to a@example.com" in (tmp_path / "worker.log").read_text()
+
+
+def tick_of(job: Job[None]) -> datetime:
+    """Give the tick of a job that a schedule has made."""
+    assert job.tick is not None
+    return job.tick
+
+
+def test_i02_a_task_runs_by_itself() -> None:
+    """Every thirty seconds, once."""
+    with i02_every.app.testing() as kit:
+        assert kit.drain(within=300) == 10
+    assert len(i02_every.app.declared) == 1
+
+
+def test_i03_a_missed_night_is_made_up_for() -> None:
+    """Two nights without a worker are one job in the morning."""
+    with i03_cron.app.testing(start=datetime(2026, 3, 2, 12, tzinfo=UTC)) as kit:
+        kit.drain(within=0)
+        kit.move(2 * 86_400)
+        assert kit.drain(within=0) == 1
+        (job,) = enqueued(i03_cron.report)
+        assert job.tick == datetime(2026, 3, 4, 2, tzinfo=UTC)
+
+
+def test_i09_a_script_has_a_record_of_its_runs() -> None:
+    """Each hour has a job with what the script printed."""
+    with i09_hourly_script.app.testing() as kit:
+        kit.drain(within=2 * 3600)
+        jobs = enqueued(i09_hourly_script.run_script)
+        assert [job.result() for job in jobs] == ["done\n"] * 2
+
+
+def test_i48_three_rhythms() -> None:
+    """Four a day, one a day with its arguments, and 288 of which none was late."""
+    with i48_beat.app.testing(start=datetime(2026, 3, 2, 0, 1, tzinfo=UTC)) as kit:
+        kit.drain(within=86_400)
+        assert len(enqueued(i48_beat.sync)) == 4
+        assert [job.result() for job in enqueued(i48_beat.digest)] == ["daily: 3 pages"]
+        probes = enqueued(i48_beat.probe)
+        assert len(probes) == 288
+        assert {job.expires_at for job in probes} == {
+            tick_of(job) + timedelta(minutes=5) for job in probes
+        }
+
+
+def test_i49_a_schedule_is_kept_and_replaced() -> None:
+    """One plan a feed; of what was missed one job is made, unless it is too late."""
+    with i49_persistent.app.testing() as kit:
+        i49_persistent.plan("a", 3600)
+        i49_persistent.plan("a", 60)
+        assert [info.words for info in i49_persistent.app.schedules.list()] == ["every 0:01:00"]
+        kit.move(600)
+        assert kit.drain(within=0) == 1
+
+
+def test_i55_midnight_comes_once_a_day() -> None:
+    """Also on the days on which clocks change."""
+    with i55_nightly.app.testing(start=datetime(2026, 3, 1, 12, tzinfo=UTC)) as kit:
+        hours = []
+        for _ in range(10):
+            assert kit.drain(within=86_400) == 1
+            hours.append(tick_of(enqueued(i55_nightly.clean_up)[-1]).hour)
+    assert hours == [5] * 7 + [4] * 3
 
 
 def test_i05_a_call_is_made_later() -> None:

@@ -22,10 +22,13 @@ from typing import Any, Final, Self
 import msgspec
 
 from tests.faults import workload
-from treadle import JobState, Treadle
-from treadle.core.ids import new_id
+from treadle import Every, JobState, Treadle
+from treadle.client.schedules.options import ScheduleOptions, make_plan
+from treadle.core.ids import id_bytes, new_id
 from treadle.core.job import NewJob
+from treadle.core.schedule.record import Schedule, write_schedule
 from treadle.store.open import open_store
+from treadle.store.scheduled import Move
 from treadle.testing.faults import Spec, reached
 from treadle.testing.ledger import Account, Entry, Ledger, Stored, judge
 
@@ -141,6 +144,25 @@ class Scene:
         self.ledger.write("OK", *keys)
         app.close()
         return [job.id for job in jobs]
+
+    def schedule(self, name: str, key: str, *, cancels: str | None = None) -> None:
+        """Store a schedule that is due at once, for one job; its tick cancels a job of before."""
+        app = self.app()
+        self.ledger.write("TRY", key)
+        options: ScheduleOptions = {"args": (key,), "limit": 1, "overlap": "cancel_running"}
+        plan = make_plan(Every(3_600), name, app.named("touch"), options)
+        job = None if cancels is None else id_bytes(cancels)
+        schedule = Schedule(name=name, plan=plan, incarnation=name, cursor=0, job=job)
+        store = open_store(self.url, "default", app.settings)
+
+        async def add() -> None:
+            await store.open()
+            assert await store.fire([Move(name, 0, write_schedule(schedule), 1)]) == [True]
+            await store.close()
+
+        asyncio.run(add())
+        self.ledger.write("OK", key)
+        app.close()
 
     def add_old_records(self, batches: int) -> None:
         """Add jobs that ended long ago, 1,000 a batch, for `prune` to find."""

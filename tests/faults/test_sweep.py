@@ -51,6 +51,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         scene.enqueue("slow", "slow0", rest=(0.3,))
         scene.enqueue("sell", *(f"sell{n}" for n in range(4)))
         scene.enqueue("sell_in_thread", *(f"thread_sell{n}" for n in range(4)))
+        [long] = scene.enqueue("slow", "slow1", rest=(0.3,))
+        scene.schedule("plain", "tick0")
+        scene.schedule("cancelling", "tick1", cancels=long)
         # Added last, because the dead workers would have pruned them.
         scene.add_old_records(2)
         yield scene

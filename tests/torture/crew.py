@@ -27,7 +27,7 @@ from treadle.worker.settler import Settler
 
 _log: Final = logging.getLogger("torture")
 
-PAUSE_S: Final = 0.4
+PAUSE_S: Final = 1.0
 """Between two rounds of a producer; with the jobs of a round it sets the load."""
 SINGLES: Final = 3
 LONGER: Final = 3

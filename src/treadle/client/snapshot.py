@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
 from msgspec import json
@@ -154,6 +155,10 @@ class Snapshot(Generic[R]):
     worker = Shown(lambda record: record.worker)
     tags = Shown(lambda record: _read_tags(record.tags))
     meta = Shown(lambda record: _read_meta(record.meta))
+    schedule = Shown(lambda record: _read_origin(record.meta)[0])
+    """The name of the schedule that made it; None for a job of another origin."""
+    tick = Shown(lambda record: _read_origin(record.meta)[1])
+    """For which tick of that schedule it was made."""
     progress = Shown(lambda record: read_progress(record.progress))
     as_of = Shown(lambda record: as_datetime(record.as_of))
     """The instant of this snapshot, by the store's clock."""
@@ -204,6 +209,18 @@ def _read_tags(raw: bytes | None) -> tuple[str, ...]:
         return () if raw is None else json.decode(raw, type=tuple[str, ...])
     except ValueError:
         return (f"unreadable: {raw!r}",)
+
+
+def _read_origin(raw: bytes | None) -> tuple[str | None, datetime | None]:
+    """Read which schedule and tick a job is of; meta that only looks so is left alone."""
+    meta = _read_meta(raw)
+    name, tick = meta.get("schedule"), meta.get("tick")
+    if not (isinstance(name, str) and isinstance(tick, str)):
+        return None, None
+    try:
+        return name, datetime.fromisoformat(tick)
+    except ValueError:
+        return None, None
 
 
 def _read_meta(raw: bytes | None) -> dict[str, Any]:

@@ -10,6 +10,10 @@
     ├─ PayloadError             stored bytes that cannot be read or written
     │  ├─ NotSerializable       a value that JSON cannot carry (also a TypeError)
     │  └─ PayloadTooLarge       a payload over its limit (also a ValueError)
+    ├─ ScheduleError            about a schedule or its trigger
+    │  ├─ BadTrigger            a trigger that cannot be read or is never due (also a ValueError)
+    │  ├─ DuplicateSchedule     two schedules claim one name
+    │  └─ ScheduleNotFound      no schedule has that name (also a LookupError)
     ├─ StoreError               about the store
     │  ├─ StoreUnavailable      the store cannot answer now; the same call may go through later
     │  └─ SchemaMismatch        the store's schema is of another version; do not send again
@@ -132,6 +136,33 @@ class PayloadTooLarge(PayloadError, ValueError):  # noqa: N818 -- pinned public 
         super().__init__(
             f"{where} take {size:,} bytes, more than the limit of {limit:,}; "
             "keep the data in a file, a database or an object store and pass its id"
+        )
+
+
+class ScheduleError(TreadleError):
+    """Something is wrong with a schedule or its trigger."""
+
+
+class BadTrigger(ScheduleError, ValueError):  # noqa: N818 -- reads as the fact it reports
+    """A trigger cannot be read, or is never due; the message shows where."""
+
+
+class DuplicateSchedule(ScheduleError):  # noqa: N818 -- as DuplicateTask
+    """Two schedules claim one name."""
+
+    def __init__(self, name: str, advice: str) -> None:
+        self.name = name
+        super().__init__(f"there is a schedule {name!r} already; {advice}")
+
+
+class ScheduleNotFound(ScheduleError, LookupError):  # noqa: N818 -- as JobNotFound
+    """No schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"no schedule is called {name!r}; `treadle schedules ls` lists them, and those "
+            "declared in code are stored when a worker starts"
         )
 
 

@@ -5,15 +5,15 @@ since the epoch) moves time and None means the store's own clock; a write that r
 durable; a write may be sent again with the same request id and gives the same answer;
 only `StoreError`s leave a store. A store neither logs nor times itself.
 
-Gates (docs/adr/0018): `exchange` lets a job take all its gates or none, in the order of their
+Gates (docs/adr/0019): `exchange` lets a job take all its gates or none, in the order of their
 names; each way out of `running` lets them go in the same write. A job that meets a shut gate is
 parked (`blocked`, reason `gate`), by `exchange` or where it becomes ready; a gate that gains room
 wakes as many as may pass, the best first, in `exchange` and in `stage`, and `next_due` tells when
 the next one will.
 
 Room for what comes later: keys are taken inside `enqueue` and freed by the write that ends
-the job's claim to them, edges are released by `exchange`, schedules advance in a verb `fire`
-(docs/adr/0001).
+the job's claim to them, edges are released by `exchange` (docs/adr/0001). The verbs of schedules
+are in `scheduled`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
 from treadle.store.findings import Finding
+from treadle.store.scheduled import KeepsSchedules
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ class StoreSession(Protocol):
         ...
 
 
-class Store(StoreSession, Protocol):
+class Store(StoreSession, KeepsSchedules, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from treadle.client.link import carry
+from treadle.client.schedules.sync import sync
 from treadle.core.durations import SECOND
 from treadle.core.job import JobRecord, JobState
 from treadle.events import Event
 from treadle.store.contract import Filter
 from treadle.under_test import Kit
+from treadle.worker.firing.firing import Firing
 from treadle.worker.worker import Worker
 
 _STAGE_MAX: Final = 1_000
@@ -36,6 +39,8 @@ async def drain(kit: Kit, within: int | None, limit: int) -> int:
         while True:
             await _run_ready(kit, count)
             due = await _next_due(kit)
+            if end is not None:
+                due = await _next_tick(kit, due)
             if due is None or (end is not None and due > end):
                 break
             _move_to(kit, due)
@@ -69,6 +74,8 @@ async def _run_ready(kit: Kit, count: _Count) -> None:
     """Run what is ready, and what becomes ready meanwhile, with one worker."""
     tasks = tuple(kit.app.registry)
     store = kit.app.store
+    await carry(sync(store, kit.app.default_module, kit.app.declared))
+    await _firing(kit).catch_up()
     for _ in range(_PAGES_MAX):
         if await store.stage(tasks, _STAGE_MAX) < _STAGE_MAX:
             break
@@ -83,6 +90,23 @@ async def _run_ready(kit: Kit, count: _Count) -> None:
             f"was of {count.last}. Does a job enqueue itself again, or snooze for ever? "
             "Raise limit= if there really are that many, or pass within= to stop at a time"
         )
+
+
+def _firing(kit: Kit) -> Firing:
+    app = kit.app
+    return Firing(app.store, app.settings.namespace, lambda task: app.definition(task) is not None)
+
+
+async def _next_tick(kit: Kit, due: int | None) -> int | None:
+    """Give the earlier of an instant and the next one at which a schedule is due.
+
+    Only a drain that ends at a time asks: there is no end to most schedules.
+    """
+    found = await kit.app.store.due_schedules(0)
+    if found.next_due is None:
+        return due
+    tick = found.now + found.next_due
+    return tick if due is None else min(due, tick)
 
 
 async def _next_due(kit: Kit) -> int | None:

@@ -115,11 +115,16 @@ class Move:
         deadline = time.monotonic() + wait
         await self._drain()
         await self._count_left()
-        while self.report.running and time.monotonic() < deadline:
-            await self._source.wait(work=False, ends=True, timeout=_LOOK_S)
+        # What ran may be handed back between a drain and the count that follows it.
+        while self._may_leave() and time.monotonic() < deadline:
+            if self.report.running:
+                await self._source.wait(work=False, ends=True, timeout=_LOOK_S)
             await self._drain()
             await self._count_left()
         return self.report
+
+    def _may_leave(self) -> bool:
+        return self.report.running > 0 or self.report.waiting > self.report.refused
 
     async def _pauses(self) -> None:
         """Pause there what is paused here, before there is anything to run."""

@@ -22,6 +22,8 @@ from treadle.events import Event
 from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
 from treadle.worker.executors.group import Executors
+from treadle.worker.firing.begin import begin_schedules
+from treadle.worker.firing.firing import Firing
 from treadle.worker.journal import Journal
 from treadle.worker.kit import Kit
 from treadle.worker.lease import Lease
@@ -86,8 +88,15 @@ class Crew:
             stuck_max=settings.stuck_max,
             on_too_many_stuck=partial(stop, TOO_MANY_STUCK),
         )
+        self._firing = Firing(
+            self.store, settings.namespace, lambda task: app.definition(task) is not None
+        )
         self.services = Services(
-            self.store, lambda: self.id, lambda: tuple(app.registry), self.line.adopt
+            self.store,
+            lambda: self.id,
+            lambda: tuple(app.registry),
+            self.line.adopt,
+            self._firing,
         )
         self.lease = Lease(self.store, self, settings.lease, settings.beat)
         self.lease.look = BlockedLoop(
@@ -151,6 +160,7 @@ class Crew:
         await warn_of_losses(self.store)
         self.health.started()
         self.lease.start()
+        await begin_schedules(self.app, self._firing)
         self.services.start()
         self._upkeep = [
             asyncio.create_task(self.notes.run(), name="treadle-notes"),

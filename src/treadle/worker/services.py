@@ -1,4 +1,4 @@
-"""Services: the upkeep that every worker does beside its jobs: stage, rescue, prune.
+"""Services: the upkeep that every worker does beside its jobs: stage, rescue, prune, fire.
 
 Each is a loop with a bounded step and a bounded rest; any number of workers may run them at
 once. A store that is away costs one warning a service and longer rests, never the worker.
@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from treadle.core.errors import StoreError
+from treadle.worker.firing.duty import Duty
 
 if TYPE_CHECKING:
     from treadle.core.job import Orphan
     from treadle.store.contract import StoreSession
+    from treadle.worker.firing.firing import Firing
 
 _log = logging.getLogger("treadle.worker")
 
@@ -42,12 +44,16 @@ class Services:
         worker: Callable[[], str],
         tasks: Callable[[], Sequence[str]],
         adopt: Callable[[Sequence[Orphan]], None],
+        firing: Firing,
     ) -> None:
-        """Take the store, the worker's present id, the tasks it knows, and who gets orphans."""
+        """Take the store, the worker's present id, its tasks, who gets orphans, and what fires."""
         self._store = store
         self._worker = worker
         self._tasks = tasks
         self._adopt = adopt
+        self._firing = firing
+        self._duty = Duty()
+        self._fire_rest_s = 0.0
         self._running: list[asyncio.Task[None]] = []
         self._due = asyncio.Event()
         self._due_timer: asyncio.Handle | None = None
@@ -55,10 +61,11 @@ class Services:
 
     def start(self) -> None:
         """Start the loops on the running event loop."""
-        steps = (
+        steps: tuple[tuple[str, Callable[[], Awaitable[bool]], float | None], ...] = (
             ("stage", self.stage, STAGE_S),
             ("rescue", self.rescue, RESCUE_S),
             ("prune", self.prune, PRUNE_S),
+            ("fire", self.fire, None),
         )
         self._running = [
             asyncio.create_task(self._loop(name, step, rest), name=f"treadle-{name}")
@@ -105,7 +112,17 @@ class Services:
         """Delete what is over; True when there may be more."""
         return await self._store.prune(PRUNE_MAX) >= PRUNE_MAX
 
-    async def _loop(self, name: str, step: Callable[[], Awaitable[bool]], rest_s: float) -> None:
+    async def fire(self) -> bool:
+        """Look at the schedules; how long to rest then is this worker's duty."""
+        look = await self._firing.look(at_least_late=self._duty.patience)
+        now_s = asyncio.get_running_loop().time()
+        self._fire_rest_s = self._duty.rest(self._worker(), look, now_s)
+        return False
+
+    async def _loop(
+        self, name: str, step: Callable[[], Awaitable[bool]], rest_s: float | None
+    ) -> None:
+        """Step and rest in turn; a step without a rest of its own says how long it is."""
         failed = 0
         while True:
             try:
@@ -120,8 +137,11 @@ class Services:
                 failed += 1
                 more = False
                 _log.exception("%s met an error of ours and is tried again", name)
+            if rest_s is None and not failed:
+                await asyncio.sleep(self._fire_rest_s)
+                continue
             # Between two full steps the line gets the store, too.
-            rest = 0.001 if more else min(rest_s * (1 << min(failed, 5)), _REST_MAX_S)
+            rest = 0.001 if more else min((rest_s or 1.0) * (1 << min(failed, 5)), _REST_MAX_S)
             await self._rest(name, rest * (0.5 + 0.5 * random.random()))  # noqa: S311 -- spreads
 
     async def _rest(self, name: str, seconds: float) -> None:

@@ -24,6 +24,8 @@ FIXED: Final = {
     "touched": ("zset", "gates by the hour of their last change; goes with the gate"),
     "taken": ("zset", "gates that have places in use, by how many; goes with the last of them"),
     "wakes": ("zset", "gates by when to look for jobs to wake; goes with the last that waits"),
+    "schedules": ("zset", "every schedule by its name; goes with the schedule"),
+    "schedules_due": ("zset", "schedules by when to look at them; goes with the schedule"),
     "ears_work": ("string", "somebody waits for work; expires"),
     "ears_ends": ("string", "somebody waits for ends; expires"),
 }
@@ -38,6 +40,7 @@ FAMILIES: Final = {
     "waiting": ("zset", "jobs parked at a gate, best first; goes with the last of them"),
     "behind": ("zset", "a queue's parked jobs, for purge; goes with the last of them"),
     "worker": ("hash", "a registered worker; goes when it leaves or is rescued"),
+    "schedule": ("hash", "a schedule by name; goes when it is removed"),
     "held": ("set", "the claims of a worker, id and number; goes with the last of them"),
 }
 """Name, type and bound of the keys that there is one of for each job, queue or worker."""

@@ -44,6 +44,7 @@ from treadle.store.redis.rows import (
     read_number,
     settlement_words,
 )
+from treadle.store.redis.schedules import RedisSchedules
 from treadle.store.redis.scripts import script
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ Held = set[tuple[bytes, int]]
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
-class RedisStore(RedisGates):
+class RedisStore(RedisGates, RedisSchedules):
     """A store in one namespace of a Redis or Valkey server."""
 
     def __init__(

@@ -41,6 +41,7 @@ from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
 from treadle.store.sqlite.moving.verbs import SqliteMoving
 from treadle.store.sqlite.rescue import Watch, others, take_over
+from treadle.store.sqlite.schedules.verbs import SqliteSchedules
 from treadle.store.sqlite.transactional import SqliteTransactional
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from treadle.core.settings import Settings
 
 
-class SqliteStore(SqliteAccess):
+class SqliteStore(SqliteAccess, SqliteSchedules):
     """A store in one SQLite file, or in memory when `path` is None."""
 
     def __init__(

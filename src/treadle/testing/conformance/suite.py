@@ -35,6 +35,9 @@ from treadle.testing.conformance.line.order import TestOrder
 from treadle.testing.conformance.line.requests import TestRequests
 from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
 from treadle.testing.conformance.line.transactional import TestTransactional
+from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
+from treadle.testing.conformance.schedules.fire import TestFire
+from treadle.testing.conformance.schedules.firing import TestFiring
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
 from treadle.testing.conformance.upkeep.prune import TestPrune
 from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
@@ -51,11 +54,14 @@ __all__ = [
     "TestDeadGroups",
     "TestDiscard",
     "TestDue",
+    "TestDueSchedules",
     "TestEnqueue",
     "TestExamine",
     "TestExits",
     "TestFencing",
     "TestFind",
+    "TestFire",
+    "TestFiring",
     "TestGates",
     "TestGet",
     "TestLeave",
@@ -78,6 +84,7 @@ __all__ = [
     "TestRequests",
     "TestRescue",
     "TestRetry",
+    "TestSchedulesRead",
     "TestSeal",
     "TestSettleBatch",
     "TestSettleEnds",

@@ -32,7 +32,7 @@ from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
 from treadle.store.postgres.gates.line import Seen, peek
 from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
-from treadle.store.postgres.line.scan import Mark, Scan, pieces
+from treadle.store.postgres.line.scan import Look, Mark, Scan, pieces
 from treadle.store.postgres.line.settle import Batch
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def exchange(
         return (yield from again(sql, locked[0], batch))
     done = answers[len(before) : len(before) + len(batch.calls)]
     rows, due = answers[len(before) + len(done) + len(between)], answers[-1]
-    if wanted:
+    if claim.look is not None:
         rows = _in_turn(rows, claim.shares)
-        scan.saw(rows, wanted)
+        scan.saw(claim.look, rows, wanted)
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
     if not locked:
         return answer
@@ -91,16 +91,17 @@ def exchange(
         scan.parking = left and len(answer.claims) < wanted
     # What a marked claim left out is asked for again at once, by a whole look.
     planned = sum(count for _, count in claim.shares) if len(claim.shares) > 1 else 0
-    left_out = claim.marked or left or len(answer.claims) < planned
+    marked = claim.look is not None and not claim.look.is_whole
+    left_out = marked or left or len(answer.claims) < planned
     return replace(answer, more=True) if left_out else answer
 
 
 class _Claiming(Struct, frozen=True):
-    """How an exchange claims: with which statement, shared out how, from marks or not."""
+    """How an exchange claims: with which statement, shared out how, from which look."""
 
     call: Call
     shares: Sequence[Share] = ()
-    marked: bool = False
+    look: Look | None = None
 
 
 def _claiming(
@@ -118,21 +119,21 @@ def _claiming(
         return _Claiming((sql["remember"], me))
     settled = int8(len(settlements))
     # Behind a mark, jobs that gates have woken would be missed: those are always a whole look.
-    marks = scan.begin(settlements, demand if seen is None else None)
-    if marks:
+    look = scan.begin(settlements if seen is None else (), demand)
+    if look.marks:
         shares: list[Share] = []
-        name, values = "claim_on", _from(marks[0], demand, wanted)
-        if not scan.is_single(marks, demand):
+        name, values = "claim_on", _from(look.marks[0], demand, wanted)
+        if not look.is_single:
             name = "claim_marked"
-            shares, values = yield from _marked(sql, marks, demand, wanted)
-        return _Claiming((sql[name], (*me, settled, *values)), shares, marked=True)
+            shares, values = yield from _marked(sql, look.marks, demand, wanted)
+        return _Claiming((sql[name], (*me, settled, *values)), shares, look)
     room = min(wanted, demand.steps[0].limit)
     if demand.steps[0].queue is None:
         # Lanes never mix a step for every queue with others.
+        name, values = "claim_any", (int8(room),)
         if seen is not None:
-            values = (*me, settled, None, int8s([room]), texts(seen.names))
-            return _Claiming((sql["claim_gated_any"], values))
-        return _Claiming((sql["claim_any"], (*me, settled, int8(room))))
+            name, values = "claim_gated_any", (None, int8s([room]), texts(seen.names))
+        return _Claiming((sql[name], (*me, settled, *values)), (), look)
     names = {step.queue for step in demand.steps}
     shares = [(names.pop() or "", room)] if len(names) == 1 else []
     if not shares:
@@ -142,8 +143,8 @@ def _claiming(
         shares = shared(demand, wanted, dict(ready))
     rooms = (*me, settled, *_rooms(shares))
     if seen is not None:
-        return _Claiming((sql["claim_gated"], (*rooms, texts(seen.names))), shares)
-    return _Claiming((sql["claim_named"], rooms), shares)
+        return _Claiming((sql["claim_gated"], (*rooms, texts(seen.names))), shares, look)
+    return _Claiming((sql["claim_named"], rooms), shares, look)
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:

@@ -50,6 +50,19 @@ class Piece(Struct, frozen=True):
     id: bytes = bytes(16)
 
 
+class Look(Struct, frozen=True):
+    """How one claim looks: behind marks, or whole."""
+
+    began: float
+    """By the scan's clock (s)."""
+    is_whole: bool
+    marks: Sequence[Mark] = ()
+    is_single: bool = False
+    """The simplest claim will do: of one queue, behind one mark."""
+    is_guess: bool = False
+    """It takes it that no other queue is open."""
+
+
 class Scan:
     """One store's marks, for the queues that it drains."""
 
@@ -57,54 +70,48 @@ class Scan:
         """Take the clock (s) that rations whole looks."""
         self._clock = clock
         self._marks: dict[tuple[str, int], Mark] = {}
-        self._is_whole = True
-        """The look under way is a whole one."""
-        self._is_single = False
-        """The look under way takes it that one queue alone is open."""
         self._among_others = False
         """There are other open queues than the one that is drained."""
         self._whole_at = 0.0
-        self._began = 0.0
         self.gated = True
         """Whether ready jobs may have gates."""
         self.parking = False
         """Whether the last claim met gates that were shut, and left jobs behind them."""
 
-    def begin(self, settlements: Sequence[Settlement], demand: Demand | None) -> Sequence[Mark]:
-        """Give the marks to go on from; none for a whole look."""
-        self._began = self._clock()
-        self._is_single = False
+    def begin(self, settlements: Sequence[Settlement], demand: Demand) -> Look:
+        """Tell how to look; what comes of it must be told by `saw`."""
+        began = self._clock()
         # Without settlements nothing is drained, and what they hand back may lie before a mark.
         draining = bool(settlements) and all(s.state.is_terminal for s in settlements)
-        if demand is None or not draining:
+        if not draining:
             self._marks = {}
             self._among_others = False
-        marks = [] if demand is None else _asked_for(demand, self._marks.values())
-        self._is_whole = not marks or self._began >= self._whole_at
-        if self._is_whole:
+        marks = _asked_for(demand, self._marks.values())
+        if not marks or began >= self._whole_at:
             # The marks of what a whole look does not reach stay; it passes other queues by.
             self._marks = {(mark.queue, mark.priority): mark for mark in marks}
-            return ()
-        return marks
-
-    def is_single(self, marks: Sequence[Mark], demand: Demand) -> bool:
-        """Tell whether the simplest claim will do: of one queue, behind one mark."""
-        [step, *others] = demand.steps
-        alone = len(marks) == 1 and not others and step.queue in (None, marks[0].queue)
-        self._is_single = alone and not (step.queue is None and self._among_others)
-        return self._is_single
+            return Look(began, is_whole=True)
+        takes_any = demand.steps[0].queue is None
+        alone = len(marks) == len(demand.steps) == 1 and not (takes_any and self._among_others)
+        return Look(
+            began,
+            is_whole=False,
+            marks=marks,
+            is_single=alone,
+            is_guess=alone and takes_any,
+        )
 
     def looked(self, gated: bool, *, peeked: bool) -> bool:  # noqa: FBT001 -- as it was read
         """Note whether ready jobs have gates; tell whether a claim that did not ask left some."""
         self.gated = gated
         return gated and not peeked
 
-    def saw(self, rows: Sequence[Row], wanted: int) -> None:
+    def saw(self, look: Look, rows: Sequence[Row], wanted: int) -> None:
         """Learn from what a claim gave; each row is (priority, tag, id, ...), the best first."""
-        if self._is_whole:
-            took = self._clock() - self._began
+        if look.is_whole:
+            took = self._clock() - look.began
             self._whole_at = self._clock() + max(_LOOK_S, _LOOK_FACTOR * took)
-        if self._is_single and not rows:
+        if look.is_guess and not rows:
             # Nothing behind the mark, or more than one queue is open: the next look knows.
             self._among_others = True
         elif len(rows) < wanted:

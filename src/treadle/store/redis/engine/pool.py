@@ -79,10 +79,11 @@ class Pool:
             LostError: there is no server, or no wire came free in time.
             StoreError: the server does not let us in.
         """
-        event = threading.Event()
-        turn = self._enter(event.set)
-        if turn is not None and not event.wait(max(0.0, deadline - time.monotonic())):
-            self._give_up(turn)
+        if not self._has_room():
+            event = threading.Event()
+            turn = self._enter(event.set)
+            if turn is not None and not event.wait(max(0.0, deadline - time.monotonic())):
+                self._give_up(turn)
         return self._rested() or self._counted(lambda: self.connect(deadline))
 
     async def take(self, deadline: float) -> Wire:
@@ -117,11 +118,21 @@ class Pool:
                 wire.close()
         self._leave()
 
+    def _has_room(self) -> bool:
+        """Count a wire as lent, unless all are or somebody waits for one."""
+        with self._lock:
+            return self._counted_in()
+
+    def _counted_in(self) -> bool:
+        """Do the same where the lock is held."""
+        room = self._out < WIRES_MAX and not self._turns
+        self._out += room
+        return room
+
     def _enter(self, wake: Callable[[], object]) -> _Turn | None:
         """Count a wire as lent; when all are, give a turn to wait for."""
         with self._lock:
-            if self._out < WIRES_MAX and not self._turns:
-                self._out += 1
+            if self._counted_in():
                 return None
             turn = _Turn(wake)
             self._turns.append(turn)

@@ -15,6 +15,7 @@ _WITH_BOOK = frozenset(
         "cancel",
         "enqueue",
         "exchange",
+        "fire",
         "gate",
         "gates",
         "give_back",
@@ -38,8 +39,13 @@ class Script(Struct, frozen=True):
 @cache
 def script(name: str) -> Script:
     """Read a script of this folder, with the names of the keys and `common` before it."""
-    books = (_read("book"),) if name in _WITH_BOOK else ()
-    parts = (script_names(), _read("common"), *books, _read(name))
+    parts = [script_names(), _read("common")]
+    if name in _WITH_BOOK:
+        parts.append(_read("book"))
+    if name == "fire":
+        # It stores jobs, too: the whole of `enqueue`, with words of its own in place of ARGV.
+        parts.append(f"local function store_jobs(ARGV)\n{_read('enqueue')}\nend")
+    parts.append(_read(name))
     text = "\n".join(parts).encode()
     return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 

@@ -1,0 +1,52 @@
+-- Called by: fire; any number at once. Each move is conditional on the revision, so one of those
+-- who come with the same one is heard. ARGV after the time: of each move its name, revision (0: it
+-- must not be there), due, whether it has a body, that body, how many words its jobs take, and
+-- those words as `enqueue` takes them. `store_jobs` is the script of that name: it checks, then
+-- makes the first write. Answers 1 for each move that this call did, else 0.
+
+local moves, words, kinds, taken = {}, {ARGV[1]}, {}, {}
+local at = 2
+while at <= #ARGV do
+  local move = {name = ARGV[at], revision = ARGV[at + 1], due = ARGV[at + 2],
+    kept = ARGV[at + 3] == '1', body = ARGV[at + 4]}
+  local key, many = schedule_key(move.name), tonumber(ARGV[at + 5])
+  kinds[key] = 'hash'
+  local found = redis.pcall('HGET', key, 'revision')
+  move.holds = (type(found) == 'string' and found or '0') == move.revision
+  for next_at = at + 6, at + 5 + many do
+    if move.holds then
+      words[#words + 1] = ARGV[next_at]
+    end
+  end
+  moves[#moves + 1] = move
+  at = at + 6 + many
+end
+kinds[SCHEDULES], kinds[SCHEDULES_DUE] = 'zset', 'zset'
+local wrong = misused(kinds)
+if wrong then
+  return wrong
+end
+if #words > 1 then
+  local stored = store_jobs(words)
+  if type(stored) == 'table' and stored.err then
+    return stored
+  end
+end
+for number, move in ipairs(moves) do
+  taken[number] = move.holds and '1' or '0'
+  local key = schedule_key(move.name)
+  if move.holds and move.kept then
+    call('HSET', key, 'revision', text(move.revision + 1), 'due', move.due, 'body', move.body)
+    call('ZADD', SCHEDULES, 0, move.name)
+    if move.due == '' then
+      call('ZREM', SCHEDULES_DUE, move.name)
+    else
+      call('ZADD', SCHEDULES_DUE, move.due, move.name)
+    end
+  elseif move.holds then
+    call('DEL', key)
+    call('ZREM', SCHEDULES, move.name)
+    call('ZREM', SCHEDULES_DUE, move.name)
+  end
+end
+return table.concat(taken)

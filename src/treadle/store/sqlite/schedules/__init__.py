@@ -1,0 +1,1 @@
+"""Schedules in SQLite: a table of names, revisions and instants, moved by compare-and-set."""

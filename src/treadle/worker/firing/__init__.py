@@ -1,0 +1,1 @@
+"""Firing: which worker looks at schedules when, and what a look does."""
