@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from treadle import BadArguments, Concurrency, Job, RateLimit, Treadle
+from treadle import BadArguments, Concurrency, Every, Job, RateLimit, Treadle
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
 from treadle.core.gates.gate import PLACES, RATE, Gate, GateUse, read_gates, write_gates
 from treadle.core.gates.limits import NAME_MAX, Limit, parse_rate
@@ -208,3 +208,19 @@ def test_the_gates_of_a_job_survive_their_writing() -> None:
     uses = [GateUse("a", PLACES, 1, 5), GateUse("b", RATE, 2, 10, MINUTE, 3)]
     assert read_gates(write_gates(uses[::-1])) == uses
     assert (write_gates([]), read_gates(None)) == (None, [])
+
+
+def test_the_jobs_of_a_schedule_carry_their_gates(app: Treadle) -> None:
+    """A tick makes a job that meets the limits of its task as any other does."""
+
+    @app.schedule(Every(60), args=(7,))
+    @app.task(name="sweep", limits=Concurrency(1, key="{account}"))
+    def sweep(account: int) -> None:
+        del account
+
+    with app.testing() as kit:
+        kit.drain(within=90)
+        jobs = list(app.jobs(task="sweep"))
+        assert jobs
+        assert {_of(job)[0].name for job in jobs} == {"sweep/concurrency:7"}
+        assert {job.state for job in jobs} == {"succeeded"}
