@@ -7,6 +7,7 @@ It holds no logic; `docs/architecture.md` says which file answers which question
 from treadle import testing as testing
 from treadle._version import __version__
 from treadle.app import Treadle
+from treadle.client.keys.lock import Lock
 from treadle.context import Context, context, current
 from treadle.core.errors import (
     BadArguments,
@@ -19,6 +20,9 @@ from treadle.core.errors import (
     JobExpired,
     JobFailed,
     JobNotFound,
+    LockError,
+    LockLost,
+    LockTimeout,
     NotSerializable,
     PayloadError,
     PayloadTooLarge,
@@ -35,6 +39,7 @@ from treadle.core.errors import (
 )
 from treadle.core.gates.limits import Concurrency, RateLimit
 from treadle.core.job import ErrorInfo, JobState
+from treadle.core.keys.rules import Debounce, Throttle, Unique
 from treadle.core.retry import Retry
 from treadle.core.settings import Settings
 from treadle.core.signals import Cancel, Reject, RetryLater, Snooze, SoftTimeout
@@ -55,6 +60,7 @@ __all__ = [
     "Concurrency",
     "Context",
     "Cron",
+    "Debounce",
     "DuplicateJob",
     "DuplicateTask",
     "ErrorInfo",
@@ -67,6 +73,10 @@ __all__ = [
     "JobFailed",
     "JobNotFound",
     "JobState",
+    "Lock",
+    "LockError",
+    "LockLost",
+    "LockTimeout",
     "NotSerializable",
     "PayloadError",
     "PayloadTooLarge",
@@ -87,8 +97,10 @@ __all__ = [
     "StoreUnavailable",
     "Task",
     "TaskError",
+    "Throttle",
     "Treadle",
     "TreadleError",
+    "Unique",
     "UnknownTask",
     "Worker",
     "__version__",

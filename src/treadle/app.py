@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from treadle.client.dead import DeadLetters
 from treadle.client.gates.control import Gates
 from treadle.client.hooks import Hooks
+from treadle.client.keys.lock import Lock
 from treadle.client.link import Link, Links
 from treadle.client.queues import Queues
 from treadle.client.registry import Registry, module_name
 from treadle.client.schedules.declare import Declarations
 from treadle.client.schedules.schedules import Schedules
 from treadle.client.views import WorkerState
+from treadle.core.durations import Duration
 from treadle.core.job import JobRecord, JobState
 from treadle.core.settings import Settings, load_settings
 from treadle.job import Job, JobPage, aread_job, read_job, read_page
@@ -171,6 +173,19 @@ class Treadle(Registry, Declarations, Hooks, UnderTest):
     ) -> JobPage:
         """Do the same as `jobs` without blocking the event loop."""
         return await read_page(self, _filter(which), limit, cursor)
+
+    def lock(self, name: str, timeout: Duration = 60, *, lease: Duration = 15) -> Lock:
+        """Give a lock that one holder has at a time, over all processes and machines.
+
+        Use it as `with app.lock("report"):` or `async with`, inside jobs and outside. It waits at
+        most `timeout`, and falls `lease` (at least 1 s) after its holder has died; both are seconds
+        or a timedelta. Its `fence` rises with each hold.
+
+        Raises:
+            TypeError, ValueError: the name is no text of 1 to 200 characters, or a duration is
+                out of its range. Taking it raises `LockTimeout`.
+        """
+        return Lock(self, name, timeout, lease)
 
     def workers(self) -> list[WorkerState]:
         """Give the workers that are registered."""

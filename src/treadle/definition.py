@@ -21,6 +21,8 @@ from treadle.core.durations import Duration, to_us
 from treadle.core.errors import BadTaskSignature
 from treadle.core.gates.limits import Limit, check_count, check_limits
 from treadle.core.job import PRIORITY_MAX, PRIORITY_MIN
+from treadle.core.keys.naming import check_names
+from treadle.core.keys.rules import Rule, check_rule
 from treadle.core.lanes import check_queue
 from treadle.core.payload.annotations import resolve_hints
 from treadle.core.payload.codec import CallSpec, ResultCodec
@@ -58,6 +60,8 @@ class TaskOptions(TypedDict, total=False):
     """False stores no result; a duration says how long succeeded jobs are kept."""
     aliases: Iterable[str]
     """Former names, under which jobs may still be stored."""
+    unique: Rule | None
+    """What keeps its jobs from being doubled: a `Unique`, `Debounce` or `Throttle`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +88,7 @@ class Definition:
     aliases: tuple[str, ...]
     limits: tuple[Limit, ...]
     cost: int
+    unique: Rule | None
 
 
 _OPTIONS: Final = frozenset(TaskOptions.__annotations__)
@@ -124,6 +129,7 @@ def define(fn: Callable[..., Any], name: str, options: TaskOptions) -> Definitio
         aliases=_aliases(options.get("aliases", ()), name),
         limits=check_limits(options.get("limits"), name, spec.signature),
         cost=check_count(options.get("cost", 1), "cost"),
+        unique=unique_of(options.get("unique"), spec),
     )
 
 
@@ -212,6 +218,18 @@ def limit_us(value: Duration | None, name: str) -> int | None:
     if micros == 0:
         raise ValueError(f"{name} must be above zero; leave it out for no limit of its own")
     return micros
+
+
+def unique_of(value: object, spec: CallSpec) -> Rule | None:
+    """Return what `unique=` was given when this task can be kept unique by it.
+
+    Raises:
+        TypeError, ValueError: it is no rule, or its key names an argument that the task has not.
+    """
+    rule = check_rule(value)
+    if rule is not None:
+        check_names(rule.key, spec.signature)
+    return rule
 
 
 def _limits(options: TaskOptions) -> tuple[int | None, int | None]:

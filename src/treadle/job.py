@@ -46,6 +46,9 @@ class Job(Snapshot[R]):
 
     __slots__ = ()
 
+    is_duplicate = False
+    """Whether this enqueue stored no job of its own, because another one held the key."""
+
     @classmethod
     def of_record(cls, home: Home, record: JobRecord) -> Job[Any]:
         """Make a snapshot of a stored record."""
@@ -128,7 +131,8 @@ class Job(Snapshot[R]):
     def retry(self) -> bool:
         """Make the job ready now, with all its attempts before it; True where this call did it.
 
-        Succeeded and running jobs are left alone. Looks again.
+        Succeeded and running jobs are left alone, and ended ones whose key another job holds by
+        now. Looks again.
         """
         return self._run(self.aretry())
 
@@ -147,7 +151,9 @@ class Job(Snapshot[R]):
         """Do the same as `explain` without blocking the event loop."""
         link = await self._home.alink()
         await self.arefresh()
-        return explain(self.record(), await link.store.attempts(self._id), link.settings)
+        record = self.record()
+        key = None if record.key is None else (await link.store.keys((record.key,)))[0]
+        return explain(record, await link.store.attempts(self._id), link.settings, key)
 
     def logs(self) -> list[LogLine]:
         """Give the lines that its task logged, oldest first."""

@@ -25,12 +25,15 @@ from typing import (
     overload,
 )
 
+from msgspec.structs import replace as changed
+
 from treadle.client.connections.within import astore_within, store_within
+from treadle.client.keys.fates import job_met
 from treadle.client.plan import CallOptions, Plan
 from treadle.client.snapshot import Home
-from treadle.core.errors import UnknownTask
+from treadle.core.errors import DuplicateJob, UnknownTask
 from treadle.core.ids import new_id
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import Fate, JobState, NewJob
 from treadle.core.payload.codec import CallSpec
 from treadle.definition import Definition
 from treadle.job import Job
@@ -80,6 +83,7 @@ class Task(Generic[P, R]):
         Raises:
             BadArguments: the arguments do not fit the task's signature.
             NotSerializable, PayloadTooLarge: the arguments cannot be stored.
+            DuplicateJob: another job holds the key, and the task or the key says so.
             StoreUnavailable: it is not known whether the job was stored.
         """
         plan = self._plan
@@ -87,10 +91,10 @@ class Task(Generic[P, R]):
             _warn_blocking(self.name)
         job = self._new_job(args, kwargs)
         if plan.connection is None:
-            state = self._home.link.writer.write(job)
+            fate = self._home.link.writer.write(job)
         else:
-            state = store_within(self._home, plan.connection, (job,))[0]
-        return self._job(job, state)
+            fate = store_within(self._home, plan.connection, (job,))[0]
+        return self._job(job, fate)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Do the same as `enqueue` without blocking the event loop.
@@ -103,10 +107,10 @@ class Task(Generic[P, R]):
         job = self._new_job(args, kwargs)
         connection = self._plan.connection
         if connection is None:
-            state = await (await self._home.alink()).writer.awrite(job)
+            fate = await (await self._home.alink()).writer.awrite(job)
         else:
-            [state] = await astore_within(self._home, connection, (job,), "aenqueue")
-        return self._job(job, state)
+            [fate] = await astore_within(self._home, connection, (job,), "aenqueue")
+        return self._job(job, fate)
 
     def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> list[Job[R]]:
         """Store a job for each call, in batches of 1,000; return them in order.
@@ -126,12 +130,12 @@ class Task(Generic[P, R]):
         try:
             for batch in batches:
                 if connection is None:
-                    states = home.link.store.enqueue_now(new_id(), batch)
+                    fates = home.link.store.enqueue_now(new_id(), batch)
                 else:
-                    states = store_within(home, connection, batch)
-                self._add(jobs, batch, states)
+                    fates = store_within(home, connection, batch)
+                self._add(jobs, batch, fates)
         except Exception as error:
-            error.add_note(_stored(len(jobs)))
+            error.add_note(_stored(len(jobs), error))
             raise
         return jobs
 
@@ -148,12 +152,12 @@ class Task(Generic[P, R]):
         try:
             for batch in self._batches(calls):
                 if connection is None:
-                    states = await (await home.alink()).store.enqueue(new_id(), batch)
+                    fates = await (await home.alink()).store.enqueue(new_id(), batch)
                 else:
-                    states = await astore_within(home, connection, batch, "aenqueue_many")
-                self._add(jobs, batch, states)
+                    fates = await astore_within(home, connection, batch, "aenqueue_many")
+                self._add(jobs, batch, fates)
         except Exception as error:
-            error.add_note(_stored(len(jobs)))
+            error.add_note(_stored(len(jobs), error))
             raise
         return jobs
 
@@ -164,7 +168,9 @@ class Task(Generic[P, R]):
             TypeError, ValueError: an option is unknown, of another type or out of its range.
         """
         merged: CallOptions = {**self._options, **options}
-        return type(self)(self._home, self._spec, self._fn, self._plan.using(options), merged)
+        return type(self)(
+            self._home, self._spec, self._fn, self._plan.using(options, self._spec), merged
+        )
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:  # noqa: ANN401 -- may be partial
         """Give a signature of this call; a job before it in a chain adds the first argument."""
@@ -184,14 +190,29 @@ class Task(Generic[P, R]):
 
     def _new_job(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
         payload = self._spec.encode(args, kwargs, self._home.settings.payload_max)
-        if not self._limited:
+        if not (self._plan.keyed or self._limited):
             return NewJob(new_id(), self.name, payload, *self._tail)
-        tail = (*self._tail, self._plan.gates(self._spec.signature, args, kwargs))
-        return NewJob(new_id(), self.name, payload, *tail)
+        key = self._plan.key(self._spec, args, kwargs) if self._plan.keyed else None
+        gates = self._plan.gates(self._spec.signature, args, kwargs)
+        return changed(NewJob(new_id(), self.name, payload, *self._tail), key=key, gates=gates)
+
+    def _job(self, new: NewJob, fate: Fate) -> Job[R]:
+        """Make the handle of a job that was written, to the store or to the outbox, or met.
+
+        Raises:
+            DuplicateJob: another job holds the key, and the task or the key says so.
+        """
+        home = self._home
+        if not isinstance(fate, JobState):
+            return job_met(home, new, fate)
+        if self._plan.connection is not None and home.outbox is not None:
+            return LateJob(home, new.id, new.task, new.queue, fate)
+        return Job(home, new.id, new.task, new.queue, fate)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
         """Encode the calls, a batch at a time, so that a long iterable is never held whole."""
-        encode, name, tail, plain = self._spec.encode, self.name, self._tail, not self._limited
+        encode, name, tail = self._spec.encode, self.name, self._tail
+        plain = not (self._plan.keyed or self._limited)
         limit = self._home.settings.payload_max
         each = iter(calls)
         start = 0
@@ -218,15 +239,20 @@ class Task(Generic[P, R]):
         bound: Task[..., Any] = call.bound
         return bound._new_job(call.args, dict(call.kwargs))
 
-    def _add(self, jobs: list[Job[R]], batch: Sequence[NewJob], states: Sequence[JobState]) -> None:
-        jobs.extend(self._job(new, state) for new, state in zip(batch, states, strict=True))
+    def _add(self, jobs: list[Job[R]], batch: Sequence[NewJob], fates: Sequence[Fate]) -> None:
+        """Add the jobs of a batch.
 
-    def _job(self, new: NewJob, state: JobState) -> Job[R]:
-        """Make the handle of a job that was written: to the store, or to the outbox."""
-        home, plan = self._home, self._plan
-        if plan.connection is not None and home.outbox is not None:
-            return LateJob(home, new.id, new.task, new.queue, state)
-        return Job(home, new.id, new.task, new.queue, state)
+        Raises:
+            DuplicateJob: some of them were refused; the first one, after the others were added.
+        """
+        refused: DuplicateJob | None = None
+        for new, fate in zip(batch, fates, strict=True):
+            try:
+                jobs.append(self._job(new, fate))
+            except DuplicateJob as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
 
 class _SyncTask(Task[P, R]):
@@ -294,5 +320,7 @@ def _no_call(index: int, call: object) -> str:
     return f"calls[{index}] is a {kind}, which is no call: {advice}"
 
 
-def _stored(count: int) -> str:
+def _stored(count: int, error: Exception) -> str:
+    if isinstance(error, DuplicateJob):
+        return f"{count:,} other jobs of the calls up to the end of this batch are stored"
     return f"{count:,} jobs of the calls before are stored; the batch that failed is not"

@@ -23,9 +23,10 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
-    *("enqueue", "exchange", "worker", "rescue", "upkeep", "schedules", "gates"),
+    *("enqueue", "exchange", "worker", "rescue", "upkeep"),
+    *("keys", "locks", "schedules", "gates"),
 )
-BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "schedules")
+BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
     "claim_any": "jobs_ready",
     "claim_named": "jobs_ready",
@@ -43,6 +44,11 @@ RIDES: Final = {
     "sweep_attempts": "attempts_pkey",
     "sweep_logs": "logs_pkey",
     "prune_requests": "requests_made",
+    "free_ended": "keys_job",
+    "hand_on": "keys_loose",
+    "keys_over": "keys_until",
+    "sweep": "keys_pkey",
+    "locks_over": "locks_until",
     "held": "jobs_running",
     "give_all_back": "jobs_running",
     "take_over": "jobs_running",
@@ -50,7 +56,7 @@ RIDES: Final = {
     "claim_gated_any": "jobs_ready",
     "lock_worker": "jobs_gated",
     "park_more": "jobs_gated",
-    "wake": "jobs_waiting",
+    "wake_parked": "jobs_waiting",
     "look_again": "jobs_waiting",
     "gates_due": "gates_wake",
     "prune_gates": "gates_touched",
@@ -90,6 +96,11 @@ READY: Final = """
     from generate_series(1, {count}) as n;
     insert into {p}schedules select 's' || n, 1, n, '' from generate_series(1, {count}) as n
 """
+KEYED: Final = """
+    insert into {p}keys (name, job, until)
+    select 'k' || n, lpad(to_hex(n + 8000000), 32, '0')::uuid, 'end'
+    from generate_series(1, {count}) as n
+"""
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
@@ -108,6 +119,7 @@ def fill(db: Session, url: str, done: int) -> None:
     """Put finished jobs into history and ready ones into the live table."""
     tables = f"{url.partition('=')[2]}.treadle_"
     db.execute(READY.format(p=tables, count=FEW).encode())
+    db.execute(KEYED.format(p=tables, count=FEW).encode())
     put_away(db, tables, SHELF, done)
 
 
@@ -132,6 +144,7 @@ def names() -> list[str]:
         "picking_marked",
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
+        *("is_made", "is_free", "may_run", "freed"),
     }
     return [name for name in found if name not in fragments]
 

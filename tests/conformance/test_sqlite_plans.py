@@ -29,7 +29,10 @@ SQL: Final = statements(PREFIX)
 WORKER: Final = WorkerInfo("w", "host", 1, None, 16, 15_000_000)
 QUEUES: Final = [f"q{n}" for n in range(20)]
 NOW: Final = 1_700_000_000_000_000
-LINE_AND_UPKEEP: Final = ("enqueue", "exchange", "worker", "rescue", "upkeep", "schedules")
+LINE_AND_UPKEEP: Final = (
+    *("enqueue", "exchange", "worker", "rescue", "upkeep"),
+    *("keys", "locks", "schedules"),
+)
 
 STEPS: Final = re.compile(
     r"CO-ROUTINE .*|(LIST|SCALAR|CORRELATED SCALAR) SUBQUERY .*|MERGE \(UNION ALL\)|LEFT|RIGHT"
@@ -44,6 +47,7 @@ WHOLE: Final = {
     "worker_ids": "SCAN treadle_workers",
     "workers": "SCAN w|USE TEMP B-TREE FOR ORDER BY",
     "holders": "SCAN treadle_jobs USING INDEX treadle_jobs_running",
+    "any_kept": "SCAN treadle_keys USING COVERING INDEX treadle_keys_job",
     "any_parked": "SCAN treadle_jobs USING INDEX treadle_jobs_parked",
 }
 """What may be read whole: a row a queue or worker, what runs now, and one row of an index."""
@@ -59,6 +63,11 @@ RIDES: Final = {
     "stage_parked": "jobs_parked",
     "over": "jobs_ended",
     "any_over": "jobs_ended",
+    "keys_of": "keys_job",
+    "key_given_up": "keys_next",
+    "keys_over": "keys_until",
+    "requests_over": "requests_made",
+    "locks_over": "locks_until",
     "held": "jobs_running",
     "give_all_back": "jobs_running",
     "orphans": "jobs_running",

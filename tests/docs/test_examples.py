@@ -23,6 +23,8 @@ from examples.idioms import (
     i06_retry_later,
     i08_enqueue,
     i09_hourly_script,
+    i11_i12_idempotency_key,
+    i13_lock,
     i21_autoretry,
     i22_countdown,
     i23_result,
@@ -31,17 +33,20 @@ from examples.idioms import (
     i30_i36_status,
     i31_time_limits,
     i32_declined,
+    i33_charge_once,
     i35_webhook,
     i41_defaults,
     i42_delays,
     i43_rate_limit,
+    i45_exactly_once,
+    i46_skip_running,
     i47_replay,
     i48_beat,
     i49_persistent,
     i51_thread,
     i55_nightly,
 )
-from treadle import Job, JobFailed, Treadle
+from treadle import DuplicateJob, Job, JobFailed, Treadle
 from treadle.testing import enqueued
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
@@ -219,6 +224,30 @@ def test_i08_a_call_is_put_into_a_queue() -> None:
         assert [job.result() for job in jobs] == [10, 10]
 
 
+def test_i11_i12_a_request_sent_again_finds_its_job() -> None:
+    """The key gives the same job and its result; another call under it is refused."""
+    with i11_i12_idempotency_key.app.testing() as kit:
+        first = i11_i12_idempotency_key.on_request("r-1", 7, 990)
+        kit.drain()
+        again = i11_i12_idempotency_key.on_request("r-1", 7, 990)
+        assert (again.id, again.result()) == (first.id, "order 7: 9.90")
+        with pytest.raises(DuplicateJob, match="r-1"):
+            i11_i12_idempotency_key.on_request("r-1", 7, 1)
+        one = i11_i12_idempotency_key.index.enqueue({"a": "1", "b": "2"})
+        kit.drain()
+        assert i11_i12_idempotency_key.index.enqueue({"b": "2", "a": "1"}).id == one.id
+
+
+def test_i13_the_numbers_of_a_lock_rise() -> None:
+    """Each hold has a higher number, and what is guarded keeps the last one."""
+    with i13_lock.app.testing() as kit:
+        jobs = i13_lock.write_report.enqueue_many([(1,), (2,)])
+        kit.drain()
+        fences = [job.result() for job in jobs]
+        assert len(set(fences)) == 2
+        assert i13_lock.report["fence"] == max(fences)
+
+
 def test_i21_retries_come_by_themselves(refusing: tuple[str, int]) -> None:
     """Three retries after one, two and four seconds, each from the upper half of that."""
     with i21_autoretry.app.testing() as kit:
@@ -312,6 +341,16 @@ def test_i32_a_decline_is_an_answer() -> None:
         assert away.attempt == 5
 
 
+def test_i33_an_order_is_charged_once() -> None:
+    """Sent twice and tried twice, it is one job and one charge."""
+    with i33_charge_once.app.testing() as kit:
+        ids = {i33_charge_once.place(1, 990), i33_charge_once.place(1, 990)}
+        kit.drain()
+        (job,) = [i33_charge_once.app.job(id_) for id_ in ids]
+        assert (job.result(), job.attempt) == ("order 1 is paid", 2)
+        assert i33_charge_once.charges == {job.id: 990}
+
+
 def test_i35_what_was_not_delivered_is_listed(
     refusing: tuple[str, int], listening: tuple[str, int]
 ) -> None:
@@ -344,6 +383,28 @@ def test_i42_waits_are_those_of_the_list(refusing: tuple[str, int]) -> None:
         kit.drain()
         assert gaps(job) == [10, 60, 300]
         assert job.refresh().state == "failed"
+
+
+def test_i45_a_result_is_kept_under_its_key() -> None:
+    """The second call gives the first one's result."""
+    with i45_exactly_once.app.testing() as kit:
+        key = i45_exactly_once.convert.using(idempotency_key="d-1")
+        job = key.enqueue("text")
+        kit.drain()
+        assert i45_exactly_once.convert_once("d-1", "text") == "TEXT"
+        assert [each.id for each in i45_exactly_once.app.jobs()] == [job.id]
+
+
+def test_i46_a_sync_that_runs_is_not_made_again() -> None:
+    """It is skipped for the same user until the first one has ended."""
+    with i46_skip_running.app.testing() as kit:
+        first = i46_skip_running.sync_user_data.enqueue(1)
+        skipped = i46_skip_running.sync_user_data.enqueue(1)
+        assert (skipped.state, skipped.is_duplicate) == ("cancelled", True)
+        assert first.id in str(skipped.reason)
+        i46_skip_running.sync_user_data.enqueue(2)
+        assert kit.drain() == 2
+        assert not i46_skip_running.sync_user_data.enqueue(1).is_duplicate
 
 
 def test_i47_dead_letters_are_replayed() -> None:

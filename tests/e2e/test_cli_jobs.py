@@ -86,8 +86,8 @@ def test_the_document_of_a_list_has_stable_keys(tmp_path: Path) -> None:
     (row,) = json.loads(_jobs(tmp_path, "ls", "--json").stdout)["jobs"]
     assert list(row) == [
         "id", "task", "queue", "state", "priority", "attempt", "attempts_max", "created_at",
-        "run_at", "started_at", "finished_at", "expires_at", "worker", "reason", "error", "tags",
-        "as_of",
+        "run_at", "started_at", "finished_at", "expires_at", "worker", "key", "reason", "error",
+        "tags", "as_of",
     ]  # fmt: skip
     assert row["id"] == job.id
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", row["created_at"])

@@ -153,7 +153,7 @@ class Scene:
         plan = make_plan(Every(3_600), name, app.named("touch"), options)
         job = None if cancels is None else id_bytes(cancels)
         schedule = Schedule(name=name, plan=plan, incarnation=name, cursor=0, job=job)
-        store = open_store(self.url, "default", app.settings)
+        store = open_store(self.url, app.settings.namespace, app.settings)
 
         async def add() -> None:
             await store.open()

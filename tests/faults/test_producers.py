@@ -13,7 +13,7 @@ import pytest
 from tests.faults.far import FarScene
 from tests.faults.scene import Scene, check_batches
 from treadle.core.ids import new_id
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import Fate, NewJob
 
 ROUNDS: Final = 6
 LONG_ROUNDS: Final = 200
@@ -82,7 +82,7 @@ def test_one_bad_job_fails_alone_among_async_ones(tmp_path: Path) -> None:
     scene = Scene(tmp_path).prepare()
     app = scene.app()
 
-    async def enqueue_all() -> list[JobState | BaseException]:
+    async def enqueue_all() -> list[Fate | BaseException]:
         writer = (await app.alink()).writer
         jobs = [job(b"bad" if n == COMPANY // 2 else None) for n in range(COMPANY)]
         return await asyncio.gather(*(writer.awrite(one) for one in jobs), return_exceptions=True)

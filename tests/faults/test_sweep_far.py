@@ -62,6 +62,9 @@ def stage(folder: Path, url: str) -> FarScene:
     if scene.sells:
         scene.enqueue("sell", *(f"sell{n}" for n in range(4)))
         scene.enqueue("sell_in_thread", *(f"thread_sell{n}" for n in range(4)))
+    [long] = scene.enqueue("slow", "slow1", rest=(0.3,))
+    scene.schedule("plain", "tick0")
+    scene.schedule("cancelling", "tick1", cancels=long)
     return scene
 
 

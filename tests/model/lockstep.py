@@ -13,7 +13,7 @@ from tests.model.oracle import Oracle, Row
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
-from treadle.core.job import TERMINAL, Claim, JobRecord, JobState, NewJob
+from treadle.core.job import TERMINAL, Claim, Fate, JobRecord, JobState, NewJob
 from treadle.core.lanes import Demand
 from treadle.core.outcome import Outcome, Settlement, Verdict, WorkerLost
 from treadle.store.contract import BATCH_MAX, Exchanged, Store
@@ -49,7 +49,7 @@ class Lockstep:
         self.clock = clock
         self.oracle = Oracle()
         self.mates: list[Mate] = []
-        self.batches: list[tuple[bytes, list[NewJob], list[JobState]]] = []
+        self.batches: list[tuple[bytes, list[NewJob], list[Fate]]] = []
         self._runner = asyncio.Runner()
         self.run(store.open())
 

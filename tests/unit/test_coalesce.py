@@ -9,7 +9,7 @@ import pytest
 from treadle.client.coalesce import Writer
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import new_id
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import Fate, JobState, NewJob
 
 WAIT_S = 10.0
 
@@ -192,7 +192,7 @@ def test_a_job_in_a_lost_write_is_reported_as_unknown(recorder: Recorder) -> Non
 def test_a_loop_is_not_blocked_while_the_store_writes(writer: Writer, recorder: Recorder) -> None:
     """While an async enqueue waits for a slow store, other coroutines of its loop run."""
 
-    async def main() -> tuple[bool, JobState]:
+    async def main() -> tuple[bool, Fate]:
         recorder.gate.clear()
         waiting = asyncio.ensure_future(writer.awrite(_job("a")))
         assert await asyncio.to_thread(recorder.entered.wait, WAIT_S)
@@ -206,7 +206,7 @@ def test_a_loop_is_not_blocked_while_the_store_writes(writer: Writer, recorder: 
 def test_async_enqueues_coalesce(writer: Writer, recorder: Recorder) -> None:
     """Async enqueues that come while one is in flight are written together."""
 
-    async def main() -> list[JobState | BaseException]:
+    async def main() -> list[Fate | BaseException]:
         recorder.gate.clear()
         recorder.refused = lambda task: task == "7"
         first = asyncio.ensure_future(writer.awrite(_job("first")))

@@ -7,6 +7,7 @@ import pytest
 from treadle.client.explain import explain
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState, write_error
 from treadle.core.settings import Settings
+from treadle.store.keyed import KeyRecord
 
 NOW = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -29,7 +30,9 @@ def story(state: JobState, *attempts: AttemptRecord, **fields: object) -> str:
         "run_at": NOW - 60 * SECOND,
         "as_of": NOW,
     }
-    return explain(JobRecord(**(known | fields)), attempts, Settings())
+    held = fields.pop("held", None)
+    assert held is None or isinstance(held, KeyRecord)
+    return explain(JobRecord(**(known | fields)), attempts, Settings(), held)
 
 
 def test_a_retrying_job() -> None:
@@ -108,3 +111,50 @@ def test_a_long_error_is_cut() -> None:
     """An error takes one line of bounded length."""
     told = story(JobState.FAILED, error=write_error(ErrorInfo("E", "x" * 5_000)))
     assert max(map(len, told.splitlines())) < 400
+
+
+OTHER = bytes(range(1, 17))
+OTHER_TEXT = "01020304-0506-0708-090a-0b0c0d0e0f10"
+
+
+@pytest.mark.parametrize(
+    ("state", "held", "said"),
+    [
+        (JobState.READY, KeyRecord("k", ID, "end"), "it holds 'k' until it has ended."),
+        (JobState.READY, KeyRecord("k", ID, "claim"), "it holds 'k' until it is first started."),
+        (
+            JobState.SUCCEEDED,
+            KeyRecord("k", ID, "time", NOW + SECOND),
+            "it holds 'k' until 2023-11-14 22:13:21Z.",
+        ),
+        (
+            JobState.RUNNING,
+            KeyRecord("k", ID, "end", next=OTHER),
+            f"it holds 'k' until it has ended; job {OTHER_TEXT} waits behind it.",
+        ),
+        (
+            JobState.BLOCKED,
+            KeyRecord("k", OTHER, "end", next=ID),
+            f"'k' is held by job {OTHER_TEXT}, and it is the next to have it.",
+        ),
+        (
+            JobState.FAILED,
+            KeyRecord("k", OTHER, "end"),
+            (
+                f"'k', which job {OTHER_TEXT} holds by now; until that has ended this one cannot "
+                "be put back."
+            ),
+        ),
+        (JobState.SUCCEEDED, None, "'k', which it no longer holds; it is free."),
+    ],
+)
+def test_a_job_with_a_key(state: JobState, held: KeyRecord | None, said: str) -> None:
+    """It is told which key the job holds, or which job keeps it from that."""
+    assert f"Key: {said}" in story(state, key="k", held=held).splitlines()
+
+
+def test_a_job_that_waits_behind_another_one() -> None:
+    """It waits for its key, which is no fault of anybody's."""
+    text = story(JobState.BLOCKED, key="k", reason="key", held=KeyRecord("k", OTHER, "end"))
+    assert "Why: Another job holds its key and runs." in text
+    assert "Next: it has its turn when the job that holds its key has ended." in text

@@ -137,6 +137,8 @@ def act(app: Treadle, id_: str, verb: Callable[[Job[Any]], bool], refused: str) 
     except JobNotFound as error:
         return {"id": id_, "done": False, "state": None, "problem": str(error)}
     problem = None if done else f"it is {job.state} and {refused}"
+    if problem and verb is Job.retry and job.key is not None and job.is_terminal:
+        problem += f"; another job may hold its key: see `treadle jobs explain {id_}`"
     return {"id": id_, "done": done, "state": str(job.state), "problem": problem}
 
 

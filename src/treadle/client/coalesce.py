@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from treadle.client.background import start_thread
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import new_id
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import Fate, NewJob
 from treadle.store.contract import BATCH_MAX
 
 WAITING_MAX: Final = 10_000
@@ -35,7 +35,7 @@ class WritesJobs(Protocol):
 
     def enqueue_now(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch, all or nothing."""
         ...
 
@@ -48,14 +48,14 @@ class _Ticket:
     def __init__(self, job: NewJob, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.job = job
         self.loop = loop
-        self.fate: JobState | Exception | None = None
+        self.fate: Fate | Exception | None = None
         self.turn = 0
         self.woken: SimpleQueue[None] | asyncio.Future[None] = (
             SimpleQueue() if loop is None else loop.create_future()
         )
 
-    def taken(self) -> JobState:
-        """Give the job's state, or raise what became of it instead."""
+    def taken(self) -> Fate:
+        """Give the store's answer, or raise what became of it instead."""
         if isinstance(self.fate, Exception):
             raise self.fate
         assert self.fate is not None, "a ticket is read only once its fate is known"
@@ -86,8 +86,8 @@ class Writer:
         self._box: SimpleQueue[int] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def write(self, job: NewJob) -> JobState:
-        """Store one job, on this thread or together with others; return its state.
+    def write(self, job: NewJob) -> Fate:
+        """Store one job, on this thread or together with others; return its fate.
 
         Raises:
             StoreUnavailable: it is not known whether the job was stored.
@@ -107,8 +107,8 @@ class Writer:
         finally:
             self._pass_on(turn)
 
-    async def awrite(self, job: NewJob) -> JobState:
-        """Store one job from a coroutine without blocking its loop; return its state.
+    async def awrite(self, job: NewJob) -> Fate:
+        """Store one job from a coroutine without blocking its loop; return its fate.
 
         When the caller is cancelled the job may be stored all the same.
 
@@ -158,7 +158,7 @@ class Writer:
                 return
             await asyncio.sleep(_FULL_PAUSE_S)
 
-    def _wait(self, ticket: _Ticket) -> JobState:
+    def _wait(self, ticket: _Ticket) -> Fate:
         """Wait until the job's fate is known, leading a write when it is this thread's turn."""
         assert isinstance(ticket.woken, SimpleQueue)
         for _ in range(_ROUNDS_MAX):
@@ -193,7 +193,7 @@ class Writer:
         if not batch:
             return
         try:
-            states = self._store.enqueue_now(new_id(), [ticket.job for ticket in batch])
+            fates = self._store.enqueue_now(new_id(), [ticket.job for ticket in batch])
         except StoreUnavailable as error:
             for ticket in batch:
                 # Each thread raises an error of its own: a shared one would mix up tracebacks.
@@ -206,8 +206,8 @@ class Writer:
             self._send(batch[:half])
             self._send(batch[half:])
         else:
-            for ticket, state in zip(batch, states, strict=True):
-                ticket.fate = state
+            for ticket, fate in zip(batch, fates, strict=True):
+                ticket.fate = fate
 
     def _pass_on(self, turn: int) -> None:
         """End a turn; the first that waits has the next one."""

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 from treadle.core.durations import SECOND, as_datetime
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
+from treadle.core.keys.key import Until
 from treadle.store.moving import is_sealed
 
 if TYPE_CHECKING:
     from treadle.core.settings import Settings
+    from treadle.store.keyed import KeyRecord
 
 _MESSAGE_MAX: Final = 300
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -34,19 +36,26 @@ _ENDED_BY: Final = {
 _MOVED: Final = "`treadle move` has sealed it, and did not end: give the same command again."
 
 
-def explain(record: JobRecord, attempts: Sequence[AttemptRecord], settings: Settings) -> str:
+def explain(
+    record: JobRecord,
+    attempts: Sequence[AttemptRecord],
+    settings: Settings,
+    key: KeyRecord | None = None,
+) -> str:
     """Tell a job's story.
 
     Args:
         record: the job.
         attempts: its attempts, oldest first.
         settings: the application's settings, for what a job leaves open.
+        key: who holds the job's key, when it was enqueued with one and somebody does.
     """
     place = f"in queue {record.queue!r}, priority {record.priority}"
     lines = [
         f"Job {id_text(record.id)}: {record.task} {place}",
         _state(record, settings),
         *_reasons(record, settings),
+        *_key(record, key),
         f"Next: {_next(record, settings)}",
         f"To do: {_advice(record)}",
         *_attempts(attempts),
@@ -99,7 +108,7 @@ def _why(record: JobRecord, settings: Settings) -> str:
         return _why_failed(record, settings)
     because = f": {record.reason}" if record.reason not in (None, "", "cancelled") else ""
     return {
-        JobState.BLOCKED: _MOVED if is_sealed(record) else "It waits for other jobs.",
+        JobState.BLOCKED: _why_blocked(record),
         JobState.SCHEDULED: "Its time has not come.",
         JobState.READY: "No worker has taken it yet.",
         JobState.RUNNING: f"Worker {record.worker} runs attempt {record.attempt}.",
@@ -107,6 +116,12 @@ def _why(record: JobRecord, settings: Settings) -> str:
         JobState.EXPIRED: f"It had not started by {_maybe_instant(record.expires_at)}.",
         JobState.CANCELLED: f"It was cancelled{because}.",
     }.get(record.state, "")
+
+
+def _why_blocked(record: JobRecord) -> str:
+    if record.reason == "key":
+        return "Another job holds its key and runs."
+    return _MOVED if is_sealed(record) else "It waits for other jobs."
 
 
 def _why_failed(record: JobRecord, settings: Settings) -> str:
@@ -118,6 +133,44 @@ def _why_failed(record: JobRecord, settings: Settings) -> str:
         max_crashes=settings.max_crashes,
         unknown_task_max=_span(round(settings.unknown_task_max * SECOND)),
     )
+
+
+def _key(record: JobRecord, key: KeyRecord | None) -> list[str]:
+    """Say which key a job holds, or which job keeps it from that key."""
+    if record.key is None:
+        return []
+    name = repr(record.key)
+    if key is None:
+        return [f"Key: {name}, which it no longer holds; it is free."]
+    if key.job == record.id:
+        behind = "" if key.next is None else f"; job {id_text(key.next)} waits behind it"
+        return [f"Key: it holds {name} {_held_until(key)}{behind}."]
+    if key.next == record.id:
+        return [f"Key: {name} is held by job {id_text(key.job)}, and it is the next to have it."]
+    said = f"Key: {name}, which job {id_text(key.job)} holds by now"
+    puts_back = record.state.is_terminal and record.state is not JobState.SUCCEEDED
+    return [
+        f"{said}; until that has ended this one cannot be put back." if puts_back else f"{said}."
+    ]
+
+
+def _held_until(key: KeyRecord) -> str:
+    return {
+        Until.CLAIM: "until it is first started",
+        Until.END: "until it has ended",
+        Until.RECORD: "for as long as its record is kept, unless it fails",
+        Until.TIME: f"until {_maybe_instant(key.until_at)}",
+    }[Until(key.until)]
+
+
+def _next_blocked(record: JobRecord, attempt: int) -> str:
+    if record.reason == "gate":
+        return f"the gate wakes it, the best job first; then a worker starts attempt {attempt}."
+    if record.reason == "key":
+        return "it has its turn when the job that holds its key has ended."
+    if is_sealed(record):
+        return "it becomes ready in the other store when that command goes on."
+    return "it becomes ready when the jobs that it waits for have ended."
 
 
 def _next(record: JobRecord, settings: Settings) -> str:
@@ -140,14 +193,6 @@ def _next(record: JobRecord, settings: Settings) -> str:
         case _:
             kept = _maybe_instant(record.keep_until)
             return f"nothing; its record is kept until {kept}."
-
-
-def _next_blocked(record: JobRecord, attempt: int) -> str:
-    if record.reason == "gate":
-        return f"the gate wakes it, the best job first; then a worker starts attempt {attempt}."
-    if is_sealed(record):
-        return "it becomes ready in the other store when that command goes on."
-    return "it becomes ready when the jobs that it waits for have ended."
 
 
 def _advice(record: JobRecord) -> str:

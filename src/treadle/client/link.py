@@ -56,14 +56,14 @@ class Link:
         self.settings = settings
         self.clock = clock
         self.writer = Writer(
-            store, patience=2 * settings.store_timeout + _MARGIN_S, check=self._check_outside
+            store, patience=2 * settings.store_timeout + _MARGIN_S, check=self.check_outside
         )
         self.waiting = Waiting(store)
         self.workers = 0
         """How many workers of this process work on the store."""
 
-    def _check_outside(self) -> None:
-        """Refuse an enqueue that waits for the transaction of the very job it comes from."""
+    def check_outside(self) -> None:
+        """Refuse a write that waits for the transaction of the very job it comes from."""
         if self.store.transactional is not None:
             self.store.transactional.check_outside()
 

@@ -21,11 +21,21 @@ from treadle.core.gates.gate import write_gates
 from treadle.core.gates.limits import Limit, arguments_of, check_count
 from treadle.core.ids import new_id
 from treadle.core.job import NewJob
+from treadle.core.keys.key import Key
+from treadle.core.keys.naming import hash_of, name_of
+from treadle.core.keys.rules import (
+    Debounce,
+    Rule,
+    check_idempotency_key,
+    idempotency_key,
+    unique_name,
+)
 from treadle.core.lanes import check_queue
+from treadle.core.payload.codec import CallSpec
 from treadle.core.payload.jsonable import pack
 from treadle.core.payload.signature import CallerSignature
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
-from treadle.definition import Definition, as_retry, check_priority, limit_us
+from treadle.definition import Definition, as_retry, check_priority, limit_us, unique_of
 from treadle.store.statements import Adapter, AsyncAdapter
 
 TAGS_MAX: Final = 20
@@ -54,6 +64,10 @@ class CallOptions(TypedDict, total=False):
     """Up to 16 KiB of JSON that is kept with the job."""
     cost: int
     """What the job takes of its rates, from 1 to 1,000,000."""
+    unique: Rule | None
+    """What keeps this call's job from being doubled, instead of what the task says."""
+    idempotency_key: str | None
+    """Gives the job that this key was enqueued with before, for as long as that is kept."""
     connection: object | None
     """Write the job inside this connection's own transaction: of sqlite3, SQLAlchemy, psycopg or
     asyncpg, open on the store's own database, or on the one that the setting `outbox` names."""
@@ -80,6 +94,8 @@ class Plan:
     meta: bytes | None = None
     cost: int = 1
     limits: tuple[Limit, ...] = ()
+    unique: Rule | None = None
+    idempotency_key: str | None = None
     connection: Adapter | AsyncAdapter | None = None
     """What writes on the caller's own connection."""
 
@@ -95,10 +111,11 @@ class Plan:
             policy=None if definition.policy == DEFAULT_POLICY else definition.policy,
             cost=definition.cost,
             limits=definition.limits,
+            unique=definition.unique,
         )
 
-    def using(self, options: CallOptions) -> Plan:
-        """Overlay these options.
+    def using(self, options: CallOptions, spec: CallSpec) -> Plan:
+        """Overlay these options for calls of this kind.
 
         Raises:
             TypeError, ValueError: an option is unknown, of another type or out of its range.
@@ -109,7 +126,29 @@ class Plan:
                 f".using has no option {', '.join(map(repr, unknown))}; "
                 f"it takes {', '.join(sorted(_OPTIONS))}"
             )
-        return replace(self, **_plain(options), **_timing(options), **_policy(self, options))
+        found = {**_plain(options), **_timing(options), **_policy(self, options)}
+        plan = replace(self, **found, **_keys(options, spec))
+        _check_together(plan)
+        return plan
+
+    @property
+    def keyed(self) -> bool:
+        """Whether each job wants a key."""
+        return self.unique is not None or self.idempotency_key is not None
+
+    def key(self, spec: CallSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
+        """Give the key that the job of this call wants.
+
+        Raises:
+            TypeError, ValueError: the key cannot be made of these arguments.
+            NotSerializable: an argument that the key is made of cannot be stored.
+        """
+        if self.idempotency_key is not None:
+            return idempotency_key(self.idempotency_key, hash_of(spec.signature, args, kwargs))
+        if self.unique is None:
+            return None
+        name = name_of(self.unique.key, spec.signature, args, kwargs)
+        return self.unique.named(unique_name(self.task, name))
 
     def tail(self) -> tuple[Any, ...]:
         """Give the fields of `NewJob` after its id, task and arguments, in its order."""
@@ -117,7 +156,7 @@ class Plan:
             self.queue,
             self.priority,
             self.at,
-            self.delay,
+            to_us(self.unique.wait, "wait") if isinstance(self.unique, Debounce) else self.delay,
             self.expires_at,
             self.expires_in,
             self.attempts_max,
@@ -163,6 +202,29 @@ def _plain(options: CallOptions) -> dict[str, Any]:
     if "connection" in options:
         found["connection"] = _connection(options["connection"])
     return found
+
+
+def _keys(options: CallOptions, spec: CallSpec) -> dict[str, Any]:
+    """Read what keeps jobs from being doubled."""
+    found: dict[str, Any] = {}
+    if "unique" in options:
+        found["unique"] = unique_of(options["unique"], spec)
+    if "idempotency_key" in options:
+        found["idempotency_key"] = check_idempotency_key(options["idempotency_key"])
+    return found
+
+
+def _check_together(plan: Plan) -> None:
+    """Refuse options that contradict each other."""
+    if plan.unique is not None and plan.idempotency_key is not None:
+        raise ValueError(
+            f"a job has one key, and {plan.task} has unique={plan.unique} already; write "
+            ".using(unique=None, idempotency_key=...) for this call"
+        )
+    if isinstance(plan.unique, Debounce) and (plan.at is not None or plan.delay):
+        raise ValueError(
+            "a Debounce says itself when the job starts; leave delay and at out of this call"
+        )
 
 
 def _timing(options: CallOptions) -> dict[str, Any]:

@@ -99,6 +99,7 @@ def _after_success(claim: Claim, outcome: Succeeded, policy: JobPolicy, rules: R
         crashes=claim.crashes,
         ran=outcome.ran,
         gates=claim.gates,
+        keyed=claim.key is not None,
     )
 
 
@@ -175,6 +176,7 @@ def _waits(
         crashes=claim.crashes,
         ran=ran,
         gates=claim.gates,
+        keyed=claim.key is not None,
     )
 
 
@@ -202,4 +204,5 @@ def _ends(
         crashes=claim.crashes,
         ran=ran,
         gates=claim.gates,
+        keyed=claim.key is not None,
     )

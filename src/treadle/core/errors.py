@@ -17,6 +17,9 @@
     ├─ StoreError               about the store
     │  ├─ StoreUnavailable      the store cannot answer now; the same call may go through later
     │  └─ SchemaMismatch        the store's schema is of another version; do not send again
+    ├─ LockError                about a lock of `app.lock`
+    │  ├─ LockTimeout           somebody else held it all the time (also a TimeoutError)
+    │  └─ LockLost              it is not, or no longer, held by who uses it
     └─ JobError                 for those who hold a job or wait for its result
        ├─ JobNotFound           no job has that id (also a LookupError)
        ├─ JobFailed             the job is a dead letter; carries `.job` and `.error`
@@ -178,6 +181,30 @@ class SchemaMismatch(StoreError):  # noqa: N818 -- pinned public name
     """The store's schema is of a version that this library cannot use."""
 
 
+class LockError(TreadleError):
+    """A lock could not be used."""
+
+
+class LockTimeout(LockError, TimeoutError):  # noqa: N818 -- as `ResultTimeout`
+    """Somebody else held the lock for as long as it was waited for."""
+
+    def __init__(self, name: str, timeout: float, left: float) -> None:
+        self.name = name
+        self.timeout = timeout
+        super().__init__(
+            f"the lock {name!r} was not to be had within {timeout:g} s: somebody holds it, for "
+            f"{left:.1f} s more unless it is prolonged; wait longer with timeout="
+        )
+
+
+class LockLost(LockError):  # noqa: N818 -- reads as the fact it reports
+    """A lock is not held, or no longer, by who wants to use or release it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        super().__init__(f"the lock {name!r} is not held here: {reason}")
+
+
 class JobError(TreadleError):
     """Raised to those who hold a job or wait for its result."""
 
@@ -243,7 +270,7 @@ class ResultTimeout(JobError, TimeoutError):  # noqa: N818 -- pinned public name
 
 
 class DuplicateJob(JobError):  # noqa: N818 -- pinned public name
-    """Another job holds the same id."""
+    """Another job holds the key; `job_id` is its id."""
 
     def __init__(self, job_id: str, reason: str) -> None:
         self.job_id = job_id

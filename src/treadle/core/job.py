@@ -9,8 +9,11 @@ All instants and durations are microseconds (see `core.durations`).
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct, json
+
+from treadle.core.keys.key import Key
 
 
 class JobState(StrEnum):
@@ -79,6 +82,26 @@ class NewJob(Struct, frozen=True, gc=False):
     cost: int = 1
     gates: bytes | None = None
     """What it has to pass, a list of `core.gates.gate.GateUse` as JSON, in the order of names."""
+    key: Key | None = None
+    """The name that it wants to hold alone."""
+
+
+How = Literal["kept", "replaced", "refused"]
+"""What a new job did that met another one: nothing, gave it its values, or was refused."""
+
+
+class Met(Struct, frozen=True):
+    """The store's answer for a new job whose key another job held: it was not stored."""
+
+    job: bytes
+    """The job that holds the key, or waits to."""
+    how: How
+    state: JobState
+    """The state in which that job was met, or was left."""
+
+
+Fate = JobState | Met
+"""What became of a new job: the state in which it was stored, or whom it met."""
 
 
 class Claim(Struct, frozen=True, gc=False):
@@ -105,6 +128,8 @@ class Claim(Struct, frozen=True, gc=False):
     tags: bytes | None = None
     meta: bytes | None = None
     tenant: str | None = None
+    key: str | None = None
+    """The key that it was enqueued with; whether it still holds it, the store knows."""
     gates: bytes | None = None
 
 
@@ -165,6 +190,8 @@ class JobRecord(Struct, frozen=True):
     meta: bytes | None = None
     tenant: str | None = None
     progress: bytes | None = None
+    key: str | None = None
+    """The key that it was enqueued with; whether it holds it, `Store.keys` says."""
     gates: bytes | None = None
     gate: str | None = None
     """The gate that it is, or was last, parked at."""

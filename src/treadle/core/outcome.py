@@ -96,6 +96,8 @@ class Settlement(Struct, frozen=True, gc=False):
     ran: int = 0
     lost_by: str | None = None
     """The worker that died in this attempt, when the one that settles is its rescuer."""
+    keyed: bool = False
+    """The job was enqueued with a key, which an end frees."""
     gates: bytes | None = None
     """What the claim holds and lets go with this."""
 

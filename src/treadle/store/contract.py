@@ -11,9 +11,9 @@ parked (`blocked`, reason `gate`), by `exchange` or where it becomes ready; a ga
 wakes as many as may pass, the best first, in `exchange` and in `stage`, and `next_due` tells when
 the next one will.
 
-Room for what comes later: keys are taken inside `enqueue` and freed by the write that ends
-the job's claim to them, edges are released by `exchange` (docs/adr/0001). The verbs of schedules
-are in `scheduled`.
+A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
+(docs/adr/0017; its verbs, and those of locks, are in `store.keyed`). The verbs of schedules are
+in `store.scheduled`. Room for what comes later: edges are released by `exchange` (docs/adr/0001).
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, Orphan
+from treadle.core.job import AttemptRecord, Claim, Fate, JobRecord, JobState, NewJob, Orphan
 from treadle.store.findings import Finding
+from treadle.store.keyed import HoldsKeys
 from treadle.store.scheduled import KeepsSchedules
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
@@ -152,11 +153,11 @@ class Transactional(Protocol):
         """
         ...
 
-    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
-        """Store a batch of new jobs, all or nothing; give their states.
+    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
+        """Store a batch of new jobs, all or nothing; give the fate of each.
 
         Raises:
-            ValueError: the batch is too large.
+            ValueError: the batch is too large, or a key cannot be one.
             StoreUnavailable: as for `recognise`.
         """
         ...
@@ -295,7 +296,7 @@ class StoreSession(Protocol):
         ...
 
 
-class Store(StoreSession, KeepsSchedules, Protocol):
+class Store(StoreSession, HoldsKeys, KeepsSchedules, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures
@@ -337,20 +338,22 @@ class Store(StoreSession, KeepsSchedules, Protocol):
 
     async def enqueue(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch of at most BATCH_MAX jobs, all or nothing, in order.
 
-        Returns each job's state. Sent again with the same ids it changes nothing.
+        Returns each job's state, or whom it met: a job whose key is held is not stored, and its
+        neighbours are. Sent again with the same request and ids the batch changes nothing and
+        is answered as before, whatever became of its jobs.
 
         Raises:
-            ValueError: the batch is too large.
+            ValueError: the batch is too large, or a key cannot be one.
             StoreUnavailable: it is not known whether the batch was stored; send it again.
         """
         ...
 
     def enqueue_now(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Do the same on the caller's own thread, for code without an event loop."""
         ...
 
@@ -447,7 +450,8 @@ class Store(StoreSession, KeepsSchedules, Protocol):
     async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
         """Make ended or waiting jobs ready now, with all their attempts before them again.
 
-        True where this call did it; succeeded and running jobs are left alone.
+        True where this call did it; succeeded and running jobs are left alone, and so is an ended
+        job whose key another one holds by now. Others that had a key hold it again.
         """
         ...
 

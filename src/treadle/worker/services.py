@@ -54,6 +54,7 @@ class Services:
         self._firing = firing
         self._duty = Duty()
         self._fire_rest_s = 0.0
+        self._fire_now = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         self._due = asyncio.Event()
         self._due_timer: asyncio.Handle | None = None
@@ -106,6 +107,8 @@ class Services:
         orphans = await self._store.rescue(self._worker(), RESCUE_MAX)
         if orphans:
             self._adopt(orphans)
+            # Who died may have been on duty for the schedules.
+            self._fire_now.set()
         return len(orphans) >= RESCUE_MAX
 
     async def prune(self) -> bool:
@@ -138,7 +141,7 @@ class Services:
                 more = False
                 _log.exception("%s met an error of ours and is tried again", name)
             if rest_s is None and not failed:
-                await asyncio.sleep(self._fire_rest_s)
+                await _wait(self._fire_now, self._fire_rest_s)
                 continue
             # Between two full steps the line gets the store, too.
             rest = 0.001 if more else min((rest_s or 1.0) * (1 << min(failed, 5)), _REST_MAX_S)
@@ -148,8 +151,13 @@ class Services:
         if name != "stage":
             await asyncio.sleep(seconds)
             return
-        try:
-            await asyncio.wait_for(self._due.wait(), seconds)
-        except TimeoutError:
-            return
-        self._due.clear()
+        await _wait(self._due, seconds)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Rest so long, or until somebody sets the event."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+    event.clear()

@@ -125,4 +125,5 @@ def unwritable(settlement: Settlement, error: Exception) -> Settlement:
         keep=settlement.keep or 30 * 86_400_000_000,
         forgiven=settlement.forgiven,
         crashes=settlement.crashes,
+        keyed=settlement.keyed,
     )

@@ -69,6 +69,7 @@ def job_row(job: Job[Any]) -> dict[str, Any]:
         "finished_at": job.finished_at,
         "expires_at": job.expires_at,
         "worker": job.worker,
+        "key": job.key,
         "reason": job.reason,
         "error": None if error is None else {"type": error.type, "message": error.message},
         "tags": job.tags,

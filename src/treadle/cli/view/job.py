@@ -42,7 +42,7 @@ def print_job(out: Console, job: Job[Any]) -> None:
 
 def _story(job: Job[Any]) -> str:
     """Give `explain` without its first line and its attempts, which are shown apart."""
-    wanted = ("State:", "Why:", "Next:", "To do:")
+    wanted = ("State:", "Why:", "Key:", "Next:", "To do:")
     try:
         lines = job.explain().splitlines()
     except JobNotFound:
@@ -61,6 +61,7 @@ def _fields(job: Job[Any]) -> list[tuple[str, str]]:
         ("ended", stamp(job.finished_at)),
         ("expires", stamp(job.expires_at)),
         ("worker", job.worker or ""),
+        ("key", job.key or ""),
         ("reason", job.reason or ""),
         ("progress", _progress(job.progress)),
         ("tags", ", ".join(job.tags)),

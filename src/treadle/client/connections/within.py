@@ -9,7 +9,7 @@ from treadle.store.statements import Adapter, AsyncAdapter, Script, acarry, carr
 
 if TYPE_CHECKING:
     from treadle.client.snapshot import Home
-    from treadle.core.job import JobState, NewJob
+    from treadle.core.job import Fate, NewJob
     from treadle.store.contract import Store, Transactional
 
 
@@ -37,7 +37,7 @@ def transactional_of(store: Store, adapter: Adapter | AsyncAdapter) -> Transacti
 
 def _script(
     home: Home, adapter: Adapter | AsyncAdapter, jobs: Sequence[NewJob]
-) -> Script[list[JobState]]:
+) -> Script[list[Fate]]:
     """Say what is written: jobs of the store, or rows of the outbox for the relay.
 
     The store is not even opened for an outbox: it may be away.
@@ -52,9 +52,7 @@ def _script(
     return home.outbox.enqueue(jobs)
 
 
-def store_within(
-    home: Home, adapter: Adapter | AsyncAdapter, jobs: Sequence[NewJob]
-) -> list[JobState]:
+def store_within(home: Home, adapter: Adapter | AsyncAdapter, jobs: Sequence[NewJob]) -> list[Fate]:
     """Store a batch on this thread.
 
     Raises:
@@ -72,7 +70,7 @@ def store_within(
 
 async def astore_within(
     home: Home, adapter: Adapter | AsyncAdapter, jobs: Sequence[NewJob], verb: str
-) -> list[JobState]:
+) -> list[Fate]:
     """Do the same on an event loop; `verb` is what the caller has called.
 
     Raises:

@@ -19,7 +19,7 @@ from msgspec import Struct, json
 from msgspec.structs import replace
 
 from treadle.core.errors import SettingsError, StoreUnavailable
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import Fate, JobState, NewJob
 from treadle.store.contract import BATCH_MAX
 from treadle.store.statements import BEGIN, COMMIT, ROLLBACK, Script, Statement
 
@@ -110,7 +110,7 @@ class Outbox:
         yield Statement(self._sql[f"table_{self.engine}"])
         yield COMMIT
 
-    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
+    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
         """Write a batch in the caller's transaction; give the states that they will have.
 
         Delays and expiries count from now, not from when the relay comes to it.

@@ -9,6 +9,7 @@ from treadle.store.postgres.engine.pack import int8, text, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Rows
+from treadle.store.postgres.keys.freeing import freeing
 
 _ID_BYTES = 16
 
@@ -30,9 +31,13 @@ def _done(ids: Sequence[bytes], *found: Rows) -> list[bool]:
 
 def cancel(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[Sequence[bool]]:
     """Cancel what has not ended."""
-    which = (uuids(named(ids)),)
-    calls = [(sql["lock_jobs"], which), (sql["free_jobs"], which), (sql["cancel"], which)]
-    _, (*_, rows) = yield Ask(calls, after=ring)
+    which = uuids(named(ids))
+    calls: list[Call] = [
+        (sql["lock_jobs"], (which,)),
+        (sql["free_jobs"], (which,)),
+        (sql["cancel"], (which,)),
+    ]
+    _, (_, _, rows, *_) = yield Ask([*calls, *freeing(sql, which)], after=ring)
     return _done(ids, rows)
 
 
@@ -41,23 +46,27 @@ def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[S
     which = uuids(named(ids))
     calls: list[Call] = [
         (sql["retry_live"], (which,)),
+        (sql["lock_ended"], (which,)),
+        (sql["retake_keys"], (which,)),
         (sql["retry_ended"], (which,)),
         (sql["trim_attempts"], (which, int8(ATTEMPTS_KEPT))),
         (sql["park_ready"], (which,)),
     ]
-    _, (live, ended, *_) = yield Ask(calls, after=ring)
+    _, (live, _, _, ended, *_) = yield Ask(calls, after=ring)
     return _done(ids, live, ended)
 
 
 def discard(sql: Statements, ids: Sequence[bytes]) -> Talk[Sequence[bool]]:
     """Delete ended jobs with their attempts and logs."""
-    _, [rows] = yield Ask([(sql["discard"], (uuids(named(ids)),))])
+    which = uuids(named(ids))
+    _, (rows, *_) = yield Ask([(sql["discard"], (which,)), *freeing(sql, which)])
     return _done(ids, rows)
 
 
 def purge(sql: Statements, queue: str, limit: int, ring: Sequence[Call]) -> Talk[int]:
     """Cancel at most `limit` waiting jobs of a queue."""
-    _, [[[count]]] = yield Ask([(sql["purge"], (text(queue), int8(limit)))], after=ring)
+    calls = [(sql["purge"], (text(queue), int8(limit))), (sql["hand_on"], ())]
+    _, ([[count]], _) = yield Ask(calls, after=ring)
     return int(count)
 
 

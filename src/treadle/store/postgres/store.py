@@ -13,15 +13,16 @@ from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
-from treadle.store.contract import Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
+from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
 from treadle.store.postgres import doctor, schema, upkeep, workers
-from treadle.store.postgres.access import PostgresAccess
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
 from treadle.store.postgres.history import History
+from treadle.store.postgres.keys.taking import enqueue_keyed
+from treadle.store.postgres.keys.verbs import PostgresKeys
 from treadle.store.postgres.line.enqueue import check_batch, enqueue
 from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.scan import Scan
@@ -33,7 +34,7 @@ from treadle.store.postgres.transactional import PostgresTransactional
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
-    from treadle.core.job import JobState, NewJob, Orphan
+    from treadle.core.job import Fate, NewJob, Orphan
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _MIGRATION_S = 600.0
 
 
-class PostgresStore(PostgresAccess, PostgresSchedules):
+class PostgresStore(PostgresKeys, PostgresSchedules):
     """A store in a PostgreSQL database (13 or later) that many machines share.
 
     The URL is libpq's, `postgresql://user:password@host:5432/database?sslmode=verify-full`, with
@@ -75,6 +76,8 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
         self._known_queues: set[str] = set()
+        self._swept = ""
+        """The name of the key from which the next prune goes on."""
         self._asked: set[str] = set()
         """Workers whose last exchange has not been answered."""
         self._watches: dict[str, Watch] = {}
@@ -133,23 +136,25 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
 
     async def enqueue(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch; see the contract."""
         return self._stored(jobs, await drive(self._enqueue(request, jobs, now)))
 
     def enqueue_now(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch on the caller's own thread."""
         return self._stored(jobs, drive_now(self._enqueue(request, jobs, now)))
 
     def _enqueue(
         self, request: bytes, jobs: Sequence[NewJob], now: int | None
-    ) -> Steps[Sequence[JobState]]:
+    ) -> Steps[Sequence[Fate]]:
         check_batch(jobs)
         new_queues = sorted({job.queue for job in jobs} - self._known_queues)
         ring = self._ears.ring(WORK)
         words = (self._sql, request, jobs, new_queues, ring)
+        if any(job.key is not None for job in jobs):
+            return (yield from self._runner.run(lambda: enqueue_keyed(*words), now))
         try:
             return (yield from self._runner.run(lambda: enqueue(*words), now))
         except StoreError as error:
@@ -157,10 +162,10 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
                 raise
         return (yield from self._runner.run(lambda: enqueue(*words, beside=True), now))
 
-    def _stored(self, jobs: Sequence[NewJob], states: Sequence[JobState]) -> Sequence[JobState]:
+    def _stored(self, jobs: Sequence[NewJob], fates: Sequence[Fate]) -> Sequence[Fate]:
         fault.point("enqueue.after_commit")
         self._known_queues.update({job.queue for job in jobs})
-        return states
+        return fates
 
     # The line
 
@@ -199,7 +204,8 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
             if found is not None:
                 return found
         kinds = [ENDS] if settlements else []
-        if any(not s.state.is_terminal or s.gates is not None for s in settlements):
+        going_on = any(not one.state.is_terminal for one in settlements)
+        if going_on or any(one.keyed or one.gates is not None for one in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
         memory = Memory(self._scan, self._history, now)
@@ -352,6 +358,10 @@ class PostgresStore(PostgresAccess, PostgresSchedules):
         """Delete records whose time is over."""
         gone = await prune(self._runner, self._sql, self._history, limit, now)
         fault.point("prune.after_commit")
+        page = min(limit, BATCH_MAX)
+        self._swept = await drive(
+            self._runner.run(lambda: upkeep.tidy_keys(self._sql, page, self._swept), now)
+        )
         return gone
 
 

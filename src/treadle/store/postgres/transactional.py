@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import AsyncConnection, Connection, Error
 
-from treadle.core.errors import StoreUnavailable
+from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.gates.gate import read_gates
-from treadle.core.job import JobState
+from treadle.core.job import Fate, JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
 from treadle.store.postgres import schema
@@ -25,6 +25,7 @@ from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
 from treadle.store.postgres.engine.sql import REST, Place, texts
 from treadle.store.postgres.gates.line import written
+from treadle.store.postgres.keys.taking import fates_of, rounds_of
 from treadle.store.postgres.line.enqueue import check_batch, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
@@ -65,7 +66,7 @@ class PostgresTransactional:
         if not there or not (yield self._say("is_ours", (self._ours(),))):
             raise self._elsewhere()
 
-    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
+    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
         """Store a batch of new jobs, in one statement."""
         check_batch(jobs)
         [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
@@ -74,11 +75,54 @@ class PostgresTransactional:
         at = yield from self._at(now)
         queues = sorted({job.queue for job in jobs})
         yield self._say("insert_queues", (queues,))
+        if any(job.key is not None for job in jobs):
+            return (yield from self._keyed(jobs, at))
         for name, values in self._inserts(jobs, at):
             if not (yield self._say(name, values)):
                 raise self._elsewhere()
         yield self._say("ring", ([WORK],))
         return [state_at(job, at) for job in jobs]
+
+    def _keyed(self, jobs: Sequence[NewJob], at: int) -> Script[list[Fate]]:
+        """Store a batch in which some jobs want keys.
+
+        Raises:
+            StoreError: no transaction is open, and a key would be taken before its job is stored.
+        """
+        yield from self._check_open()
+        if not (yield self._say("is_ours", (self._ours(),))):
+            raise self._elsewhere()
+        plain = [job for job in jobs if job.key is None]
+        for name, values in self._inserts(plain, at) if plain else ():
+            yield self._say(name, values)
+        said: list[Sequence[Any]] = []
+        for wanted in rounds_of(jobs):
+            keys = [one.key for one in wanted]
+            names = [key.name for key in keys]
+            untils = [key.until.value for key in keys]
+            hashes = [key.hash for key in keys]
+            ids = [_id(one.job.id) for one in wanted]
+            taken = (names, ids, untils, [key.hold for key in keys], hashes, at)
+            yield self._say("take_keys", taken, now=6)
+            given = (
+                _id(bytes(16)), *_columns([one.job for one in wanted]), names, untils, hashes,
+                [key.conflict.value for key in keys], [key.max_wait for key in keys],
+                [one.place for one in wanted], [written(one.job.gates) for one in wanted], at,
+            )  # fmt: skip
+            said += yield self._say("store_keyed", given, now=24)
+        yield self._say("ring", ([WORK],))
+        return fates_of(jobs, at, said)
+
+    def _check_open(self) -> Script[None]:
+        """Make sure that what is said is one transaction; a savepoint is refused outside of one."""
+        try:
+            yield Statement("savepoint treadle_keys")
+        except Exception as error:
+            raise StoreError(
+                "a job with a key is written by several statements, and connection= is in no "
+                f"transaction ({type(error).__name__}); begin one around the call"
+            ) from error
+        yield Statement("release savepoint treadle_keys")
 
     def _inserts(self, jobs: Sequence[NewJob], at: int) -> list[tuple[str, Sequence[Any]]]:
         """Write jobs; those with gates meet them when they are claimed."""
@@ -110,6 +154,9 @@ class PostgresTransactional:
         )
         if not (yield self._say("settle_inside", values)):
             return Verdict.LOST
+        if settlement.keyed:
+            yield self._say("free_ended", ([_id(settlement.id)],))
+            yield self._say("hand_on", (at,), now=1)
         for use in read_gates(settlement.gates):
             yield self._say("free_gate", (use.name, at))
         yield self._say("ring", ([ENDS, WORK] if settlement.gates else [ENDS],))
@@ -149,13 +196,13 @@ class PostgresTransactional:
         rows: Rows = yield Statement(_NOW)
         return int(rows[0][0])
 
-    def _say(self, name: str, values: Sequence[Any]) -> Statement:
-        """Say one of the store's own statements, with the time as its parameter 17.
+    def _say(self, name: str, values: Sequence[Any], *, now: int = 17) -> Statement:
+        """Say one of the store's own statements; `now` is the number of the time's parameter.
 
         What ends goes to `rest`: the caller's own user may have no right to a shelf.
         """
-        text = self._sql[name].replace(self._sql["now"], "$17::bigint").replace("{again}", "")
-        text = text.replace("{shelf}", REST)
+        text = self._sql[name].replace(self._sql["now"], f"${now}::bigint").replace("{again}", "")
+        text = text.replace("{shelf}", REST).replace(self._sql["is_made"], "true")
         return Statement(text, [values])
 
     def _ours(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from treadle.store.postgres.engine.pack import int8, texts
+from treadle.store.postgres.engine.pack import int8, text, texts
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
@@ -14,12 +14,30 @@ from treadle.store.postgres.gates.line import wake
 def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, int]]:
     """Move at most `limit` jobs; return how many ended and how many became ready."""
     moving = (sql["stage"], (int8(limit), texts(tasks)))
-    _, ([row], names) = yield Ask([moving, (sql["gates_due"], (int8(limit),))])
-    ended, ready = row
+    handing, due = (sql["hand_on"], ()), (sql["gates_due"], (int8(limit),))
+    _, ([row], [[woken]], names) = yield Ask([moving, handing, due])
+    ended, ready = row[0], row[1] + woken
     if names:
         # Asked beforehand, so that the gates can be locked in the order of their names.
         ready += yield from wake(sql, [name for (name,) in names])
     return ended, ready
+
+
+def tidy_keys(sql: Statements, limit: int, after: str) -> Talk[str]:
+    """Free at most `limit` keys whose time is over, and those of a page that are held by nothing.
+
+    The page is that behind the name `after`; gives its last name, empty at the end. Locks that
+    nobody has had for an hour go as well.
+    """
+    page = int8(limit)
+    calls = [
+        (sql["locks_over"], (page,)),
+        (sql["keys_over"], (page,)),
+        (sql["sweep"], (text(after), page)),
+        (sql["hand_on"], ()),
+    ]
+    _, (_, _, [[last, seen]], _) = yield Ask(calls)
+    return last if seen == limit else ""
 
 
 def ready(sql: Statements, queues: Sequence[str] | None) -> Talk[bool]:

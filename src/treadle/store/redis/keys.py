@@ -26,6 +26,8 @@ FIXED: Final = {
     "wakes": ("zset", "gates by when to look for jobs to wake; goes with the last that waits"),
     "schedules": ("zset", "every schedule by its name; goes with the schedule"),
     "schedules_due": ("zset", "schedules by when to look at them; goes with the schedule"),
+    "names": ("zset", "the keys that are held, by name; goes with the key"),
+    "fence": ("string", "the number of the last hold of any lock"),
     "ears_work": ("string", "somebody waits for work; expires"),
     "ears_ends": ("string", "somebody waits for ends; expires"),
 }
@@ -41,9 +43,12 @@ FAMILIES: Final = {
     "behind": ("zset", "a queue's parked jobs, for purge; goes with the last of them"),
     "worker": ("hash", "a registered worker; goes when it leaves or is rescued"),
     "schedule": ("hash", "a schedule by name; goes when it is removed"),
+    "key": ("hash", "a key that is held; goes with its job, or expires"),
+    "request": ("string", "what a batch with keys was answered; expires"),
+    "lock": ("hash", "a lock that is held; expires"),
     "held": ("set", "the claims of a worker, id and number; goes with the last of them"),
 }
-"""Name, type and bound of the keys that there is one of for each job, queue or worker."""
+"""Name, type and bound of the keys that there is one of for each job, queue, worker or name."""
 
 
 def base_key(namespace: str) -> str:
@@ -52,7 +57,7 @@ def base_key(namespace: str) -> str:
 
 
 def key(namespace: str, name: str, of: str = "") -> str:
-    """Give a key by its name in this list; `of` is the job, queue or worker of a family's."""
+    """Give a key by its name in this list; `of` is the job, queue, worker or name of a family's."""
     assert (name in FIXED) != bool(of), f"{name!r} is a fixed key or one of a family"
     return f"{base_key(namespace)}:{name}:{of}" if of else f"{base_key(namespace)}:{name}"
 

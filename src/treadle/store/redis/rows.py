@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct, msgpack
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, read_error
+from treadle.core.keys.key import Key
 from treadle.core.outcome import Settlement
 
 Words = list[str | bytes | int]
@@ -52,20 +53,20 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
     """
     words: Words = []
     head: tuple[Any, ...] | None = None
-    many = 0
+    place = many = 0
     for job in jobs:
         if len(job.id) != _ID_BYTES:
             raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
         like = (
             job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
-            job.gates,
+            job.key is not None, job.gates,
         )  # fmt: skip
         if like != head:
-            if head is not None:
-                words[many] = (len(words) - many) // 2
             head = like
             words += _head(job)
-            many = len(words) - 1
+            place, many = len(words) - 1, 0
+        many += 1
+        words[place] = many
         words.append(job.id.hex())
         words.append(
             _pack(
@@ -75,9 +76,15 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
                 )
             )
         )  # fmt: skip
-    if head is not None:
-        words[many] = (len(words) - many) // 2
+        if job.key is not None:
+            words += _key_words(job.key)
     return words
+
+
+def _key_words(key: Key) -> Words:
+    """Write a key, which stands behind its job."""
+    most = _text(key.max_wait)
+    return [key.name, key.until, key.hold, most, key.conflict, (key.hash or b"").hex()]
 
 
 def _head(job: NewJob) -> Words:
@@ -86,7 +93,7 @@ def _head(job: NewJob) -> Words:
             raise OverflowError(f"an instant or duration of {value} microseconds is out of range")
     return [
         job.queue, job.priority, job.task, _text(job.at), job.delay, _text(job.expires_at),
-        _text(job.expires_in), job.gates or b"", 0,
+        _text(job.expires_in), "" if job.key is None else "1", job.gates or b"", 0,
     ]  # fmt: skip
 
 
@@ -131,14 +138,15 @@ def read_claim(row: list[Any] | bytes, now: int) -> Claim:
         return _plain_claim(row, now)
     (
         id_, number, attempt, task, queue, call, created_at, priority, forgiven, crashes, run_at,
-        expires_at, parked_at, started_at, gates,
+        expires_at, parked_at, started_at, key, gates,
     ) = row  # fmt: skip
     said = _unpack(call)
     return Claim(
         unhexlify(id_), int(number), task.decode(), queue.decode(), int(priority or 0),
         int(attempt), said.args, said.attempts_max, int(forgiven or 0), int(crashes or 0),
         said.policy, int(created_at), int(run_at or created_at), _instant(expires_at),
-        _instant(parked_at), int(started_at or 0), said.tags, said.meta, said.tenant, gates,
+        _instant(parked_at), int(started_at or 0), said.tags, said.meta, said.tenant,
+        None if key is None else key.decode(), gates,
     )  # fmt: skip
 
 
@@ -201,6 +209,7 @@ def read_record(id_: bytes, flat: Sequence[bytes], now: int) -> JobRecord:
         meta=said.meta,
         tenant=said.tenant,
         progress=row.raw("progress"),
+        key=row.text("key"),
         gates=row.raw("gates"),
         gate=row.text("waits_at"),
     )

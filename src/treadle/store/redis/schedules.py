@@ -26,7 +26,7 @@ class RedisSchedules:
 
     async def due_schedules(self, limit: int, *, now: int | None = None) -> DueSchedules:
         """Read what is due; see the contract."""
-        at, rows, following, workers, first = await self._ask("due", now, (limit,))
+        at, rows, following, workers, first = await self._told("due", now, (limit,))
         here = int(at)
         next_due = read_number(following)
         return DueSchedules(
@@ -39,11 +39,11 @@ class RedisSchedules:
 
     async def schedules(self, names: Sequence[str]) -> Sequence[ScheduleRow | None]:
         """Read schedules by name."""
-        return [_row(flat) for flat in await self._ask("schedules", None, ("names", *names))]
+        return [_row(flat) for flat in await self._told("schedules", None, ("names", *names))]
 
     async def schedules_page(self, after: str, limit: int) -> Sequence[ScheduleRow]:
         """Read schedules in the order of their names."""
-        rows = await self._ask("schedules", None, ("page", after, limit))
+        rows = await self._told("schedules", None, ("page", after, limit))
         return [row for flat in rows if (row := _row(flat)) is not None]
 
     async def fire(self, moves: Sequence[Move], *, now: int | None = None) -> Sequence[bool]:
@@ -58,11 +58,11 @@ class RedisSchedules:
                 move.name, move.revision, "" if move.due is None else move.due,
                 int(move.body is not None), move.body or b"", len(jobs), *jobs,
             )  # fmt: skip
-        done = await self._ask("fire", now, words)
+        done = await self._told("fire", now, words)
         fault.point("fire.after_commit")
         return [said == _HELD for said in done]
 
-    async def _ask(self, name: str, now: int | None, words: Sequence[Any]) -> Any:  # noqa: ANN401
+    async def _told(self, name: str, now: int | None, words: Sequence[Any]) -> Any:  # noqa: ANN401
         if now is None and self._clock is not None:
             now = self._clock.wall()
         said = "" if now is None else str(now)

@@ -16,7 +16,8 @@ from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
-from treadle.core.job import Claim, JobState, NewJob, Orphan
+from treadle.core.job import Claim, Fate, NewJob, Orphan
+from treadle.core.keys.key import check_key
 from treadle.core.outcome import Verdict
 from treadle.store.contract import (
     BATCH_MAX,
@@ -33,6 +34,7 @@ from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.replies import misplaced, too_old
 from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.gates import RedisGates
+from treadle.store.redis.held import RedisKeys, read_fates
 from treadle.store.redis.keys import base_key, key
 from treadle.store.redis.moving import RedisMoving
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
@@ -58,11 +60,6 @@ VERSION = 1
 """Of the schema: what the keys hold. A store of a newer one is refused."""
 
 _ID_DIGITS = 32
-_STATES = {
-    ord("r"): JobState.READY,
-    ord("s"): JobState.SCHEDULED,
-    ord("b"): JobState.BLOCKED,
-}
 _YES = ord("1")
 
 Held = set[tuple[bytes, int]]
@@ -70,7 +67,7 @@ Held = set[tuple[bytes, int]]
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
-class RedisStore(RedisGates, RedisSchedules):
+class RedisStore(RedisKeys, RedisGates, RedisSchedules):
     """A store in one namespace of a Redis or Valkey server."""
 
     def __init__(
@@ -98,6 +95,8 @@ class RedisStore(RedisGates, RedisSchedules):
         self._asked: dict[str, bytes] = {}
         """The exchange of each worker that has not been answered."""
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
+        self._swept = b""
+        """The name of the key from which the next prune goes on."""
         _stores.add(self)
 
     @property
@@ -184,29 +183,30 @@ class RedisStore(RedisGates, RedisSchedules):
 
     async def enqueue(
         self,
-        request: bytes,  # noqa: ARG002 -- here the jobs' own ids tell a repeat
+        request: bytes,
         jobs: Sequence[NewJob],
         *,
         now: int | None = None,
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch; see the contract."""
-        return _states(await self._runner.run(self._enqueue(jobs, now))) if jobs else []
+        return _stored(await self._runner.run(self._enqueue(request, jobs, now))) if jobs else []
 
     def enqueue_now(
-        self,
-        request: bytes,  # noqa: ARG002 -- as in `enqueue`
-        jobs: Sequence[NewJob],
-        *,
-        now: int | None = None,
-    ) -> Sequence[JobState]:
+        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+    ) -> Sequence[Fate]:
         """Store a batch on the caller's own thread."""
-        return _states(self._runner.run_now(self._enqueue(jobs, now))) if jobs else []
+        return _stored(self._runner.run_now(self._enqueue(request, jobs, now))) if jobs else []
 
-    def _enqueue(self, jobs: Sequence[NewJob], now: int | None) -> Steps[bytes]:
+    def _enqueue(self, request: bytes, jobs: Sequence[NewJob], now: int | None) -> Steps[bytes]:
         if len(jobs) > BATCH_MAX:
             msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
             raise ValueError(msg)
-        words = (self._now(now), *job_words(jobs))
+        name = ""
+        for job in jobs:
+            if job.key is not None:
+                check_key(job.key)
+                name = request.hex()
+        words = (self._now(now), name, *job_words(jobs))
         return self._runner.script(script("enqueue"), words, again=True)
 
     # The line
@@ -402,15 +402,17 @@ class RedisStore(RedisGates, RedisSchedules):
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
-        steps = self._runner.script(script("prune"), (self._now(now), limit), again=True)
-        gone = int(await self._runner.run(steps))
+        words = (self._now(now), limit, self._swept)
+        gone, self._swept = await self._runner.run(
+            self._runner.script(script("prune"), words, again=True)
+        )
         fault.point("prune.after_commit")
-        return gone
+        return int(gone)
 
 
-def _states(answer: bytes) -> Sequence[JobState]:
+def _stored(answer: bytes) -> Sequence[Fate]:
     fault.point("enqueue.after_commit")
-    return [_STATES[said] for said in answer]
+    return read_fates(answer)
 
 
 def _claims(rows: Sequence[Any], now: int) -> tuple[list[Claim], list[tuple[bytes, int]]]:

@@ -95,7 +95,7 @@ class SqliteAccess:
             self._runner.write(lambda db, at: control.cancel(db, self._sql, ids, at), now)
         )
         self._bell.ring(ENDS)
-        # What a running one held of a gate is free.
+        # Who waited behind one of them may be ready, and what a running one held of a gate is free.
         self._bell.ring(WORK)
         return done
 
@@ -109,7 +109,9 @@ class SqliteAccess:
 
     async def discard(self, ids: Sequence[bytes]) -> Sequence[bool]:
         """Delete ended jobs."""
-        return await drive(self._runner.write(lambda db, _: control.discard(db, self._sql, ids)))
+        return await drive(
+            self._runner.write(lambda db, at: control.discard(db, self._sql, ids, at))
+        )
 
     async def purge(self, queue: str, *, limit: int, now: int | None = None) -> int:
         """Cancel waiting jobs of a queue."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from treadle.store.contract import ATTEMPTS_KEPT
 from treadle.store.sqlite.gates.book import Book, uses_of
 from treadle.store.sqlite.gates.line import park_ready
+from treadle.store.sqlite.keys.freeing import ENDED, free, take_again
 
 Statements = dict[str, str]
 _KEEP = 30 * 86_400_000_000
@@ -26,6 +27,8 @@ def cancel(
         done.append(written > 0)
         if held is not None:
             book.free(uses_of(held[0]))
+        if written:
+            free(db, sql, [id_], ENDED, now)
     book.write()
     return done
 
@@ -37,6 +40,9 @@ def retry(
     done = []
     book = Book(db, sql, now)
     for id_ in ids:
+        if not take_again(db, sql, id_, now):
+            done.append(False)
+            continue
         if db.execute(sql["keep_last_attempt"], (id_,)).rowcount:
             db.execute(sql["trim_attempts"], (id_, id_, ATTEMPTS_KEPT))
         done.append(db.execute(sql["retry"], {"id": id_, "now": now}).rowcount > 0)
@@ -45,7 +51,9 @@ def retry(
     return done
 
 
-def discard(db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes]) -> Sequence[bool]:
+def discard(
+    db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes], now: int
+) -> Sequence[bool]:
     """Delete ended jobs with their attempts and logs."""
     done = []
     for id_ in ids:
@@ -54,17 +62,19 @@ def discard(db: sqlite3.Connection, sql: Statements, ids: Sequence[bytes]) -> Se
         if gone:
             db.execute(sql["delete_attempts"], (id_,))
             db.execute(sql["delete_logs"], (id_,))
+            free(db, sql, [id_], ENDED, now)
     return done
 
 
 def purge(db: sqlite3.Connection, sql: Statements, queue: str, limit: int, now: int) -> int:
     """Cancel at most `limit` waiting jobs of a queue."""
     values = {"queue": queue, "now": now, "keep": _KEEP, "limit": limit}
-    done = 0
+    gone: list[tuple[bytes, str | None]] = []
     for name in ("purge_ready", "purge_due", "purge_parked"):
-        if done < limit:
-            done += db.execute(sql[name], values | {"limit": limit - done}).rowcount
-    return done
+        if len(gone) < limit:
+            gone += db.execute(sql[name], values | {"limit": limit - len(gone)}).fetchall()
+    free(db, sql, (id_ for id_, key in gone if key is not None), ENDED, now)
+    return len(gone)
 
 
 def pause(db: sqlite3.Connection, sql: Statements, queue: str, now: int) -> bool:

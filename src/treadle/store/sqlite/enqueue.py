@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import Fate, JobState, NewJob
+from treadle.core.keys.key import check_key
 from treadle.store.contract import BATCH_MAX
 from treadle.store.sqlite.gates.line import store
 from treadle.store.sqlite.rows import Row
@@ -24,11 +25,14 @@ def check_batch(jobs: Sequence[NewJob]) -> None:
     """Refuse a batch that is over the bound.
 
     Raises:
-        ValueError: it holds more than BATCH_MAX jobs.
+        ValueError: it holds more than BATCH_MAX jobs, or a key that cannot be one.
     """
     if len(jobs) > BATCH_MAX:
         msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
         raise ValueError(msg)
+    for job in jobs:
+        if job.key is not None:
+            check_key(job.key)
 
 
 def enqueue(
@@ -37,7 +41,7 @@ def enqueue(
     jobs: Sequence[NewJob],
     new_queues: Sequence[str],
     now: int,
-) -> Sequence[JobState]:
+) -> Sequence[Fate]:
     """Write a batch inside the caller's transaction; see the contract."""
     if new_queues:
         db.executemany(sql["insert_queue"], [(name,) for name in new_queues])
@@ -63,7 +67,7 @@ def _write_gated(
     return written + store(db, sql, jobs, rows)
 
 
-def states_in(rows: Sequence[Row]) -> list[JobState]:
+def states_in(rows: Sequence[Row]) -> list[Fate]:
     """Read the jobs' states out of what was written."""
     return [_STATES[row[4]] for row in rows]
 

@@ -20,6 +20,7 @@ from treadle.core.outcome import Settlement, Verdict
 from treadle.store.contract import ATTEMPTS_KEPT, BATCH_MAX, Exchanged
 from treadle.store.sqlite.gates.book import Book
 from treadle.store.sqlite.gates.line import admit, settled
+from treadle.store.sqlite.keys.freeing import CLAIMED, ENDED, SUCCEEDED, free
 from treadle.store.sqlite.rows import (
     UNREADABLE,
     Row,
@@ -101,8 +102,14 @@ def settle(
         return _NO_VERDICTS
     succeeded = [s for s in settlements if s.state is JobState.SUCCEEDED]
     if len(succeeded) == len(settlements) and _all_succeeded(db, sql, succeeded, now):
+        free(db, sql, [s.id for s in settlements if s.keyed], SUCCEEDED, now)
         return [Verdict.APPLIED] * len(settlements)
-    return [_settle_one(db, sql, settlement, now) for settlement in settlements]
+    verdicts = [_settle_one(db, sql, settlement, now) for settlement in settlements]
+    for one, verdict in zip(settlements, verdicts, strict=True):
+        if one.keyed and one.state.is_terminal and verdict is Verdict.APPLIED:
+            kinds = SUCCEEDED if one.state is JobState.SUCCEEDED else ENDED
+            free(db, sql, [one.id], kinds, now)
+    return verdicts
 
 
 def _all_succeeded(
@@ -254,11 +261,13 @@ def _as_claims(
     """Read claimed rows, best first; those past their expiry end instead."""
     rows.sort()
     claims = [read_claim(row, now) for row in rows]
+    free(db, sql, [c.id for c in claims if c.key is not None], CLAIMED, now)
     expired = [c for c in claims if c.expires_at is not None and c.expires_at <= now]
     if not expired:
         return claims
     for claim in expired:
         db.execute(sql["expire_claimed"], (now, now + _KEEP_EXPIRED, claim.id))
+    free(db, sql, [c.id for c in expired if c.key is not None], ENDED, now)
     return [c for c in claims if c.expires_at is None or c.expires_at > now]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from treadle.core.durations import DAY
 from treadle.core.job import Claim, ErrorInfo, write_error
+from treadle.store.sqlite.keys.freeing import ENDED, free
 
 Statements = dict[str, str]
 Row = tuple[Any, ...]
@@ -56,16 +57,17 @@ def set_aside(
     """Make a row that cannot be read a dead letter."""
     info = write_error(ErrorInfo("UnreadableRow", str(error)[:500]))
     db.execute(sql["set_aside"], (info, now, now + _KEEP, id_))
+    free(db, sql, [id_], ENDED, now)
 
 
 def read_claim(row: Row, started_at: int) -> Claim:
     """Read a claim from a row of the claiming statements."""
     (
         minus_priority, _, id_, number, task, queue, attempt, args, attempts_max, forgiven,
-        crashes, policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, gates,
+        crashes, policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key, gates,
     ) = row  # fmt: skip
     return Claim(
         id_, number, task, queue, -minus_priority, attempt, args, attempts_max, forgiven, crashes,
-        policy, created_at, run_at, expires_at, parked_at, started_at, tags, meta, tenant,
+        policy, created_at, run_at, expires_at, parked_at, started_at, tags, meta, tenant, key,
         gates,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import (
+    BATCH_MAX,
     Beaten,
     Exchanged,
     Note,
@@ -39,6 +40,9 @@ from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
 from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
+from treadle.store.sqlite.keys.freeing import sweep
+from treadle.store.sqlite.keys.taking import enqueue_keyed
+from treadle.store.sqlite.keys.verbs import SqliteKeys
 from treadle.store.sqlite.moving.verbs import SqliteMoving
 from treadle.store.sqlite.rescue import Watch, others, take_over
 from treadle.store.sqlite.schedules.verbs import SqliteSchedules
@@ -46,13 +50,13 @@ from treadle.store.sqlite.transactional import SqliteTransactional
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
-    from treadle.core.job import JobState, NewJob, Orphan
+    from treadle.core.job import Fate, NewJob, Orphan
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
     from treadle.core.settings import Settings
 
 
-class SqliteStore(SqliteAccess, SqliteSchedules):
+class SqliteStore(SqliteAccess, SqliteKeys, SqliteSchedules):
     """A store in one SQLite file, or in memory when `path` is None."""
 
     def __init__(
@@ -88,6 +92,8 @@ class SqliteStore(SqliteAccess, SqliteSchedules):
         )
         self.moving = SqliteMoving(self._runner, self._sql, self._bell)
         self._known_queues: set[str] = set()
+        self._swept = ""
+        """The name of the key from which the next prune goes on."""
         self._watches: dict[str, Watch] = {}
         self._unheld: dict[str, workers.Held] = {}
         self._waiters: weakref.WeakKeyDictionary[
@@ -196,47 +202,49 @@ class SqliteStore(SqliteAccess, SqliteSchedules):
 
     async def enqueue(
         self,
-        request: bytes,  # noqa: ARG002 -- here the jobs' own ids tell a repeat
+        request: bytes,
         jobs: Sequence[NewJob],
         *,
         now: int | None = None,
-    ) -> Sequence[JobState]:
+    ) -> Sequence[Fate]:
         """Store a batch; see the contract."""
-        return self._stored(jobs, await drive(self._enqueue(jobs, now)))
+        return self._stored(jobs, await drive(self._enqueue(request, jobs, now)))
 
     def enqueue_now(
-        self,
-        request: bytes,  # noqa: ARG002 -- as in `enqueue`
-        jobs: Sequence[NewJob],
-        *,
-        now: int | None = None,
-    ) -> Sequence[JobState]:
+        self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
+    ) -> Sequence[Fate]:
         """Store a batch on the caller's own thread."""
-        return self._stored(jobs, drive_now(self._enqueue(jobs, now)))
+        return self._stored(jobs, drive_now(self._enqueue(request, jobs, now)))
 
-    def _enqueue(self, jobs: Sequence[NewJob], now: int | None) -> Pauses[Sequence[JobState]]:
+    def _enqueue(
+        self, request: bytes, jobs: Sequence[NewJob], now: int | None
+    ) -> Pauses[Sequence[Fate]]:
         check_batch(jobs)
         new_queues: Sequence[str] = ()
         if len(jobs) != 1 or jobs[0].queue not in self._known_queues:
             new_queues = sorted({job.queue for job in jobs} - self._known_queues)
 
-        def body(db: sqlite3.Connection, at: int) -> Sequence[JobState]:
-            states = enqueue(db, self._sql, jobs, new_queues, at)
-            fault.point("enqueue.before_commit")
-            return states
+        keyed = any(job.key is not None for job in jobs)
 
-        if len(jobs) == 1 and not new_queues:
+        def body(db: sqlite3.Connection, at: int) -> Sequence[Fate]:
+            fates = enqueue(db, self._sql, () if keyed else jobs, new_queues, at)
+            if keyed:
+                fates = enqueue_keyed(db, self._sql, request, jobs, at)
+            fault.point("enqueue.before_commit")
+            return fates
+
+        if len(jobs) == 1 and not new_queues and not keyed:
             return self._runner.one(body, now)
         return self._runner.write(body, now)
 
-    def _stored(self, jobs: Sequence[NewJob], states: Sequence[JobState]) -> Sequence[JobState]:
+    def _stored(self, jobs: Sequence[NewJob], fates: Sequence[Fate]) -> Sequence[Fate]:
         fault.point("enqueue.after_commit")
         # A job that went into a file which somebody deleted or replaced is not stored.
         self._pool.check_file()
         if len(jobs) != 1 or jobs[0].queue not in self._known_queues:
             self._known_queues.update({job.queue for job in jobs})
         self._bell.ring(WORK)
-        return states
+        return fates
 
     def _ring(self) -> None:
         """Wake everybody, after a transaction of a task's."""
@@ -270,7 +278,8 @@ class SqliteStore(SqliteAccess, SqliteSchedules):
         fault.point("exchange.after_commit")
         if settlements:
             self._bell.ring(ENDS)
-            if any(not s.state.is_terminal or s.gates is not None for s in settlements):
+            going_on = any(not s.state.is_terminal for s in settlements)
+            if going_on or any(s.keyed or s.gates is not None for s in settlements):
                 self._bell.ring(WORK)
         return answer
 
@@ -456,17 +465,17 @@ class SqliteStore(SqliteAccess, SqliteSchedules):
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
-        over = await drive(
+        if not await drive(
             self._runner.read(lambda db, at: upkeep.anything_over(db, self._sql, at), now)
-        )
-        if not over:
+        ):
             return 0
 
-        def body(db: sqlite3.Connection, at: int) -> int:
+        def body(db: sqlite3.Connection, at: int) -> tuple[int, str]:
             gone = upkeep.prune(db, self._sql, limit, at)
+            swept = sweep(db, self._sql, self._swept, min(limit, BATCH_MAX), at)
             fault.point("prune.before_commit")
-            return gone
+            return gone, swept
 
-        gone = await drive(self._runner.write(body, now))
+        gone, self._swept = await drive(self._runner.write(body, now))
         fault.point("prune.after_commit")
         return gone

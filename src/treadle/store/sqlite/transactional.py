@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle.core.errors import StoreUnavailable
 from treadle.core.job import JobState
@@ -21,13 +21,18 @@ from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.runner import Runner
 from treadle.store.sqlite.enqueue import check_batch, job_row, states_in
 from treadle.store.sqlite.gates.book import uses_of
+from treadle.store.sqlite.keys.freeing import SUCCEEDED, free_one
+from treadle.store.sqlite.keys.steps import Steps
+from treadle.store.sqlite.keys.taking import take_all
 from treadle.store.sqlite.rows import Row
 from treadle.store.statements import Script, Statement
 
 if TYPE_CHECKING:
-    from treadle.core.job import NewJob
+    from treadle.core.job import Fate, NewJob
     from treadle.core.outcome import Settlement
     from treadle.store.contract import Note
+
+T = TypeVar("T")
 
 _PLACE = re.compile(r"\?|(?<![:\w]):([a-z_]+)")
 
@@ -77,7 +82,7 @@ class SqliteTransactional:
         rows = yield self._say("mark", [()])
         return [row[0] for row in rows] == [self._runner.pool.mark]
 
-    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[JobState]]:
+    def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
         """Store a batch of new jobs.
 
         The queues come first: their insert is what begins the transaction of a connection that
@@ -87,23 +92,48 @@ class SqliteTransactional:
         check_batch(jobs)
         yield from self.recognise()
         at = self._now() if now is None else now
-        rows = [job_row(job, at) for job in jobs]
         queues = sorted({job.queue for job in jobs})
         yield self._say("insert_queue", [(name,) for name in queues])
+        if any(job.key is not None for job in jobs):
+            return (yield from self._keyed(jobs, at))
+        rows = [job_row(job, at) for job in jobs]
         inserts = self._inserts(jobs, rows)
         if len(rows) == 1:
             yield inserts[0]
             return states_in(rows)
+        yield from self._whole(self._all(inserts))
+        return states_in(rows)
+
+    def _keyed(self, jobs: Sequence[NewJob], at: int) -> Script[list[Fate]]:
+        """Store a batch in which some jobs have keys."""
+        return (yield from self._whole(self._steps(take_all(jobs, at))))
+
+    def _whole(self, script: Script[T]) -> Script[T]:
+        """Run several statements as one: what fails has not been."""
         yield Statement("savepoint treadle_enqueue")
         try:
-            for insert in inserts:  # noqa: UP028 -- a list takes no rows that are sent back
-                yield insert
+            value = yield from script
         except Exception:
             yield Statement("rollback to treadle_enqueue")
             yield Statement("release treadle_enqueue")
             raise
         yield Statement("release treadle_enqueue")
-        return states_in(rows)
+        return value
+
+    def _all(self, statements: Sequence[Statement]) -> Script[None]:
+        for statement in statements:  # noqa: UP028 -- a list takes no rows that are sent back
+            yield statement
+
+    def _steps(self, steps: Steps[T]) -> Script[T]:
+        """Say what steps name, and hand them the rows."""
+        try:
+            name, values = next(steps)
+            while True:
+                rows = yield self._say(name, [values])
+                name, values = steps.send(rows)
+        except StopIteration as done:
+            value: T = done.value
+            return value
 
     def _inserts(self, jobs: Sequence[NewJob], rows: Sequence[Row]) -> list[Statement]:
         """Write jobs; those with gates meet them when they are claimed."""
@@ -131,6 +161,8 @@ class SqliteTransactional:
             settlement.number,
         )
         rows = yield self._say("settle_succeeded", [values], " returning id")
+        if rows and settlement.keyed:
+            yield from self._steps(free_one(settlement.id, SUCCEEDED, at))
         for use in uses_of(settlement.gates) if rows else ():
             yield self._say("let_go", [(at, use.name)])
         return Verdict.APPLIED if rows else Verdict.LOST

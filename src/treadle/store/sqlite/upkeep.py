@@ -10,6 +10,7 @@ from msgspec import json
 from treadle.store.sqlite.gates import control
 from treadle.store.sqlite.gates import line as gates
 from treadle.store.sqlite.gates.book import Book
+from treadle.store.sqlite.keys.freeing import ENDED, free
 
 Statements = dict[str, str]
 _KEEP_EXPIRED = 30 * 86_400_000_000
@@ -21,8 +22,10 @@ def stage(
 ) -> int:
     """Move at most `limit` jobs in all; return how many were moved."""
     values = {"now": now, "keep": _KEEP_EXPIRED, "tasks": _encode(list(tasks)).decode()}
-    moved = 0
-    for name in ("stage_expired", "stage_due", "stage_parked"):
+    late = db.execute(sql["stage_expired"], values | {"limit": limit}).fetchall()
+    free(db, sql, (id_ for id_, key in late if key is not None), ENDED, now)
+    moved = len(late)
+    for name in ("stage_due", "stage_parked"):
         if moved < limit:
             moved += db.execute(sql[name], values | {"limit": limit - moved}).rowcount
     if moved < limit:
@@ -33,21 +36,16 @@ def stage(
 
 
 def prune(db: sqlite3.Connection, sql: Statements, limit: int, now: int) -> int:
-    """Delete at most `limit` records whose time is over."""
+    """Delete at most `limit` records whose time is over, and as many of requests and locks."""
     over = db.execute(sql["over"], (now, limit)).fetchall()
+    ids = [(id_,) for id_, _ in over]
     for name in ("delete_job", "delete_attempts", "delete_logs"):
-        db.executemany(sql[name], over)
+        db.executemany(sql[name], ids)
+    free(db, sql, (id_ for id_, key in over if key is not None), ENDED, now)
+    for name in ("requests_over", "locks_over"):
+        db.execute(sql[name], (now, limit))
     control.mend(Book(db, sql, now))
     return len(over) + control.prune(db, sql, limit, now)
-
-
-def anything_over(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
-    """Tell, without writing, whether prune could find work."""
-    return bool(
-        db.execute(sql["any_over"], (now,)).fetchone()
-        or control.drifted(db, sql)
-        or control.unused(db, sql, 1, now)
-    )
 
 
 def anything_due(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
@@ -56,4 +54,14 @@ def anything_due(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
     return (due is not None and due <= now) or bool(
         db.execute(sql["any_expiring"], (now,)).fetchone()
         or db.execute(sql["any_parked"]).fetchone()
+    )
+
+
+def anything_over(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
+    """Tell, without writing, whether prune could find work; keys are always looked through."""
+    return bool(
+        db.execute(sql["any_over"], (now,)).fetchone()
+        or db.execute(sql["any_kept"], (now, now)).fetchone()
+        or control.drifted(db, sql)
+        or control.unused(db, sql, 1, now)
     )

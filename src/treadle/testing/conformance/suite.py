@@ -26,6 +26,11 @@ from treadle.testing.conformance.gates.control import TestGates, TestNumbers, Te
 from treadle.testing.conformance.gates.exits import TestExits
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
+from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
+from treadle.testing.conformance.keys.locks import TestLocks
+from treadle.testing.conformance.keys.replacing import TestReplace
+from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
+from treadle.testing.conformance.keys.transactional import TestKeyTransactional
 from treadle.testing.conformance.kit import case
 from treadle.testing.conformance.line.attempts import TestAttempts
 from treadle.testing.conformance.line.claim import TestClaim, TestLimits
@@ -64,9 +69,15 @@ __all__ = [
     "TestFiring",
     "TestGates",
     "TestGet",
+    "TestKeyAgain",
+    "TestKeyFreed",
+    "TestKeyRequests",
+    "TestKeyTransactional",
+    "TestKeys",
     "TestLeave",
     "TestLife",
     "TestLimits",
+    "TestLocks",
     "TestMovingGates",
     "TestNamespaces",
     "TestNoRescue",
@@ -81,6 +92,7 @@ __all__ = [
     "TestQueues",
     "TestRates",
     "TestReady",
+    "TestReplace",
     "TestRequests",
     "TestRescue",
     "TestRetry",

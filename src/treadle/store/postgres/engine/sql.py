@@ -16,7 +16,7 @@ from msgspec import Struct
 
 _FILES = (
     *("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
-    *("moving", "doctor", "schedules", "gates"),
+    *("keys", "locks", "moving", "doctor", "schedules", "gates"),
 )
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
@@ -103,10 +103,10 @@ def statements(place: Place) -> Statements:
     """Make every statement, by name."""
     filled = {name: text.replace("{shelf}", REST) for name, text in texts(place).items()}
     found = {name: statement(text) for name, text in filled.items()}
-    template = filled["enqueue"]
     for name in ("enqueue", "enqueue_inside"):
         found[name] = statement(filled[name].replace("{again}", ""))
-    found["enqueue_beside"] = statement(template.replace("{again}", "on conflict (id) do nothing"))
+    for name, of in (("enqueue_beside", "enqueue"), ("store_unkeyed", "store_unkeyed")):
+        found[name] = statement(filled[of].replace("{again}", "on conflict (id) do nothing"))
     return found
 
 

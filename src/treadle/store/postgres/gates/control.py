@@ -42,7 +42,7 @@ def set_numbers(sql: Statements, use: GateUse, ring: Sequence[Call]) -> Talk[Non
 
 def _wakes(sql: Statements, name: str) -> list[Call]:
     """Wake who waits at a gate whose row this transaction has locked."""
-    return [(sql["wake"], (texts([name]),)), (sql["look_again"], (texts([name]),))]
+    return [(sql["wake_parked"], (texts([name]),)), (sql["look_again"], (texts([name]),))]
 
 
 def reset(sql: Statements, name: str) -> Talk[bool]:

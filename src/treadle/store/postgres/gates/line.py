@@ -56,7 +56,7 @@ class Seen(Struct, frozen=True):
         names = texts(self.names)
         waits = [s.id for s in self.settled if not s.state.is_terminal and not s.delay]
         calls: list[Call] = [(sql["park_ready"], (uuids(waits),))] if waits else []
-        return [*calls, (sql["wake"], (names,)), (sql["look_again"], (names,))]
+        return [*calls, (sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
 
     def after(self, sql: Statements, *, many: bool) -> list[Call]:
         """Park more where the last claim parked some, and ask whether any job is left ready."""
@@ -134,6 +134,16 @@ def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
     return [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
 
 
+def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
+    """Say, after a batch with keys, what its jobs bring along, and park those that are shut out."""
+    gated = [job for job in jobs if job.gates is not None]
+    if not gated:
+        return []
+    ids = uuids([job.id for job in gated])
+    raw = texts([written(job.gates) for job in gated])
+    return [*defined(sql, gated), (sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
+
+
 def written(raw: bytes | None) -> str | None:
     """Write the gates of a job as a text."""
     return None if raw is None else raw.decode()
@@ -142,6 +152,6 @@ def written(raw: bytes | None) -> str | None:
 def wake(sql: Statements, names: Sequence[str]) -> Talk[int]:
     """Wake who waits at these gates; give how many became ready."""
     given = (texts(names),)
-    calls = [(sql["lock_gates"], given), (sql["wake"], given), (sql["look_again"], given)]
+    calls = [(sql["lock_gates"], given), (sql["wake_parked"], given), (sql["look_again"], given)]
     _, (_, [[woken]], _) = yield Ask(calls)
     return int(woken)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 from treadle.core.job import JobState, NewJob
+from treadle.core.keys.key import check_key
 from treadle.store.contract import BATCH_MAX
 from treadle.store.postgres.engine.pack import Value, blobs, int8s, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
@@ -24,7 +25,8 @@ def check_batch(jobs: Sequence[NewJob]) -> None:
     """Refuse a batch that is over the bound, or an id that is none.
 
     Raises:
-        ValueError: it holds more than BATCH_MAX jobs, or an id of another length.
+        ValueError: it holds more than BATCH_MAX jobs, an id of another length, or a key that
+            cannot be one.
     """
     if len(jobs) > BATCH_MAX:
         msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
@@ -33,6 +35,8 @@ def check_batch(jobs: Sequence[NewJob]) -> None:
         if len(job.id) != _ID_BYTES:
             msg = f"{job.id!r} is not a job id, which has {_ID_BYTES} bytes"
             raise ValueError(msg)
+        if job.key is not None:
+            check_key(job.key)
 
 
 def request_id(request: bytes) -> bytes:
@@ -54,8 +58,21 @@ def enqueue(
     """Write a batch; see the contract. `beside` leaves jobs alone that are there already."""
     name = request_id(request)
     calls: list[Call] = [(sql["insert_queues"], (texts(new_queues),))] if new_queues else []
-    values = (
-        name,
+    values = (name, *columns(jobs))
+    if any(job.gates is not None for job in jobs):
+        return (yield from _gated(sql, jobs, calls, values, ring))
+    calls.append((sql["enqueue_beside" if beside else "enqueue"], values))
+    made_at, (*_, made) = yield Ask(calls, after=ring)
+    if not made:
+        # Sent before: the answer is the one of then, whatever became of the jobs since.
+        _, [made] = yield Ask([(sql["made_at"], (name,))])
+        made_at = made[0][0] if made else made_at
+    return [state_at(job, made_at) for job in jobs]
+
+
+def columns(jobs: Sequence[NewJob]) -> list[Value]:
+    """Pack jobs, a column at a time, as the statements that store them take them."""
+    return [
         uuids([job.id for job in jobs]),
         texts([job.task for job in jobs]),
         blobs([job.args for job in jobs]),
@@ -71,16 +88,7 @@ def enqueue(
         blobs([job.meta for job in jobs]),
         texts([job.tenant for job in jobs]),
         int8s([job.cost for job in jobs]),
-    )
-    if any(job.gates is not None for job in jobs):
-        return (yield from _gated(sql, jobs, calls, values, ring))
-    calls.append((sql["enqueue_beside" if beside else "enqueue"], values))
-    made_at, (*_, made) = yield Ask(calls, after=ring)
-    if not made:
-        # Sent before: the answer is the one of then, whatever became of the jobs since.
-        _, [made] = yield Ask([(sql["made_at"], (name,))])
-        made_at = made[0][0] if made else made_at
-    return [state_at(job, made_at) for job in jobs]
+    ]
 
 
 def _gated(

@@ -17,6 +17,7 @@ from treadle.store.postgres.engine.pack import Value, blobs, int8, int8s, lenien
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Call, Rows
 from treadle.store.postgres.history import DEAD, History
+from treadle.store.postgres.keys.freeing import freeing
 
 Placed = Sequence[tuple[int, Settlement]]
 
@@ -65,6 +66,9 @@ class Batch:
         often = [s.id for _, s in placed if s.number > ATTEMPTS_KEPT and not s.state.is_terminal]
         if often:
             self.calls.append((sql["trim_attempts"], (uuids(often), int8(ATTEMPTS_KEPT))))
+        keyed = [s.id for _, s in placed if s.keyed and s.state.is_terminal]
+        if keyed:
+            self.calls += freeing(sql, uuids(keyed))
 
     def _by_table(self, placed: Placed) -> Iterable[tuple[str, Placed]]:
         """Part what ends by the table of history that it goes to: nearly always one."""

@@ -51,10 +51,10 @@ create or replace view {p}records as
 select id, task, queue, state, priority, attempt, number, args, created_at, run_at, attempts_max,
     forgiven, crashes, policy, started_at, null::bigint as finished_at, expires_at,
     null::bigint as keep_until, worker, null::text as outcome, reason, error,
-    null::bytea as result, tags, meta, tenant, progress, gates, waits_at
+    null::bytea as result, tags, meta, tenant, progress, key, gates, waits_at
 from {p}jobs
 union all
 select id, task, queue, state, priority, attempt, number, args, created_at, run_at, attempts_max,
     forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until, worker, outcome,
-    reason, error, result, tags, meta, tenant, progress, gates, waits_at
+    reason, error, result, tags, meta, tenant, progress, key, gates, waits_at
 from {p}history;

@@ -17,7 +17,8 @@ with held as (
     )
     select id, task, queue, priority, tag, number + (state = 'running')::integer, attempt,
         forgiven, crashes, attempts_max, args, policy, created_at, run_at, expires_at, worker,
-        started_at, tags, meta, tenant, cost, progress, gates, error, 'cancelled', 'cancelled',
+        started_at, tags, meta, tenant, cost, progress, key, key_until, key_hash, gates, error,
+        'cancelled', 'cancelled',
         'cancelled', {now}, {keep_unrun}
     from gone j returning queue, state
 ), {counted}
@@ -40,6 +41,7 @@ with held as (
     select id, number from {p}history h
     where id = any($1::uuid[]) and state in ('failed', 'cancelled', 'expired')
         and not exists (select from {p}jobs j where j.id = h.id)
+        and {may_run}
     order by id for update
 ), gone as (
     delete from {p}history h using held where h.id = held.id and h.number = held.number
@@ -55,11 +57,12 @@ with held as (
 ), back as (
     insert into {p}jobs (
         id, task, queue, priority, tag, state, number, attempt, forgiven, attempts_max, args,
-        policy, created_at, run_at, expires_at, error, tags, meta, tenant, cost, progress, gates
+        policy, created_at, run_at, expires_at, error, tags, meta, tenant, cost, progress, key,
+        key_until, key_hash, gates
     )
     select id, task, queue, priority, tag, 'ready', number, attempt, attempt, attempts_max, args,
         policy, created_at, {now}, case when expires_at <= {now} then null else expires_at end,
-        error, tags, meta, tenant, cost, progress, gates
+        error, tags, meta, tenant, cost, progress, key, key_until, key_hash, gates
     from gone
     on conflict (id) do nothing
 )
@@ -101,7 +104,9 @@ with ready as (
     )
     select {body}, error, 'cancelled', 'cancelled', 'purged', {now}, {keep_unrun} from gone j
     returning queue, state
-), {counted}
+), {counted}, leaving as (
+    select id, array['claim', 'end', 'record'] as kinds from gone where key is not null
+), {freed}
 select count(*) from gone;
 
 -- name: pause

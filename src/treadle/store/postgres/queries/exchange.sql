@@ -78,9 +78,8 @@ with given as (
     returning j.id, j.task, j.queue, j.priority, j.tag, j.number, g.attempt, g.forgiven, g.crashes,
         j.attempts_max, j.args, j.policy, j.created_at, j.run_at, j.expires_at,
         coalesce(g.lost_by, j.worker) as worker, j.started_at, j.tags, j.meta, j.tenant, j.cost,
-        j.progress, j.gates, g.state, g.outcome, g.result, g.error, g.error_type, g.reason,
-        g.keep, g.ran,
-        g.place
+        j.progress, j.key, j.key_until, j.key_hash, j.gates, g.state, g.outcome, g.result, g.error,
+        g.error_type, g.reason, g.keep, g.ran, g.place
 ), kept as (
     insert into {p}{shelf} (
         {body}, state, outcome, result, error, error_type, reason, finished_at, keep_until, ran
@@ -289,7 +288,11 @@ where state = 'ready' and queue = room.name and gates is null
         started_at = {now}, reason = null
     from picked where j.id = picked.id and not picked.is_late
     returning j.*
-), remembered as (
+), leaving as (
+    select id, array['claim'] as kinds from claimed where key_until = 'claim'
+    union all
+    select id, array['claim', 'end', 'record'] from late where key is not null
+), {freed}, remembered as (
     update {p}workers set request = $2::uuid,
         claim_ids = (select array_agg(id) from claimed),
         claim_numbers = (select array_agg(number) from claimed)
@@ -329,5 +332,6 @@ select exists (
 select {claim_row} from {p}jobs where id = any($1::uuid[])
 union all
 select priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, null, tags, meta, tenant, started_at, {gates_text}
+    policy, created_at, run_at, expires_at, null, tags, meta, tenant, started_at, key,
+    {gates_text}
 from {p}history where id = any($1::uuid[]);

@@ -168,6 +168,13 @@ with made as (
 )
 select made_at from made;
 
+-- name: give_gates
+-- After a batch with keys, for those of its jobs that have none and were stored just now.
+update {p}jobs j set gates = g.gates_text::jsonb
+from unnest($1::uuid[], $2::text[]) as g (id, gates_text)
+where {is_made} and j.id = g.id and j.gates is null and j.key is null and j.number = 0
+    and j.state || '' in ('ready', 'scheduled');
+
 -- name: peek
 -- Asked beforehand: the gates of the best ready jobs, and of the best that wait at these gates.
 with seen as (
@@ -257,7 +264,7 @@ with shut as (
 ), {looking}
 select count(*) from parked;
 
--- name: wake
+-- name: wake_parked
 -- The gates are locked. Wakes the best jobs that may pass; at claim they meet their other gates.
 with open as (
     select g.name, g.kind, case when g.kind = 'switch' then {room} else greatest(0, {room} - case

@@ -22,14 +22,14 @@ select {record_row}, cost, parked_at, ran from (
     select id, task, queue, state, priority, attempt, number, args, created_at, run_at,
         attempts_max, forgiven, crashes, policy, started_at, null::bigint as finished_at,
         expires_at, null::bigint as keep_until, worker, null::text as outcome, reason, error,
-        null::bytea as result, tags, meta, tenant, progress, gates, waits_at, cost, parked_at,
+        null::bytea as result, tags, meta, tenant, progress, key, gates, waits_at, cost, parked_at,
         null::bigint as ran
     from {p}jobs
     where id = any($1::uuid[]) and state = 'blocked' and starts_with(reason, $2::text)
     union all
     select id, task, queue, state, priority, attempt, number, args, created_at, run_at,
         attempts_max, forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until,
-        worker, outcome, reason, error, result, tags, meta, tenant, progress, gates, waits_at,
+        worker, outcome, reason, error, result, tags, meta, tenant, progress, key, gates, waits_at,
         cost, null, ran
     from {p}dead h
     where id = any($1::uuid[])

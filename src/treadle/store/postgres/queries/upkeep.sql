@@ -13,7 +13,9 @@ with late as (
     ) as found
     where j.id = found.id
     returning j.*
-), {late_kept}, due as (
+), {late_kept}, leaving as (
+    select id, array['claim', 'end', 'record'] as kinds from late where key is not null
+), {freed}, due as (
     update {p}jobs j set state = case when found.at is null then 'ready' else 'blocked' end,
         reason = case when found.at is not null then 'gate' end, waits_at = found.at
     from (
@@ -48,8 +50,11 @@ with over as (
     order by keep_until limit $1::bigint for update skip locked
 ), gone as (
     delete from {p}{shelf} h using over where h.id = over.id and h.number = over.number
-    returning h.id, h.queue, h.state, h.tableoid as place
-), {uncounted}, attempts_gone as (
+    returning h.id, h.key, h.queue, h.state, h.tableoid as place
+), {uncounted}, leaving as (
+    select id, array['claim', 'end', 'record'] as kinds from gone
+    where key is not null and not exists (select from {p}jobs j where j.id = gone.id)
+), {freed}, attempts_gone as (
     delete from {p}attempts where job in (select id from gone)
 ), logs_gone as (
     delete from {p}logs where job in (select id from gone)

@@ -7,8 +7,9 @@ relieve()
 for at = 2, #ARGV do
   local id = ARGV[at]
   local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at', 'number',
-    'attempt', 'worker', 'started_at', 'gates')
-  local found = {state = row[1], queue = row[2] or '', task = row[3], created_at = row[4]}
+    'attempt', 'worker', 'started_at', 'key', 'gates')
+  local found = {state = row[1], queue = row[2] or '', task = row[3], created_at = row[4],
+    key = row[9]}
   local done = true
   if WAITS[row[1]] then
     end_waiting(id, found, 'cancelled', 'cancelled')
@@ -18,8 +19,8 @@ for at = 2, #ARGV do
     record(id, row[5], row[6] or '0', row[7] or '', row[8] or '', NOW, 'cancelled', '', '')
     end_waiting(id, found, 'cancelled', 'cancelled')
     call('HSET', job_key(id), 'number', text(math.min((whole(row[5]) or EXACT) + 1, EXACT)))
-    if row[9] then
-      book().free(book().uses(row[9]))
+    if row[10] then
+      book().free(book().uses(row[10]))
     end
     call('HDEL', job_key(id), 'ran')
   else

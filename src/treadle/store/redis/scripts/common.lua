@@ -52,7 +52,14 @@ local function relieve()
   call('HDEL', K, '')
 end
 
-local changes = {}
+-- Wake who waits, once: whoever goes on waiting says so again.
+local function ring(ears)
+  if call('DEL', ears) == 1 then
+    call('PUBLISH', ears, '1')
+  end
+end
+
+local changes, woken = {}, false
 
 -- Note that jobs of a queue go from one state to another; either may be nil.
 local function count(queue, from, to, many)
@@ -78,12 +85,8 @@ local function write_counts()
       end
     end
   end
-end
-
--- Wake who waits, once: whoever goes on waiting says so again.
-local function ring(ears)
-  if call('DEL', ears) == 1 then
-    call('PUBLISH', ears, '1')
+  if woken then
+    ring(EARS_WORK)
   end
 end
 
@@ -100,6 +103,84 @@ local function list_ready(id, queue, priority, expires_at)
   call('ZADD', ready_key(queue), text(-(whole(priority) or 0)), id)
   if tonumber(expires_at) then
     call('ZADD', EXPIRING, expires_at, id)
+  end
+end
+
+-- What frees a key depends on what it is held until.
+local FREED_BY_CLAIM = {claim = true}
+local FREED_BY_SUCCESS = {claim = true, ['end'] = true}
+local FREED_BY_END = {claim = true, ['end'] = true, record = true}
+
+-- Let a job hold a key; `hold` is for how long, or nothing.
+local function hold_key(name, id, until_, hash, hold)
+  local key = key_key(name)
+  call('DEL', key)
+  call('HSET', key, 'job', id, 'until', until_, 'hash', hash)
+  if until_ == 'time' then
+    call('HSET', key, 'until_at', text(now + hold))
+    call('PEXPIRE', key, math.ceil(hold / 1000))
+  end
+  call('ZADD', NAMES, 0, name)
+end
+
+-- Read a key that is held; nothing when its time is over, or its job is gone.
+local function read_key(name)
+  local row = redis.pcall('HMGET', key_key(name), 'job', 'until', 'until_at', 'hash', 'next')
+  if row.err or not row[1] then
+    return
+  end
+  if row[2] == 'time' then
+    if (tonumber(row[3]) or 0) <= now then
+      return
+    end
+  elseif call('EXISTS', job_key(row[1])) == 0 then
+    return
+  end
+  return {job = row[1], until_ = row[2], until_at = row[3], hash = row[4] or '', next = row[5]}
+end
+
+-- Make a job ready that waited behind the holder of its key, or let it wait for its time.
+local function wake(id)
+  local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'priority', 'run_at',
+    'expires_at', 'key_until')
+  local ready = call('TYPE', ready_key(row[2] or '')).ok
+  if row.err or row[1] ~= 'blocked' or (ready ~= 'zset' and ready ~= 'none') then
+    return
+  end
+  local state = (tonumber(row[4] or 0) or 0) > now and 'scheduled' or 'ready'
+  if state == 'ready' then
+    list_ready(id, row[2] or '', row[3], row[5])
+  else
+    call('ZADD', DUE, row[4], id)
+  end
+  call('HSET', job_key(id), 'state', state)
+  call('HDEL', job_key(id), 'reason')
+  count(row[2] or '', 'blocked', state)
+  woken = true
+  return row[6] or 'end'
+end
+
+-- Hand a key to the job that waits behind its holder, or to nobody.
+local function let_go(name, behind)
+  local until_ = behind and wake(behind)
+  if until_ then
+    hold_key(name, behind, until_, '')
+  else
+    call('DEL', key_key(name))
+    call('ZREM', NAMES, name)
+  end
+end
+
+-- Free the key that a job holds when it is of these kinds; one that ends waits for none.
+local function free_key(id, name, kinds)
+  if not name or name == '' then
+    return
+  end
+  local row = redis.pcall('HMGET', key_key(name), 'job', 'until', 'next')
+  if row[1] == id and kinds[row[2]] then
+    let_go(name, row[3])
+  elseif row[3] == id and kinds ~= FREED_BY_CLAIM then
+    call('HDEL', key_key(name), 'next')
   end
 end
 
@@ -130,6 +211,7 @@ local function end_waiting(id, found, state, reason)
     'finished_at', NOW, 'keep_until', until_)
   call('ZADD', ENDED, until_, id)
   count(found.queue or '', found.state, state)
+  free_key(id, found.key, FREED_BY_END)
 end
 
 -- Make a job that cannot be read a dead letter, so that it never stops its neighbours.
@@ -159,6 +241,7 @@ local function set_aside(id, queue, state, why)
   call('ZADD', DEAD, 0, id)
   call('ZADD', JOBS, 0, id)
   count(queue, state, 'failed')
+  free_key(id, call('HGET', key, 'key'), FREED_BY_END)
 end
 
 -- Add an attempt to those before the last one: eight values each, 50 attempts at most. A list that
@@ -184,4 +267,4 @@ end
 -- What a claim is read from; the id stands in the place of the state when it goes out. What comes
 -- after the seventh is there for few jobs.
 local CLAIM = {'state', 'number', 'attempt', 'task', 'queue', 'call', 'created_at', 'priority',
-  'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'started_at', 'gates'}
+  'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'started_at', 'key', 'gates'}

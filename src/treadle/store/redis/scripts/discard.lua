@@ -4,7 +4,7 @@
 local answer = {}
 for at = 2, #ARGV do
   local id = ARGV[at]
-  local found = redis.pcall('HMGET', job_key(id), 'state', 'queue')
+  local found = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'key')
   local over = ENDS[found[1]]
   answer[at - 1] = over and '1' or '0'
   if over then
@@ -13,6 +13,7 @@ for at = 2, #ARGV do
     call('ZREM', ENDED, id)
     call('ZREM', DEAD, id)
     count(found[2] or '', found[1], nil)
+    free_key(id, found[3], FREED_BY_END)
   end
 end
 write_counts()

@@ -8,6 +8,8 @@
 -- 0, more, time to the next due job or nothing, the time, claims; a claim is a row of values, or
 -- one text for a plain job, because each value costs 0.4 us.
 
+-- Locals: a global is looked up by its name, each time.
+local ARGV, ask = ARGV, redis.pcall
 local worker, request = ARGV[2], ARGV[3]
 local wanted, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
 local me, held = worker_key(worker), held_key(worker)
@@ -18,7 +20,7 @@ local known = mine[1]
 local function again()
   local claims, packed = {}, cmsgpack.unpack(mine[4])
   for i = 1, #packed, 2 do
-    local row = redis.pcall('HMGET', job_key(packed[i]), unpack(CLAIM))
+    local row = ask('HMGET', job_key(packed[i]), unpack(CLAIM))
     if not row.err and row[4] then
       row[1], row[2] = packed[i], packed[i + 1]
       claims[#claims + 1] = row
@@ -48,10 +50,10 @@ local over, keys, lists = {ENDED}, {}, {}
 -- Read what a settlement's fence and its writing need; a success needs less.
 local function read(key, kind)
   if kind == 'S' or kind == 'N' then
-    return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at')
+    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
   end
-  return redis.pcall('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
-    'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
+  return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
+    'key', 'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
 end
 
 local function judge(at)
@@ -117,7 +119,7 @@ local function waits(at, id, was)
   local outcome, reason, failure = ARGV[at + 6], ARGV[at + 7], ARGV[at + 12]
   if outcome ~= '' then
     local lost_by = ARGV[at + 11]
-    record(id, was[2], was[11] or '0', lost_by ~= '' and lost_by or was[3] or '', was[6] or '',
+    record(id, was[2], was[12] or '0', lost_by ~= '' and lost_by or was[3] or '', was[7] or '',
       NOW, outcome, failure, ARGV[at + 10])
   end
   if delay == 0 then
@@ -134,18 +136,18 @@ local function waits(at, id, was)
   end
   if reason == 'unknown_task' then
     call('HSETNX', key, 'parked_at', NOW)
-  elseif was[9] then
+  elseif was[10] then
     call('HDEL', key, 'parked_at')
   end
   if state == 'ready' then
-    list_ready(id, was[4], was[7], was[8])
+    list_ready(id, was[4], was[8], was[9])
   else
     call('ZADD', DUE, text(now + delay), id)
-    if tonumber(was[8]) then
-      call('ZADD', EXPIRING, was[8], id)
+    if tonumber(was[9]) then
+      call('ZADD', EXPIRING, was[9], id)
     end
     if reason == 'unknown_task' then
-      call('ZADD', PARKED, 0, (was[10] or '') .. '\0' .. id)
+      call('ZADD', PARKED, 0, (was[11] or '') .. '\0' .. id)
     end
   end
   return state
@@ -178,6 +180,9 @@ if #verdicts > 0 then
       local was = judged[id]
       local state = WRITE[ARGV[at]](at, id, was)
       count(was[4] or '', 'running', state)
+      if was[6] and ENDS[state] then
+        free_key(id, was[6], state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)
+      end
       any_waits = any_waits or ARGV[at] == 'W'
     end
     at = at + SIZES[ARGV[at]]
@@ -217,13 +222,14 @@ end
 local claims, holds, packed, fell_away, parked = {}, {held}, {}, false, 0
 
 local function expire(id, row, queue)
-  local found = {created_at = row[7], queue = queue, task = row[4], state = 'ready'}
+  local found = {created_at = row[7], queue = queue, task = row[4], state = 'ready',
+    key = row[14]}
   end_waiting(id, found, 'expired', 'expired')
 end
 
 -- Let a job pass its gates, or park it at the first that is shut.
 local function passes(id, row, queue)
-  local uses = book().uses(row[14])
+  local uses = book().uses(row[15])
   local at = book().first_shut(uses)
   if at then
     book().park(id, at, uses, queue, row[8])
@@ -236,8 +242,9 @@ end
 
 local function claim(id, queue)
   local key = JOB_ .. id
-  local row = redis.pcall('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
-    'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'gates')
+  local row = ask('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
+    'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'key',
+    'gates')
   local number, attempt = whole(row[2] or 0), whole(row[3] or 0)
   if row.err or row[1] ~= 'ready' then
     fell_away = true
@@ -257,23 +264,28 @@ local function claim(id, queue)
       return expire(id, row, queue)
     end
   end
-  if row[14] and not passes(id, row, queue) then
+  if row[15] and not passes(id, row, queue) then
     return
   end
   if row[12] then
     call('ZREM', EXPIRING, id)
   end
   number, attempt = number + 1, attempt + 1
-  local n = text(number)
-  call('HSET', key, 'state', 'running', 'number', n, 'attempt', text(attempt),
+  local n, tried = text(number), text(attempt)
+  call('HSET', key, 'state', 'running', 'number', n, 'attempt', tried,
     'worker', worker, 'started_at', NOW)
   if number > 1 then
     call('HDEL', key, 'reason', 'outcome')
   end
-  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or row[14] then
-    row[1], row[2], row[3], row[14], row[15] = id, n, attempt, NOW, row[14]
+  local name, gates = row[14], row[15]
+  if name then
+    free_key(id, name, FREED_BY_CLAIM)
+  end
+  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or name or gates then
+    row[1], row[2], row[3], row[14], row[15], row[16] = id, n, attempt, NOW, name, gates
   else
-    row = table.concat({id, n, attempt, row[7], #row[4], #row[5], row[4] .. row[5] .. row[6]}, ' ')
+    row = id .. ' ' .. n .. ' ' .. tried .. ' ' .. row[7] .. ' ' .. text(#row[4]) .. ' '
+      .. text(#row[5]) .. ' ' .. row[4] .. row[5] .. row[6]
   end
   claims[#claims + 1] = row
   holds[#holds + 1] = id .. n
@@ -283,7 +295,7 @@ end
 
 -- Take the best jobs of one queue.
 local function take(queue, room)
-  local popped = redis.pcall('ZPOPMIN', ready_key(queue), room)
+  local popped = ask('ZPOPMIN', ready_key(queue), room)
   if popped.err then
     return
   end
@@ -329,7 +341,7 @@ end
 -- Let a head show its queue's next job; false when the queue is empty.
 local function advance(head, chunk)
   if head.next > #head.jobs then
-    head.jobs = redis.pcall('ZRANGE', ready_key(head.queue), head.from, head.from + chunk - 1,
+    head.jobs = ask('ZRANGE', ready_key(head.queue), head.from, head.from + chunk - 1,
       'WITHSCORES')
     head.from, head.next = head.from + chunk, 1
     if head.jobs.err or #head.jobs == 0 then

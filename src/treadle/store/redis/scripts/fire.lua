@@ -1,10 +1,10 @@
 -- Called by: fire; any number at once. Each move is conditional on the revision, so one of those
 -- who come with the same one is heard. ARGV after the time: of each move its name, revision (0: it
 -- must not be there), due, whether it has a body, that body, how many words its jobs take, and
--- those words as `enqueue` takes them. `store_jobs` is the script of that name: it checks, then
--- makes the first write. Answers 1 for each move that this call did, else 0.
+-- those words as `enqueue` takes them behind its request. `store_jobs` is the script of that name:
+-- it checks, then makes the first write. Answers 1 for each move that this call did, else 0.
 
-local moves, words, kinds, taken = {}, {ARGV[1]}, {}, {}
+local moves, words, kinds, taken = {}, {ARGV[1], ''}, {}, {}
 local at = 2
 while at <= #ARGV do
   local move = {name = ARGV[at], revision = ARGV[at + 1], due = ARGV[at + 2],
@@ -26,7 +26,7 @@ local wrong = misused(kinds)
 if wrong then
   return wrong
 end
-if #words > 1 then
+if #words > 2 then
   local stored = store_jobs(words)
   if type(stored) == 'table' and stored.err then
     return stored

@@ -7,12 +7,12 @@ local queue, limit, from, looks = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]),
 local done, passed = 0, 0
 
 local function purge(id)
-  local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at')
+  local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at', 'key')
   if row.err or row[2] ~= queue or not WAITS[row[1]] then
     return false
   end
-  end_waiting(id, {state = row[1], queue = queue, task = row[3], created_at = row[4]}, 'cancelled',
-    'purged')
+  end_waiting(id, {state = row[1], queue = queue, task = row[3], created_at = row[4],
+    key = row[5]}, 'cancelled', 'purged')
   done = done + 1
   return true
 end

@@ -1,10 +1,24 @@
 -- Called by: retry; conditional on the state it finds. ARGV after the time: ids. A job that had
--- ended keeps its last attempt in the list of those before. Answers 1 for each job made ready,
--- else 0.
+-- ended keeps its last attempt in the list of those before, and takes its key again; one whose key
+-- another job holds stays as it is. Answers 1 for each job made ready, else 0.
 
 local MAY = {failed = true, cancelled = true, expired = true, scheduled = true, retrying = true,
   ready = true}
 local answer = {}
+
+-- Let an ended job take its key again; false when another one holds it.
+local function take_again(id)
+  local row = call('HMGET', job_key(id), 'key', 'key_until', 'key_hash')
+  if not row[1] or row[2] == 'time' then
+    return true
+  end
+  local held = read_key(row[1])
+  if not held then
+    hold_key(row[1], id, row[2] or 'end', row[3] or '')
+  end
+  return not held or held.job == id
+end
+
 relieve()
 for at = 2, #ARGV do
   local id = ARGV[at]
@@ -12,8 +26,9 @@ for at = 2, #ARGV do
   local row = redis.pcall('HMGET', key, 'state', 'queue', 'task', 'number', 'attempt', 'worker',
     'started_at', 'finished_at', 'outcome', 'error', 'ran', 'priority', 'expires_at')
   local state, queue = row[1], row[2] or ''
-  answer[at - 1] = MAY[state] and '1' or '0'
-  if MAY[state] then
+  local may = MAY[state] and (not ENDS[state] or take_again(id))
+  answer[at - 1] = may and '1' or '0'
+  if may then
     if (state == 'failed' or state == 'cancelled') and row[11] and row[7] then
       record(id, row[4] or '0', row[5] or '0', row[6] or '', row[7], row[8] or '',
         row[9] or state, row[10] or '', row[11])

@@ -11,13 +11,13 @@ end
 
 local function read(id)
   local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at', 'priority',
-    'expires_at', 'reason', 'run_at', 'gates')
+    'expires_at', 'reason', 'run_at', 'key', 'gates')
   if row.err then
     return {state = 'misused'}
   end
   return {state = row[1], queue = row[2] or '', task = row[3], created_at = row[4],
     priority = row[5], expires_at = row[6], reason = row[7], run_at = row[8],
-    gates = row[9]}
+    key = row[9], gates = row[10]}
 end
 
 -- Take an entry out that its list should not have; a state that is none makes a dead letter.

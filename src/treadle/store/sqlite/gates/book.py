@@ -144,7 +144,7 @@ class Book:
         others = [use for use in uses if use.name != gate.name]
         at = self.first_shut(others)
         if at is None:
-            self.db.execute(self.sql["wake"], (id_,))
+            self.db.execute(self.sql["wake_parked"], (id_,))
             return True
         self.db.execute(self.sql["move"], (at, id_))
         self.look(self.of(next(u for u in others if u.name == at)), cost_at(at, uses))

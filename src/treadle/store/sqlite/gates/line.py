@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from treadle.core.gates.gate import PLACES, GateUse
-from treadle.core.job import NewJob
+from treadle.core.job import Fate, JobState, NewJob
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.sqlite.gates.book import Book, Statements, uses_of
 from treadle.store.sqlite.rows import Row
@@ -48,6 +48,26 @@ def store(db: sqlite3.Connection, sql: Statements, jobs: Sequence[NewJob], rows:
     return written
 
 
+def meet(
+    db: sqlite3.Connection,
+    sql: Statements,
+    jobs: Sequence[NewJob],
+    fates: Sequence[Fate],
+    now: int,
+) -> list[Fate]:
+    """Say what a batch with keys brings along of gates, and park those that would find one shut."""
+    book, told = Book(db, sql, now), list(fates)
+    for place, (job, fate) in enumerate(zip(jobs, fates, strict=True)):
+        if job.gates is None or not isinstance(fate, JobState):
+            continue
+        for use in uses_of(job.gates):
+            book.of(use, defined_at=now)
+        if fate is JobState.READY and park_ready(book, job.id):
+            told[place] = JobState.BLOCKED
+    book.write()
+    return told
+
+
 def settled(book: Book, settlements: Sequence[Settlement], verdicts: Sequence[Verdict]) -> None:
     """Let go of what settled claims held, and wake who waits for it."""
     freed: set[str] = set()
@@ -70,15 +90,16 @@ def let_go(book: Book, id_: bytes, uses: Sequence[GateUse]) -> None:
     park_ready(book, id_)
 
 
-def park_ready(book: Book, id_: bytes) -> None:
-    """Park a job that has become ready, if one of its gates is known to be shut."""
+def park_ready(book: Book, id_: bytes) -> bool:
+    """Park a job that has become ready, if one of its gates is known to be shut; tell whether."""
     row = book.db.execute(book.sql["gates_of_ready"], (id_,)).fetchone()
     if row is None:
-        return
+        return False
     uses = uses_of(row[0])
     at = book.known_shut(uses)
     if at is not None:
         book.park(id_, at, uses)
+    return at is not None
 
 
 def admit(book: Book, heads: Heads, limit: int) -> tuple[int, bool]:

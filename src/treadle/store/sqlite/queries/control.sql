@@ -43,7 +43,8 @@ update {p}jobs set
     keep_until = max(:now + :keep, created_at + 3600000000)
 where id in (
     select id from {p}jobs where state = 'ready' and queue = :queue limit :limit
-);
+)
+returning id, key;
 
 -- name: purge_due
 update {p}jobs set
@@ -52,7 +53,8 @@ update {p}jobs set
 where id in (
     select id from {p}jobs
     where state in ('scheduled', 'retrying') and queue = :queue limit :limit
-);
+)
+returning id, key;
 
 -- name: purge_parked
 update {p}jobs set
@@ -61,7 +63,8 @@ update {p}jobs set
 where id in (
     select id from {p}jobs
     where state = 'blocked' and waits_at is not null and queue = :queue limit :limit
-);
+)
+returning id, key;
 
 -- name: pause
 insert into {p}queues (name, paused_at) values (:queue, :now)

@@ -55,7 +55,7 @@ order by priority desc, tag, id limit 1;
 select id, gates from {p}jobs where state = 'blocked' and waits_at = ?
 order by priority desc, tag, id limit ?;
 
--- name: wake
+-- name: wake_parked
 update {p}jobs set state = 'ready', reason = null, waits_at = null
 where id = ? and state = 'blocked';
 

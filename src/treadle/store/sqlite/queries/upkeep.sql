@@ -18,7 +18,8 @@ where id in (
     where expires_at is not null and state in ('ready', 'scheduled', 'retrying', 'blocked')
         and expires_at <= :now
     order by expires_at limit :limit
-);
+)
+returning id, key;
 
 -- name: stage_parked
 update {p}jobs set state = 'ready', reason = null, run_at = :now where id in (
@@ -29,7 +30,7 @@ update {p}jobs set state = 'ready', reason = null, run_at = :now where id in (
 );
 
 -- name: over
-select id from {p}jobs where keep_until is not null and keep_until <= ?
+select id, key from {p}jobs where keep_until is not null and keep_until <= ?
 order by keep_until limit ?;
 
 -- name: delete_job
@@ -51,3 +52,8 @@ select 1 from {p}jobs where reason = 'unknown_task' and state = 'scheduled' limi
 
 -- name: any_over
 select 1 from {p}jobs where keep_until is not null and keep_until <= ? limit 1;
+
+-- name: any_kept
+select 1 where exists (select 1 from {p}keys)
+    or exists (select 1 from {p}requests where made_at <= ? - 3600000000)
+    or exists (select 1 from {p}locks where until_at <= ? - 3600000000);

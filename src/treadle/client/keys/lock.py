@@ -1,0 +1,288 @@
+"""A lock over processes and machines: `with app.lock("report"):`.
+
+It is held in the store by a token of its own, for as long as its lease, which a thread prolongs.
+When the holder dies, the lease ends and with it the lock. A holder that was away for longer may
+still believe in it; `fence` is for that: a number that rises with each hold, by which whatever is
+guarded can refuse a late writer. All times are the store's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from treadle.client.background import BACKGROUND, start_thread
+from treadle.core.durations import SECOND, Duration, to_us
+from treadle.core.errors import LockLost, LockTimeout, StoreError
+from treadle.core.ids import new_id
+from treadle.core.keys.key import KEY_MAX
+from treadle.core.keys.rules import above_zero
+
+if TYPE_CHECKING:
+    from treadle.client.link import Link
+    from treadle.client.snapshot import Home
+    from treadle.store.keyed import LockTaken
+
+_log = logging.getLogger(__name__)
+
+LEASE_MIN_S: Final = 1.0
+_PAUSE_FIRST_S: Final = 0.02
+_PAUSE_MAX_S: Final = 0.5
+
+
+class Lock:
+    """A lock by its name; each `with` block, or `async with`, is a hold of its own.
+
+    One `Lock` holds once at a time: for a hold beside it ask `app.lock` again.
+    """
+
+    def __init__(self, home: Home, name: str, timeout: Duration, lease: Duration) -> None:
+        self.name: Final = _checked(name)
+        self._home = home
+        self._timeout = to_us(timeout, "timeout") / SECOND
+        self._lease = above_zero(lease, "lease")
+        if self._lease < LEASE_MIN_S * SECOND:
+            raise ValueError(f"lease must be at least {LEASE_MIN_S:g} s, not {lease}")
+        self._hold: _Hold | None = None
+        self._taking = False
+
+    @property
+    def fence(self) -> int:
+        """The number of this hold, above that of every hold before.
+
+        Raises:
+            LockLost: the lock is not held.
+        """
+        return self._held().fence
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the hold is still good, as far as this process knows."""
+        return self._hold is not None and self._hold.is_good
+
+    def check(self) -> None:
+        """Make sure, before a step that must not be done twice, that the hold is still good.
+
+        Raises:
+            LockLost: its lease has ended, as when this process was stopped for long.
+        """
+        hold = self._held()
+        if not hold.is_good:
+            raise LockLost(self.name, _ended(hold))
+
+    def acquire(self) -> Self:
+        """Take the lock on this thread, waiting at most its timeout.
+
+        Raises:
+            LockTimeout: somebody else held it all that time.
+            RuntimeError: this object holds it already.
+            StoreUnavailable: the store cannot be reached.
+        """
+        self._begin()
+        try:
+            link = self._home.link
+            token, patience = new_id(), _Patience(self._timeout)
+            while True:
+                link.check_outside()
+                asked = time.monotonic()
+                taken = link.run(link.store.lock_take(self.name, token, self._lease))
+                if self._took(link, token, taken, asked):
+                    return self
+                time.sleep(patience.pause(self.name, taken))
+        finally:
+            self._taking = False
+
+    async def aacquire(self) -> Self:
+        """Do the same as `acquire` without blocking the event loop."""
+        self._begin()
+        try:
+            link = await self._home.alink()
+            token, patience = new_id(), _Patience(self._timeout)
+            while True:
+                link.check_outside()
+                asked = time.monotonic()
+                taken = await _settled(link, self.name, token, self._lease)
+                if self._took(link, token, taken, asked):
+                    return self
+                await asyncio.sleep(patience.pause(self.name, taken))
+        finally:
+            self._taking = False
+
+    def release(self) -> None:
+        """Give the lock up.
+
+        Raises:
+            LockLost: it was not held any more, or is held by somebody else by now.
+        """
+        hold, self._hold = self._held(), None
+        hold.end()
+        link = hold.link
+        self._gave_up(hold, done=link.run(link.store.lock_free(self.name, hold.token)))
+
+    async def arelease(self) -> None:
+        """Do the same as `release` without blocking the event loop."""
+        hold, self._hold = self._held(), None
+        hold.end()
+        free = hold.link.store.lock_free(self.name, hold.token)
+        self._gave_up(hold, done=await BACKGROUND.arun(free))
+
+    def __enter__(self) -> Self:
+        """Take the lock."""
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the lock up; an error of the block is worth more than one of the release."""
+        try:
+            self.release()
+        except (LockLost, StoreError) as late:
+            if error is None:
+                raise
+            error.add_note(f"the lock was not given up: {late}")
+
+    async def __aenter__(self) -> Self:
+        """Take the lock without blocking the event loop."""
+        return await self.aacquire()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the lock up without blocking the event loop."""
+        try:
+            await self.arelease()
+        except (LockLost, StoreError) as late:
+            if error is None:
+                raise
+            error.add_note(f"the lock was not given up: {late}")
+
+    def _begin(self) -> None:
+        if self._hold is not None or self._taking:
+            raise RuntimeError(
+                f"this Lock holds {self.name!r} already, and would wait for itself; for another "
+                "hold ask app.lock again"
+            )
+        self._taking = True
+
+    def _held(self) -> _Hold:
+        if self._hold is None:
+            raise LockLost(self.name, "this Lock does not hold it; take it first")
+        return self._hold
+
+    def _took(self, link: Link, token: bytes, taken: LockTaken, asked: float) -> bool:
+        if taken.fence is None:
+            return False
+        self._hold = _Hold(link, self.name, token, self._lease, taken.fence)
+        self._hold.begin(asked)
+        return True
+
+    def _gave_up(self, hold: _Hold, *, done: bool) -> None:
+        if not done:
+            raise LockLost(self.name, _ended(hold))
+
+
+class _Hold:
+    """One hold: its token, its number, and the thread that prolongs it."""
+
+    def __init__(self, link: Link, name: str, token: bytes, lease: int, fence: int) -> None:
+        self.link = link
+        self.token = token
+        self.fence = fence
+        self._name = name
+        self._lease = lease
+        self._ends_at = 0.0
+        self._lost = False
+        self._over = threading.Event()
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the lease has not ended by this process's monotonic clock."""
+        return not self._lost and time.monotonic() < self._ends_at
+
+    def begin(self, asked: float) -> None:
+        """Count the lease from when it was asked for, and prolong it from now on."""
+        self._ends_at = asked + self._lease / SECOND
+        start_thread(self._renew, f"treadle-lock-{self._name[:40]}")
+
+    def end(self) -> None:
+        """Prolong it no more."""
+        self._over.set()
+
+    def _renew(self) -> None:
+        """Prolong the lease three times in its length, until the hold ends or is lost."""
+        while not self._over.wait(self._lease / SECOND / 3):
+            asked = time.monotonic()
+            try:
+                renewed = self.link.run(
+                    self.link.store.lock_renew(self._name, self.token, self._lease)
+                )
+            except StoreError as error:
+                # The lease may outlast the trouble; the next turn tries again.
+                _log.warning("the lock %r could not be prolonged: %s", self._name, error)
+                continue
+            if not renewed:
+                self._lost = True
+                if not self._over.is_set():
+                    _log.error("the lock %r (hold %d) is lost", self._name, self.fence)
+                return
+            self._ends_at = asked + self._lease / SECOND
+
+
+class _Patience:
+    """How long to go on asking, and how long to rest in between."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._until = time.monotonic() + timeout
+        self._pause = _PAUSE_FIRST_S
+
+    def pause(self, name: str, taken: LockTaken) -> float:
+        """Give the seconds to rest before asking again.
+
+        Raises:
+            LockTimeout: the time is up.
+        """
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise LockTimeout(name, self._timeout, taken.wait / SECOND)
+        rest = self._pause * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads the askers
+        self._pause = min(2 * self._pause, _PAUSE_MAX_S)
+        return min(rest, left)
+
+
+async def _settled(link: Link, name: str, token: bytes, lease: int) -> LockTaken:
+    """Ask for a lock; one that was given to a caller who is cancelled is given back."""
+    try:
+        return await BACKGROUND.arun(link.store.lock_take(name, token, lease))
+    except asyncio.CancelledError:
+        await BACKGROUND.arun(link.store.lock_free(name, token))
+        raise
+
+
+def _ended(hold: _Hold) -> str:
+    return (
+        f"the lease of hold {hold.fence} has ended, so somebody else may have had the lock since; "
+        "what was done meanwhile may have been done beside him"
+    )
+
+
+def _checked(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a lock is a str, not {type(name).__name__}")
+    if not (0 < len(name) <= KEY_MAX and name.isprintable()):
+        raise ValueError(
+            f"the name of a lock has 1 to {KEY_MAX} printable characters; {name[:50]!r} has "
+            f"{len(name):,}"
+        )
+    return name

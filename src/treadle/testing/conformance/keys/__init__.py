@@ -1,0 +1,1 @@
+"""What every store promises of keys and locks: taking, freeing, replacing, asking again."""
