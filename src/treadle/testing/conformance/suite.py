@@ -23,7 +23,7 @@ from treadle.testing.conformance.control.verbs import (
     TestRetry,
 )
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
-from treadle.testing.conformance.gates.exits import TestExits
+from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
@@ -73,6 +73,7 @@ __all__ = [
     "TestKeyFreed",
     "TestKeyRequests",
     "TestKeyTransactional",
+    "TestKeyedAndGated",
     "TestKeys",
     "TestLeave",
     "TestLife",

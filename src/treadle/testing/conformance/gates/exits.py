@@ -5,7 +5,9 @@ import pytest
 from msgspec.structs import replace
 
 from treadle.core.durations import SECOND
+from treadle.core.gates.gate import write_gates
 from treadle.core.job import JobState
+from treadle.core.keys.key import Conflict, Key
 from treadle.core.outcome import (
     Cancelled,
     Failed,
@@ -218,3 +220,52 @@ class TestExits:
         worker = await case.worker()
         answer = await worker.exchange(demand=take(5))
         assert ids_of(answer.claims) == [*(job.id for job in jobs), *gated]
+
+
+class TestKeyedAndGated:
+    """A job may want a key and have gates: neither forgets the other."""
+
+    @scenario
+    async def test_a_parked_job_holds_its_key(self, case: Case) -> None:
+        """A second one meets it, and it runs when the gate lets it."""
+        await add(case, 1, places())
+        worker = await case.worker()
+        [running] = await claim(worker)
+        [held] = await add(case, 1, places(), key=Key("k"))
+        assert await case.states([held]) == ["blocked"]
+        await add(case, 1, places(), key=Key("k"))
+        assert (await gate(case, "g")).waiting == 1
+        await finish(worker, running)
+        assert ids_of(await claim(worker)) == [held]
+
+    @scenario
+    async def test_a_parked_job_takes_new_values_and_meets_its_new_gate(self, case: Case) -> None:
+        """Replaced where it waits, it is bound by what the newest call says."""
+        await add(case, 1, places("old"))
+        worker = await case.worker()
+        await claim(worker)
+        replace_it = Key("k", conflict=Conflict.REPLACE)
+        [held] = await add(case, 1, places("old"), key=replace_it)
+        assert await case.states([held]) == ["blocked"]
+        await add(case, 1, places("new"), key=replace_it, args=b"[[2],{}]")
+        assert (await gate(case, "old")).waiting == 0
+        [one] = await claim(worker)
+        assert (one.id, one.args) == (held, b"[[2],{}]")
+        assert (await gate(case, "new")).used == 1
+
+    @scenario
+    async def test_a_batch_of_all_kinds_is_stored_whole(self, case: Case) -> None:
+        """With and without key, with and without gates: each is what it would be alone."""
+        raw = write_gates([places("g", 1)])
+        jobs = [
+            new_job(),
+            new_job(gates=raw),
+            new_job(key=Key("a")),
+            new_job(key=Key("b"), gates=raw),
+        ]
+        await case.enqueue(*jobs)
+        worker = await case.worker()
+        taken = ids_of(await claim(worker))
+        assert sorted(taken) == sorted(job.id for job in jobs[:3])
+        assert (await gate(case, "g")).used == 1
+        assert (await gate(case, "g")).waiting == 1
