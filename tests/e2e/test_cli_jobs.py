@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from tests.e2e.cli_kit import PROJECT, fill, invoke, run, store_url, write_project
-from treadle import Job, Treadle
+from treadle import Job, Treadle, Unique
 from treadle.cli.view.tables import WIDE, jobs_table
 
 NO_JOB = "0190a2c4-7f3e-7a10-8f2b-5d0c9e4b1a77"
@@ -248,3 +248,21 @@ def test_a_folder_whose_code_has_no_application_is_explained(tmp_path: Path) -> 
     assert result.returncode == 2
     assert "write --app module:app" in result.stderr
     assert "Or name the store: --store URL" in result.stderr
+
+
+def test_a_job_whose_key_another_one_holds_is_not_put_back(tmp_path: Path) -> None:
+    """The refusal says where to look, and the story there names the job that holds the key."""
+    app = Treadle(store_url(tmp_path))
+    task = app.named("ok").using(unique=Unique())
+    first = task.enqueue(1)
+    first.cancel()
+    second = task.enqueue(1)
+    app.close()
+    refused = _jobs(tmp_path, "retry", first.id)
+    assert refused.exit_code == 1
+    assert f"`treadle jobs explain {first.id}`" in refused.stderr
+    story = _jobs(tmp_path, "explain", first.id).stdout
+    assert f"which job {second.id} holds by now" in story
+    shown = _jobs(tmp_path, "show", second.id).stdout
+    assert "Key: it holds 'unique:ok:" in shown
+    assert re.search(r"key +unique:ok:[0-9a-f]{64}", shown)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import treadle
-from treadle import At, BadArguments, Context, Cron, Every, Treadle, UnknownTask, Worker
+from treadle import At, BadArguments, Context, Cron, Every, Treadle, Unique, UnknownTask, Worker
 from treadle.client.schedules.views import SyncDiff
 from treadle.core.errors import DuplicateSchedule, ScheduleError, ScheduleNotFound
 from treadle.testing import enqueued
@@ -121,6 +121,14 @@ def test_a_task_bound_to_a_time_cannot_be_scheduled() -> None:
     app = make()
     with pytest.raises(ScheduleError, match="bound to at, delay"):
         app.schedule(Every(60))(app.named("t").using(delay=5))
+
+
+def test_a_task_with_a_key_cannot_be_scheduled(kit: Kit) -> None:
+    """Jobs of ticks take no keys, which is said and not passed over; without one it can."""
+    keyed = kit.app.named("t").using(unique=Unique())
+    with pytest.raises(ScheduleError, match=r"overlap= says .*task.using\(unique=None\)"):
+        kit.app.schedules.add(Every(60), keyed)
+    assert kit.app.schedules.add(Every(60), keyed.using(unique=None)).name == "t"
 
 
 def test_options_of_a_bound_task_are_its_jobs(kit: Kit) -> None:

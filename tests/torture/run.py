@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import signal
 import sqlite3
 import threading
 import time
@@ -128,7 +129,8 @@ def torture(stage: Stage, wanted: Wanted, say: Callable[[str], None]) -> Done:
     codes = stage.stop("worker")
     tally = judge_run(stage, hands, eye)
     slow = "" if drained < DRAIN_S else f"the backlog did not drain within {DRAIN_S:g} s"
-    rude = "" if set(codes) <= {0} else f"workers ended with {codes}"
+    # One that was started again just now may not listen to signals yet.
+    rude = "" if set(codes) <= {0, -signal.SIGTERM} else f"workers ended with {codes}"
     return Done(with_others(tally, slow, rude, *eye.changed), dict(hands.struck), means, drained)
 
 

@@ -28,6 +28,7 @@ from treadle.store.contract import LOGS_MAX, Beaten, Store
 from treadle.store.open import open_store
 from treadle.worker.attempt import Attempt, Surroundings
 from treadle.worker.crew import Crew
+from treadle.worker.firing.firing import Firing
 from treadle.worker.lease import Lease
 from treadle.worker.notes import Notes
 from treadle.worker.services import Services
@@ -107,7 +108,8 @@ def test_upkeep_goes_on_after_an_error_of_ours() -> None:
         await store.open()
         await store.enqueue(new_id(), [NewJob(new_id(), "t", b"[]", delay=1_000_000)])
         clock.move(2)
-        services = Services(store, lambda: "w", lambda: (), lambda _: None)
+        firing = Firing(store, "default", lambda _: True)
+        services = Services(store, lambda: "w", lambda: (), lambda _: None, firing)
         with upset_at("stage.before_commit", again.set):
             services.start()
             await asyncio.wait_for(again.wait(), WAIT_S)

@@ -54,7 +54,7 @@ class Move(Struct, frozen=True):
     """None: it is deleted."""
     due: int | None = None
     jobs: tuple[NewJob, ...] = ()
-    """Stored in the same write. One that is stored already is left as it is."""
+    """Stored in the same write, without keys. One that is stored already is left as it is."""
 
 
 class KeepsSchedules(Protocol):
@@ -79,8 +79,8 @@ class KeepsSchedules(Protocol):
         where this call did it. Sent again it does nothing, because the revisions have risen.
 
         Raises:
-            ValueError: there are more than MOVES_MAX moves or BATCH_MAX jobs, or two moves of
-                one name.
+            ValueError: there are more than MOVES_MAX moves or BATCH_MAX jobs, two moves of one
+                name, or a job with a key.
             StoreUnavailable: it is not known whether the moves were written; read them again.
         """
         ...
@@ -97,6 +97,8 @@ def check_moves(moves: Sequence[Move], jobs_max: int) -> list[NewJob]:
     if len({move.name for move in moves}) != len(moves):
         raise ValueError("one call fires a schedule once; two of its moves have the same name")
     jobs = [job for move in moves for job in move.jobs]
+    if any(job.key is not None for job in jobs):
+        raise ValueError("a job that `fire` stores has no key; store it by `enqueue`")
     if len(jobs) > jobs_max:
         raise ValueError(f"one call makes at most {jobs_max:,} jobs of ticks, not {len(jobs):,}")
     return jobs

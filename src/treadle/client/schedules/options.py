@@ -55,7 +55,7 @@ def make_plan(
     Raises:
         TypeError, ValueError: an option is unknown, of another type or out of its range.
         BadArguments, PayloadError: the arguments are none for this task.
-        ScheduleError: the task is bound to a delay, an instant or a connection.
+        ScheduleError: the task is bound to a delay, an instant or a connection, or has a key.
     """
     check_options(options)
     if not isinstance(trigger, Cron | Every | At):
@@ -67,6 +67,12 @@ def make_plan(
         raise ScheduleError(
             f"schedule {name!r}: {task.name} is bound to at, delay, an instant of expiry or a "
             "connection by .using(...), and a schedule makes jobs at its own ticks; leave it out"
+        )
+    if job.key is not None:
+        raise ScheduleError(
+            f"schedule {name!r}: {task.name} has a key by unique= or idempotency_key=, which jobs "
+            "of ticks cannot take; overlap= says what a tick does beside the job before it. Give "
+            "the schedule a task without: task.using(unique=None)"
         )
     starts = _instant(options.get("starts"), "starts")
     ends = _instant(options.get("ends"), "ends")

@@ -6,6 +6,7 @@ import pytest
 
 from treadle.core.ids import new_id
 from treadle.core.job import NewJob
+from treadle.core.keys.key import Key
 from treadle.store.contract import BATCH_MAX
 from treadle.store.scheduled import MOVES_MAX, Move
 from treadle.testing.conformance.kit import Case, new_job, scenario
@@ -164,6 +165,7 @@ class TestFire:
             ([made(f"s{n}") for n in range(MOVES_MAX + 1)], "at most 1,000 schedules"),
             ([Move("s0", 0, b"", None, jobs)], "at most 1,000 jobs"),
             ([made("s0"), made("s0")], "same name"),
+            ([Move("s0", 0, b"", None, (new_job(key=Key("k")),))], "has no key"),
         ):
             with pytest.raises(ValueError, match=why):
                 await case.store.fire(moves)
