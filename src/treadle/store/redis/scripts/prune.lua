@@ -1,9 +1,9 @@
 -- Called by: prune, by any worker at any time. ARGV after the time: limit. Rides ended, which
--- holds the jobs that have ended by the time until which they are kept, and a page of the names of
--- keys from ARGV[3] on: those whose time is over go, and those that their job does not hold, as
--- after somebody has deleted it by hand. Answers how many entries of ended it took, and the last
--- name of the page, or nothing at the end of the names. Gates are counted anew, by taken, and those that
--- nobody has touched for hours go, by touched.
+-- holds the jobs that have ended by the time until which they are kept, and a page of the names
+-- of keys from ARGV[3] on: those whose time is over go, and those that their job does not hold,
+-- as after somebody has deleted it by hand. Answers how many entries of ended it took, and the
+-- last name of the page, or nothing at the end of the names. Gates are counted anew, by taken,
+-- and those that nobody has touched for hours go, by touched.
 
 local over = call('ZRANGEBYSCORE', ENDED, '-inf', NOW, 'LIMIT', 0, tonumber(ARGV[2]))
 for _, id in ipairs(over) do

@@ -14,8 +14,8 @@ where id = :id and (
 -- name: parcel
 select id, task, queue, state, priority, attempt, number, args, created_at, run_at, :now,
     attempts_max, forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until,
-    worker, outcome, reason, error, result, tags, meta, tenant, progress, key, gates, waits_at, cost,
-    parked_at, ran
+    worker, outcome, reason, error, result, tags, meta, tenant, progress, key, gates, waits_at,
+    cost, parked_at, ran
 from {p}jobs where id = :id and (
     state = 'failed' or (state = 'blocked' and substr(reason, 1, length(:seal)) = :seal)
 );
