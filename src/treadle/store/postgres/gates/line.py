@@ -66,17 +66,20 @@ class Seen(Struct, frozen=True):
 
 
 def peek(
-    sql: Statements, settlements: Sequence[Settlement], demand: Demand | None
+    sql: Statements,
+    settlements: Sequence[Settlement],
+    demand: Demand | None,
+    known: tuple[str, ...] = (),
 ) -> Talk[Seen | None]:
-    """Read which gates the exchange may touch; None where there are none."""
+    """Read which gates the exchange may touch; None where there are none.
+
+    Where the gates of the last exchange are `known`, they are taken for these, too, unread.
+    """
     settled = _first_of_each([s for s in settlements if s.gates is not None])
     held = {use.name for s in settled for use in _uses(s)}
-    steps = () if demand is None else demand.steps
-    queues: tuple[str, ...] | None = tuple(
-        sorted({step.queue for step in steps if step.queue is not None})
-    )
-    if any(step.queue is None for step in steps):
-        queues = None
+    queues = _queues_of(demand)
+    if known:
+        return Seen(tuple(sorted(held.union(known))), (), settled, queues)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     values = (_names(queues), int8(wanted), texts(sorted(held)))
     _, [rows] = yield Ask([(sql["peek"], values)])
@@ -87,6 +90,12 @@ def peek(
     return Seen(
         names, [named[row[0]] for row in rows if row[5] and row[0] in named], settled, queues
     )
+
+
+def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
+    """Name the queues that are asked for; None is any."""
+    names = set() if demand is None else {step.queue for step in demand.steps}
+    return None if None in names else tuple(sorted(filter(None, names)))
 
 
 def _is_sound(row: Sequence[object]) -> bool:

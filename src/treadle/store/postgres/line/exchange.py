@@ -67,7 +67,7 @@ def exchange(
     seen: Seen | None = None
     peeked = scan.gated or any(one.gates is not None for one in settlements)
     if peeked:
-        seen = yield from peek(sql, settlements, demand)
+        seen = yield from peek(sql, settlements, demand, scan.known)
     claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
     before = [] if seen is None else seen.before(sql, me)
     between = [] if seen is None else seen.between(sql)
@@ -89,6 +89,7 @@ def exchange(
         # Parked jobs, or gates that were not seen beforehand, may have hidden others.
         left = bool(answers[-2][0][0])
         scan.parking = left and len(answer.claims) < wanted
+        scan.remember(seen.names)
     # What a marked claim left out is asked for again at once, by a whole look.
     planned = sum(count for _, count in claim.shares) if len(claim.shares) > 1 else 0
     marked = claim.look is not None and not claim.look.is_whole
