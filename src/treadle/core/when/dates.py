@@ -58,7 +58,7 @@ def _time(expression: Expression, start: time) -> time | None:
         if minute == start.minute:
             second = _lowest(seconds, start.second)
             if second is not None:
-                return time(hour, minute, second)
+                return time(hour, start.minute, second)
             minute = _lowest(minutes, start.minute + 1)
         if minute is not None:
             return time(hour, minute, _lowest(seconds, 0) or 0)

@@ -149,11 +149,11 @@ class PostgresStore(PostgresKeys, PostgresSchedules):
     def _enqueue(
         self, request: bytes, jobs: Sequence[NewJob], now: int | None
     ) -> Steps[Sequence[Fate]]:
-        check_batch(jobs)
+        keyed = check_batch(jobs)
         new_queues = sorted({job.queue for job in jobs} - self._known_queues)
         ring = self._ears.ring(WORK)
         words = (self._sql, request, jobs, new_queues, ring)
-        if any(job.key is not None for job in jobs):
+        if keyed:
             return (yield from self._runner.run(lambda: enqueue_keyed(*words), now))
         try:
             return (yield from self._runner.run(lambda: enqueue(*words), now))

@@ -68,14 +68,14 @@ class PostgresTransactional:
 
     def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
         """Store a batch of new jobs, in one statement."""
-        check_batch(jobs)
+        keyed = check_batch(jobs)
         [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
         if not there:
             raise self._elsewhere()
         at = yield from self._at(now)
         queues = sorted({job.queue for job in jobs})
         yield self._say("insert_queues", (queues,))
-        if any(job.key is not None for job in jobs):
+        if keyed:
             return (yield from self._keyed(jobs, at))
         for name, values in self._inserts(jobs, at):
             if not (yield self._say(name, values)):

@@ -109,7 +109,8 @@ def settlement_words(settlements: Sequence[Settlement]) -> Words:
     words: Words = []
     for each in settlements:
         if each.state is JobState.SUCCEEDED:
-            letter = "N" if each.result is None else "S"
+            letters = "LK" if each.keyed else "NS"
+            letter = letters[0] if each.result is None else letters[1]
             words += (_cased(letter, each), each.id.hex(), each.number, each.keep, each.ran)
             if each.result is not None:
                 words.append(each.result)

@@ -21,8 +21,8 @@ Statements = dict[str, str]
 _STATES = {str(state): state for state in JobState}
 
 
-def check_batch(jobs: Sequence[NewJob]) -> None:
-    """Refuse a batch that is over the bound.
+def check_batch(jobs: Sequence[NewJob]) -> bool:
+    """Refuse a batch that is over the bound; tell whether some of its jobs want keys.
 
     Raises:
         ValueError: it holds more than BATCH_MAX jobs, or a key that cannot be one.
@@ -30,9 +30,10 @@ def check_batch(jobs: Sequence[NewJob]) -> None:
     if len(jobs) > BATCH_MAX:
         msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
         raise ValueError(msg)
-    for job in jobs:
-        if job.key is not None:
-            check_key(job.key)
+    keys = [job.key for job in jobs if job.key is not None]
+    for key in keys:
+        check_key(key)
+    return bool(keys)
 
 
 def enqueue(

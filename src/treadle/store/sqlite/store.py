@@ -219,12 +219,10 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteSchedules):
     def _enqueue(
         self, request: bytes, jobs: Sequence[NewJob], now: int | None
     ) -> Pauses[Sequence[Fate]]:
-        check_batch(jobs)
+        keyed = check_batch(jobs)
         new_queues: Sequence[str] = ()
         if len(jobs) != 1 or jobs[0].queue not in self._known_queues:
             new_queues = sorted({job.queue for job in jobs} - self._known_queues)
-
-        keyed = any(job.key is not None for job in jobs)
 
         def body(db: sqlite3.Connection, at: int) -> Sequence[Fate]:
             fates = enqueue(db, self._sql, () if keyed else jobs, new_queues, at)

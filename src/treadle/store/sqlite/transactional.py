@@ -89,12 +89,12 @@ class SqliteTransactional:
         begins one by itself, which it would not do for a savepoint, and the release of an
         outermost savepoint commits.
         """
-        check_batch(jobs)
+        keyed = check_batch(jobs)
         yield from self.recognise()
         at = self._now() if now is None else now
         queues = sorted({job.queue for job in jobs})
         yield self._say("insert_queue", [(name,) for name in queues])
-        if any(job.key is not None for job in jobs):
+        if keyed:
             return (yield from self._keyed(jobs, at))
         rows = [job_row(job, at) for job in jobs]
         inserts = self._inserts(jobs, rows)

@@ -21,8 +21,8 @@ from treadle.store.postgres.gates.line import defined, written
 _ID_BYTES = 16
 
 
-def check_batch(jobs: Sequence[NewJob]) -> None:
-    """Refuse a batch that is over the bound, or an id that is none.
+def check_batch(jobs: Sequence[NewJob]) -> bool:
+    """Refuse a batch over the bound, or an id that is none; tell whether some jobs want keys.
 
     Raises:
         ValueError: it holds more than BATCH_MAX jobs, an id of another length, or a key that
@@ -31,12 +31,15 @@ def check_batch(jobs: Sequence[NewJob]) -> None:
     if len(jobs) > BATCH_MAX:
         msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
         raise ValueError(msg)
+    keyed = False
     for job in jobs:
         if len(job.id) != _ID_BYTES:
             msg = f"{job.id!r} is not a job id, which has {_ID_BYTES} bytes"
             raise ValueError(msg)
         if job.key is not None:
+            keyed = True
             check_key(job.key)
+    return keyed
 
 
 def request_id(request: bytes) -> bytes:

@@ -1,12 +1,12 @@
 -- Called by: exchange, the hot path; any number at once. ARGV after the time: worker, request,
 -- how many jobs are wanted, how many steps, a queue (or nothing for all, merged) and a limit for
--- each, then the settlements: S (a success with its result), N (one without), E (an end) or W (a
--- wait), each with its own number of values; a small letter says that the claim holds places of
--- gates. First everything is read and judged, then claims are let go, which frees memory, so
--- that a server that is full still settles; then ends are written and jobs are claimed. A
--- settlement is fenced by the claim number, compared as text. Answers: gone, verdicts as 1 and
--- 0, more, time to the next due job or nothing, the time, claims; a claim is a row of values, or
--- one text for a plain job, because each value costs 0.4 us.
+-- each, then the settlements: S (a success with its result), N (one without), K and L (the same for
+-- jobs with a key, which is read for them alone), E (an end) or W (a wait), each with its own count
+-- of values; a small letter says that the claim holds places of gates. First everything is read and
+-- judged, then claims are let go, which frees memory, so that a server that is full still settles;
+-- then ends are written and jobs are claimed. A settlement is fenced by the claim number, compared
+-- as text. Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time,
+-- claims; a claim is a row of values, or one text for a plain job, because each value costs 0.4 us.
 
 -- Locals: a global is looked up by its name, each time.
 local ARGV, ask = ARGV, redis.pcall
@@ -41,8 +41,8 @@ end
 
 -- Settle
 
-local SIZES = {S = 6, N = 5, E = 13, W = 13}
-local GATED, gated = {s = 'S', n = 'N', e = 'E', w = 'W'}, {}
+local SIZES = {S = 6, N = 5, K = 6, L = 5, E = 13, W = 13}
+local GATED, gated = {s = 'S', n = 'N', k = 'K', l = 'L', e = 'E', w = 'W'}, {}
 local judged, freed, verdicts = {}, {}, {}
 
 local over, keys, lists = {ENDED}, {}, {}
@@ -50,6 +50,8 @@ local over, keys, lists = {ENDED}, {}, {}
 -- Read what a settlement's fence and its writing need; a success needs less.
 local function read(key, kind)
   if kind == 'S' or kind == 'N' then
+    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at')
+  elseif kind == 'K' or kind == 'L' then
     return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
   end
   return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
@@ -82,7 +84,7 @@ end
 
 local function succeeded(at, id, was)
   local key, until_ = keys[id], kept(was[5], ARGV[at + 3])
-  if ARGV[at] == 'S' then
+  if ARGV[at] == 'S' or ARGV[at] == 'K' then
     call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
       'ran', ARGV[at + 4], 'result', ARGV[at + 5])
   else
@@ -153,7 +155,7 @@ local function waits(at, id, was)
   return state
 end
 
-local WRITE = {S = succeeded, N = succeeded, E = ended, W = waits}
+local WRITE = {S = succeeded, N = succeeded, K = succeeded, L = succeeded, E = ended, W = waits}
 local first = 6 + 2 * steps
 local at, any_waits = first, false
 while at <= #ARGV do

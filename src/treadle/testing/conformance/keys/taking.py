@@ -106,6 +106,18 @@ class TestKeys:
             assert met == set(stored) == {await holder(case, f"k{n}")}
 
     @scenario
+    async def test_one_job_under_two_requests_at_once_is_stored_once(self, case: Case) -> None:
+        """It never meets itself: both are answered as if they had been alone."""
+        job, other = keyed(), await case.other()
+        answers = await asyncio.gather(
+            *(store.enqueue(new_id(), [job]) for store in (case.store, other, case.store))
+        )
+        assert [list(fates) for fates in answers] == [[JobState.READY]] * 3
+        assert await holder(case) == job.id
+        worker = await case.worker()
+        assert len(await worker.claim(9)) == 1
+
+    @scenario
     async def test_namespaces_share_no_key(self, case: Case) -> None:
         """A key of one namespace is free in another."""
         await case.enqueue(keyed())
