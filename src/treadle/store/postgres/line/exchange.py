@@ -64,10 +64,8 @@ def exchange(
     scan = memory.scan
     batch = Batch(sql, me, settlements, memory.history, memory.now)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
-    seen: Seen | None = None
     peeked = scan.gated or any(one.gates is not None for one in settlements)
-    if peeked:
-        seen = yield from peek(sql, settlements, demand, scan.known)
+    seen = (yield from peek(sql, settlements, demand, scan.known)) if peeked else None
     claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
     before = [] if seen is None else seen.before(sql, me)
     between = [] if seen is None else seen.between(sql)
@@ -90,10 +88,7 @@ def exchange(
         left = bool(answers[-2][0][0])
         scan.parking = left and len(answer.claims) < wanted
         scan.remember(seen.names)
-    # What a marked claim left out is asked for again at once, by a whole look.
-    planned = sum(count for _, count in claim.shares) if len(claim.shares) > 1 else 0
-    marked = claim.look is not None and not claim.look.is_whole
-    left_out = marked or left or len(answer.claims) < planned
+    left_out = left or claim.left_out(len(answer.claims))
     return replace(answer, more=True) if left_out else answer
 
 
@@ -103,6 +98,11 @@ class _Claiming(Struct, frozen=True):
     call: Call
     shares: Sequence[Share] = ()
     look: Look | None = None
+
+    def left_out(self, claimed: int) -> bool:
+        """Tell whether to ask again at once, by a whole look: a marked claim passes jobs over."""
+        planned = sum(count for _, count in self.shares) if len(self.shares) > 1 else 0
+        return (self.look is not None and not self.look.is_whole) or claimed < planned
 
 
 def _claiming(
