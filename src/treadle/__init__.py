@@ -37,6 +37,7 @@ from treadle.core.errors import (
     TreadleError,
     UnknownTask,
 )
+from treadle.core.gates.limits import Concurrency, RateLimit
 from treadle.core.job import ErrorInfo, JobState
 from treadle.core.keys.rules import Debounce, Throttle, Unique
 from treadle.core.retry import Retry
@@ -56,6 +57,7 @@ __all__ = [
     "BadTaskSignature",
     "BadTrigger",
     "Cancel",
+    "Concurrency",
     "Context",
     "Cron",
     "Debounce",
@@ -78,6 +80,7 @@ __all__ = [
     "NotSerializable",
     "PayloadError",
     "PayloadTooLarge",
+    "RateLimit",
     "Reject",
     "ResultExpired",
     "ResultTimeout",

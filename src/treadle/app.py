@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from treadle.client.dead import DeadLetters
+from treadle.client.gates.control import Gates
 from treadle.client.hooks import Hooks
 from treadle.client.keys.lock import Lock
 from treadle.client.link import Link, Links
@@ -83,6 +84,7 @@ class Treadle(Registry, Declarations, Hooks, UnderTest):
             # store opens nothing until it is used; one in memory would hold a connection.
             self._make_store()
         self.queues = Queues(self._links)
+        self.gates = Gates(self._links)
         self.dead = DeadLetters(self)
         self.schedules = Schedules(self)
         frame = inspect.currentframe()

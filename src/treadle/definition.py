@@ -8,7 +8,7 @@ retried. It runs nothing. Options of one call are told apart in `client.plan`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from treadle.context import Context, is_marker
 from treadle.core.durations import Duration, to_us
 from treadle.core.errors import BadTaskSignature
+from treadle.core.gates.limits import Limit, check_count, check_limits
 from treadle.core.job import PRIORITY_MAX, PRIORITY_MIN
 from treadle.core.keys.naming import check_names
 from treadle.core.keys.rules import Rule, check_rule
@@ -49,6 +50,10 @@ class TaskOptions(TypedDict, total=False):
     """After which `SoftTimeout` is raised inside the task."""
     expires: Duration | None
     """A job that has not started by then after it was enqueued does not start any more."""
+    limits: Limit | Sequence[Limit] | None
+    """Bounds on how many jobs run or start at a time: `Concurrency(...)`, `RateLimit(...)`."""
+    cost: int
+    """What one job takes of its rates, from 1 to 1,000,000; default: 1."""
     on_cut_off: OnCutOff
     """What to do when the worker loses the store: `continue`, or `cancel` before the lease ends."""
     keep_result: bool | Duration
@@ -81,6 +86,8 @@ class Definition:
     is_async: bool
     context_param: str | None
     aliases: tuple[str, ...]
+    limits: tuple[Limit, ...]
+    cost: int
     unique: Rule | None
 
 
@@ -120,6 +127,8 @@ def define(fn: Callable[..., Any], name: str, options: TaskOptions) -> Definitio
         is_async=inspect.iscoroutinefunction(fn),
         context_param=param,
         aliases=_aliases(options.get("aliases", ()), name),
+        limits=check_limits(options.get("limits"), name, spec.signature),
+        cost=check_count(options.get("cost", 1), "cost"),
         unique=unique_of(options.get("unique"), spec),
     )
 

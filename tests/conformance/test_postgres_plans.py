@@ -24,7 +24,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep"),
-    *("keys", "locks", "schedules"),
+    *("keys", "locks", "schedules", "gates"),
 )
 BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
@@ -52,6 +52,16 @@ RIDES: Final = {
     "held": "jobs_running",
     "give_all_back": "jobs_running",
     "take_over": "jobs_running",
+    "claim_gated": "jobs_ready",
+    "claim_gated_any": "jobs_ready",
+    "lock_worker": "jobs_gated",
+    "park_more": "jobs_gated",
+    "wake_parked": "jobs_waiting",
+    "look_again": "jobs_waiting",
+    "gates_due": "gates_wake",
+    "prune_gates": "gates_touched",
+    "free_held": "jobs_running",
+    "drifted": "jobs_running",
     "schedules_due": "schedules_due",
     "schedules_next": "schedules_due",
     "schedules_named": "schedules_pkey",
@@ -127,6 +137,9 @@ def names() -> list[str]:
     found = [n for text in texts for n in re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)]
     fragments = {
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
+        *("is_gated", "room_all"),
+        *("takes", "room", "opens", "look", "hour", "gates_text", "known_shut", "looking"),
+        *("letting_go", "admitting"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
         "picking_marked",
         # These make and drop tables.

@@ -37,6 +37,7 @@ from examples.idioms import (
     i35_webhook,
     i41_defaults,
     i42_delays,
+    i43_rate_limit,
     i45_exactly_once,
     i46_skip_running,
     i47_replay,
@@ -417,6 +418,17 @@ def test_i47_dead_letters_are_replayed() -> None:
         kit.drain()
         states = sorted(str(job.state) for job in enqueued(i47_replay.price))
     assert states == ["failed", "succeeded", "succeeded"]
+
+
+def test_i43_ten_a_minute_and_no_more() -> None:
+    """Ten start at once, and then one every six seconds, in moved time."""
+    with i43_rate_limit.app.testing() as kit:
+        jobs = i43_rate_limit.call_api.enqueue_many([(n,) for n in range(13)])
+        kit.drain(within=0)
+        assert sum(job.refresh().state == "succeeded" for job in jobs) == 10
+        kit.drain()
+        starts = sorted(at for job in jobs if (at := job.refresh().started_at) is not None)
+        assert [round((b - a).total_seconds()) for a, b in pairwise(starts[9:])] == [6, 6, 6]
 
 
 def test_i50_queues_are_taken_in_order(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def test_help_names_the_commands_in_reading_order() -> None:
     """A newcomer meets `worker` first, rather than `bench`."""
     lines = invoke("--help").stdout.partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in lines] == [
-        "worker", "enqueue", "jobs", "dead", "queues", "schedules", "workers", "doctor", "migrate",
-        "relay", "move", "bench", "demo",
+        "worker", "enqueue", "jobs", "dead", "queues", "gates", "schedules", "workers",
+        "doctor", "migrate", "relay", "move", "bench", "demo",
     ]  # fmt: skip
 
 

@@ -95,6 +95,11 @@ class FarScene(Scene):
         which = Filter(state=JobState.RUNNING, task=task)
         return len(self.ask(lambda store: store.find(which, limit=PAGE)))
 
+    def places(self, gate: str) -> tuple[int, int]:
+        """Tell how many jobs hold a place of a gate, and how many wait at it."""
+        found = self.ask(lambda store: store.gates(only=gate))
+        return (found[0].used, found[0].waiting) if found else (0, 0)
+
     def records(self) -> list[JobRecord]:
         """Read every job."""
 

@@ -30,7 +30,7 @@ from treadle.core.schedule.record import Schedule, write_schedule
 from treadle.store.open import open_store
 from treadle.store.scheduled import Move
 from treadle.testing.faults import Spec, reached
-from treadle.testing.ledger import Account, Ledger, Stored, judge
+from treadle.testing.ledger import Account, Entry, Ledger, Stored, judge
 
 PROGRAM: Final = Path(workload.__file__)
 ROOT: Final = PROGRAM.parents[2]
@@ -266,6 +266,14 @@ class Scene:
         """Wait until every job has ended."""
         self.until(lambda: self.unfinished() == 0, "every job has ended", timeout)
 
+    def places(self, gate: str) -> tuple[int, int]:
+        """Tell how many jobs hold a place of a gate, and how many wait at it."""
+        [held] = self.query("select coalesce(sum(used), 0) from treadle_gates where name = ?", gate)
+        [waits] = self.query(
+            "select count(*) from treadle_jobs where state = 'blocked' and waits_at = ?", gate
+        )
+        return int(held[0]), int(waits[0])
+
     def started(self, key: str) -> int:
         """Count how often the job of a key was started."""
         return sum(e.word == "START" and e.key == key for e in self.ledger.entries())
@@ -309,6 +317,25 @@ def key_in(args: bytes) -> str:
     _, [key, *_] = msgspec.json.decode(args)
     assert isinstance(key, str), f"no key in {args!r}"
     return key
+
+
+def check_crowd(entries: Iterable[Entry]) -> None:
+    """Make sure by the jobs' own marks that no more bounded ones ran at once than may.
+
+    What a process that was killed had begun counts until its last line.
+    """
+    lines = list(entries)
+    last = {entry.pid: place for place, entry in enumerate(lines)}
+    begun: dict[tuple[str, int], int] = {}
+    for place, entry in enumerate(lines):
+        if not entry.key.startswith("bounded"):
+            continue
+        if entry.word == "END":
+            begun.pop((entry.key, entry.pid), None)
+        elif entry.word == "START":
+            begun[entry.key, entry.pid] = entry.pid
+            crowd = [key for key, pid in begun.items() if last[pid] >= place]
+            assert len(crowd) <= workload.BOUND, crowd
 
 
 def struck(process: Process, spec: Spec) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from tests.faults.scene import Scene, check_batches, struck
+from tests.faults.scene import Scene, check_batches, check_crowd, struck
 from treadle.testing.faults import Spec, names_in, read_counts
 
 NAMES: Final = sorted(names_in("sqlite"))
@@ -37,11 +37,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with Scene(tmp_path_factory.mktemp("sweep") / "template") as scene:
         scene.prepare()
         for n in range(2):
+            scene.enqueue("bounded", *(f"bounded.orphan{n}.{i}" for i in range(2)))
             scene.enqueue("touch", *(f"orphan{n}.{i}" for i in range(4)))
             dead = scene.worker(fault=f"execute.before_start:kill@{n + 2}")
             assert dead.wait() == -signal.SIGKILL
         scene.enqueue("touch", *(f"touch{i}" for i in range(6)))
         scene.enqueue("touch_in_thread", *(f"thread{i}" for i in range(6)))
+        scene.enqueue("bounded", *(f"bounded{n}" for n in range(6)))
         scene.enqueue("flaky", "flaky0", "flaky1")
         scene.enqueue("nap", "nap0", rest=(0.05,))
         scene.enqueue("nap", "nap1", rest=(0.2,))
@@ -82,6 +84,8 @@ def finish(scene: Scene, fault: str | None = None) -> None:
     assert scene.stop(worker) == 0, worker.said
     account = scene.account()
     assert account.sound, account
+    check_crowd(scene.ledger.entries())
+    assert scene.places("bounded") == (0, 0)
 
 
 def occurrences(count: int) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from tests.faults.far import FarScene
-from tests.faults.scene import QUICK, check_batches, struck
+from tests.faults.scene import QUICK, check_batches, check_crowd, struck
 from tests.faults.test_seeded import SETTINGS
 from treadle.testing.faults import Spec, names_in, read_counts
 
@@ -48,11 +48,13 @@ def url_of(request: pytest.FixtureRequest, store: str) -> str:
 def stage(folder: Path, url: str) -> FarScene:
     """Make work of each kind, and a dead worker whose jobs are to be rescued."""
     scene = FarScene(folder, url, SETTINGS).prepare()
+    scene.enqueue("bounded", "bounded.orphan0", "bounded.orphan1")
     scene.enqueue("slow", "orphan0", "orphan1", rest=(0.1,))
     dead = scene.worker(fault="execute.before_start:kill@2")
     assert dead.wait() == -signal.SIGKILL, dead.said
     scene.enqueue("touch", *(f"touch{n}" for n in range(6)))
     scene.enqueue("touch_in_thread", *(f"thread{n}" for n in range(6)))
+    scene.enqueue("bounded", *(f"bounded{n}" for n in range(6)))
     scene.enqueue("flaky", "flaky0", "flaky1")
     scene.enqueue("nap", "nap0", rest=(0.2,))
     scene.enqueue("spawn", "spawn0", "spawn1", "spawn2")
@@ -73,6 +75,8 @@ def finish(scene: FarScene) -> None:
     assert scene.stop(worker) == 0, worker.said
     account = scene.account()
     assert account.sound, account
+    check_crowd(scene.ledger.entries())
+    assert scene.places("bounded") == (0, 0)
 
 
 def kill_at(folder: Path, url: str, spec: Spec) -> bool:

@@ -20,10 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from treadle import Reject, Retry, Snooze, Treadle, Worker, current
+from treadle import Concurrency, Reject, Retry, Snooze, Treadle, Worker, current
 from treadle.core.ids import new_id
 from treadle.testing.ledger import Ledger
 
+BOUND: Final = 2
+"""How many bounded jobs run at once."""
 BATCH: Final = 40
 """Jobs of one `enqueue_many` of a producer."""
 LOOK_S: Final = 0.01
@@ -38,6 +40,7 @@ def build(store: str, ledger: Ledger, settings: Mapping[str, object] | None = No
     add_long_tasks(app, ledger)
     add_deadly_tasks(app, ledger)
     add_selling_tasks(app, ledger)
+    add_bounded_tasks(app, ledger)
     return app
 
 
@@ -169,6 +172,16 @@ def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:
             db.execute(insert, (key,))
             ledger.write("TRY", f"{key}/ship")
             app.named("tiny").using(connection=db).enqueue(f"{key}/ship")
+        ledger.write("END", key)
+
+
+def add_bounded_tasks(app: Treadle, ledger: Ledger) -> None:
+    """Add tasks of which no more than `BOUND` may run at once, in all processes together."""
+
+    @app.task(name="bounded", limits=Concurrency(BOUND, name="bounded"))
+    async def bounded(key: str) -> None:
+        ledger.write("START", key)
+        await asyncio.sleep(0.01)
         ledger.write("END", key)
 
 

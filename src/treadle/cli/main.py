@@ -14,6 +14,7 @@ from treadle.cli.control import doctor, migrate, queues, workers
 from treadle.cli.dead import dead
 from treadle.cli.demo import demo
 from treadle.cli.enqueue import enqueue
+from treadle.cli.gates.commands import gates
 from treadle.cli.jobs import jobs
 from treadle.cli.schedules.commands import schedules
 from treadle.cli.transit.move import move
@@ -23,7 +24,7 @@ from treadle.cli.worker import worker
 from treadle.core.errors import TreadleError
 
 _COMMANDS = (
-    *(worker, enqueue, jobs, dead, queues, schedules, workers),
+    *(worker, enqueue, jobs, dead, queues, gates, schedules, workers),
     *(doctor, migrate, relay, move, bench, demo),
 )
 

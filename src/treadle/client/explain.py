@@ -100,6 +100,8 @@ def _reasons(record: JobRecord, settings: Settings) -> list[str]:
 
 def _why(record: JobRecord, settings: Settings) -> str:
     waits = record.state in (JobState.SCHEDULED, JobState.READY)
+    if record.state is JobState.BLOCKED and record.reason == "gate":
+        return f"It is parked at the gate {record.gate!r}, which has no room for it or is paused."
     if waits and record.reason == "unknown_task":
         return f"No worker that looked at it knows the task {record.task!r}."
     if record.state is JobState.FAILED:
@@ -161,7 +163,9 @@ def _held_until(key: KeyRecord) -> str:
     }[Until(key.until)]
 
 
-def _next_blocked(record: JobRecord) -> str:
+def _next_blocked(record: JobRecord, attempt: int) -> str:
+    if record.reason == "gate":
+        return f"the gate wakes it, the best job first; then a worker starts attempt {attempt}."
     if record.reason == "key":
         return "it has its turn when the job that holds its key has ended."
     if is_sealed(record):
@@ -174,7 +178,7 @@ def _next(record: JobRecord, settings: Settings) -> str:
     attempt = record.attempt + 1
     match record.state:
         case JobState.BLOCKED:
-            return _next_blocked(record)
+            return _next_blocked(record, attempt)
         case JobState.SCHEDULED | JobState.RETRYING:
             wait = record.run_at - record.as_of
             when = f"in {_span(wait)}, at {_instant(record.run_at)}" if wait > 0 else "at once"
@@ -200,6 +204,8 @@ def _advice(record: JobRecord) -> str:
             "start a worker whose code defines the task, or register the new task with "
             f"aliases=[{record.task!r}] if it was renamed."
         )
+    if record.state is JobState.BLOCKED and record.reason == "gate":
+        return f"nothing; see `treadle gates ls`, or end it with `treadle jobs cancel {job}`."
     return {
         JobState.BLOCKED: f"nothing; `treadle jobs cancel {job}` ends it.",
         JobState.SCHEDULED: f"nothing; `treadle jobs retry {job}` starts it now.",

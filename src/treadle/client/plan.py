@@ -7,7 +7,7 @@ options of the task itself are is told in `treadle.definition`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypedDict
@@ -17,6 +17,8 @@ from msgspec.structs import replace as changed
 
 from treadle.client.connections.find import adapter_of
 from treadle.core.durations import Duration, instant_us, to_us
+from treadle.core.gates.gate import write_gates
+from treadle.core.gates.limits import Limit, arguments_of, check_count
 from treadle.core.ids import new_id
 from treadle.core.job import NewJob
 from treadle.core.keys.key import Key
@@ -31,6 +33,7 @@ from treadle.core.keys.rules import (
 from treadle.core.lanes import check_queue
 from treadle.core.payload.codec import CallSpec
 from treadle.core.payload.jsonable import pack
+from treadle.core.payload.signature import CallerSignature
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
 from treadle.definition import Definition, as_retry, check_priority, limit_us, unique_of
 from treadle.store.statements import Adapter, AsyncAdapter
@@ -59,6 +62,8 @@ class CallOptions(TypedDict, total=False):
     """Up to 20 words to find the job by."""
     meta: Mapping[str, Any]
     """Up to 16 KiB of JSON that is kept with the job."""
+    cost: int
+    """What the job takes of its rates, from 1 to 1,000,000."""
     unique: Rule | None
     """What keeps this call's job from being doubled, instead of what the task says."""
     idempotency_key: str | None
@@ -87,6 +92,8 @@ class Plan:
     """None: as the task says, where the worker's code may have changed since."""
     tags: bytes | None = None
     meta: bytes | None = None
+    cost: int = 1
+    limits: tuple[Limit, ...] = ()
     unique: Rule | None = None
     idempotency_key: str | None = None
     connection: Adapter | AsyncAdapter | None = None
@@ -102,6 +109,8 @@ class Plan:
             expires_in=definition.expires_us,
             attempts_max=definition.retry.attempts,
             policy=None if definition.policy == DEFAULT_POLICY else definition.policy,
+            cost=definition.cost,
+            limits=definition.limits,
             unique=definition.unique,
         )
 
@@ -155,7 +164,22 @@ class Plan:
             None if self.policy is None else write_policy(self.policy) or b"{}",
             self.tags,
             self.meta,
+            None,
+            self.cost,
         )
+
+    def gates(
+        self, signature: CallerSignature, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> bytes | None:
+        """Give the gates of one call, None where its task has no limits.
+
+        Raises:
+            BadArguments: an argument that a key names has no plain text.
+        """
+        if not self.limits:
+            return None
+        arguments = arguments_of(signature, args, kwargs)
+        return write_gates([limit.use(self.task, arguments, self.cost) for limit in self.limits])
 
     def job(self, payload: bytes) -> NewJob:
         """Make one job of encoded arguments."""
@@ -173,6 +197,8 @@ def _plain(options: CallOptions) -> dict[str, Any]:
         found["tags"] = _tags(options["tags"])
     if "meta" in options:
         found["meta"] = _meta(options["meta"])
+    if "cost" in options:
+        found["cost"] = check_count(options["cost"], "cost")
     if "connection" in options:
         found["connection"] = _connection(options["connection"])
     return found

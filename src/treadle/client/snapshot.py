@@ -150,6 +150,8 @@ class Snapshot(Generic[R]):
     """What its last failed attempt died of."""
     reason = Shown(lambda record: record.reason)
     """Why it waits or ended, in a word or as its task said it."""
+    gate = Shown(lambda record: record.gate if record.state is JobState.BLOCKED else None)
+    """The gate that it is parked at, if it is."""
     key = Shown(lambda record: record.key)
     """The key it was enqueued with, as the store knows it; `explain` says who holds it."""
     worker = Shown(lambda record: record.worker)

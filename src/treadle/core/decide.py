@@ -98,6 +98,7 @@ def _after_success(claim: Claim, outcome: Succeeded, policy: JobPolicy, rules: R
         forgiven=claim.forgiven,
         crashes=claim.crashes,
         ran=outcome.ran,
+        gates=claim.gates,
         keyed=claim.key is not None,
     )
 
@@ -174,6 +175,7 @@ def _waits(
         forgiven=claim.forgiven,
         crashes=claim.crashes,
         ran=ran,
+        gates=claim.gates,
         keyed=claim.key is not None,
     )
 
@@ -201,5 +203,6 @@ def _ends(
         forgiven=claim.forgiven,
         crashes=claim.crashes,
         ran=ran,
+        gates=claim.gates,
         keyed=claim.key is not None,
     )

@@ -20,7 +20,7 @@ class JobState(StrEnum):
     """Where a job is. The last four are terminal: they change only when a person acts."""
 
     BLOCKED = "blocked"
-    """Waits for other jobs; the settlement of the last of them makes it ready."""
+    """Waits for other jobs, or is parked at a gate that is shut; either makes it ready."""
     SCHEDULED = "scheduled"
     """Waits for its time; `stage` makes it ready."""
     READY = "ready"
@@ -80,6 +80,8 @@ class NewJob(Struct, frozen=True, gc=False):
     meta: bytes | None = None
     tenant: str | None = None
     cost: int = 1
+    gates: bytes | None = None
+    """What it has to pass, a list of `core.gates.gate.GateUse` as JSON, in the order of names."""
     key: Key | None = None
     """The name that it wants to hold alone."""
 
@@ -128,6 +130,7 @@ class Claim(Struct, frozen=True, gc=False):
     tenant: str | None = None
     key: str | None = None
     """The key that it was enqueued with; whether it still holds it, the store knows."""
+    gates: bytes | None = None
 
 
 class Orphan(Struct, frozen=True):
@@ -189,6 +192,9 @@ class JobRecord(Struct, frozen=True):
     progress: bytes | None = None
     key: str | None = None
     """The key that it was enqueued with; whether it holds it, `Store.keys` says."""
+    gates: bytes | None = None
+    gate: str | None = None
+    """The gate that it is, or was last, parked at."""
 
     def error_info(self) -> ErrorInfo | None:
         """Decode the error; bytes that are none are shown rather than hidden."""

@@ -98,6 +98,8 @@ class Settlement(Struct, frozen=True, gc=False):
     """The worker that died in this attempt, when the one that settles is its rescuer."""
     keyed: bool = False
     """The job was enqueued with a key, which an end frees."""
+    gates: bytes | None = None
+    """What the claim holds and lets go with this."""
 
 
 class Verdict(Enum):

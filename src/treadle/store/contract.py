@@ -5,10 +5,15 @@ since the epoch) moves time and None means the store's own clock; a write that r
 durable; a write may be sent again with the same request id and gives the same answer;
 only `StoreError`s leave a store. A store neither logs nor times itself.
 
+Gates (docs/adr/0019): `exchange` lets a job take all its gates or none, in the order of their
+names; each way out of `running` lets them go in the same write. A job that meets a shut gate is
+parked (`blocked`, reason `gate`), by `exchange` or where it becomes ready; a gate that gains room
+wakes as many as may pass, the best first, in `exchange` and in `stage`, and `next_due` tells when
+the next one will.
+
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
 (docs/adr/0017; its verbs, and those of locks, are in `store.keyed`). The verbs of schedules are
-in `store.scheduled`. Room for what comes later: gates park a job where `exchange` and `stage`
-make it ready, edges are released by `exchange` (docs/adr/0001).
+in `store.scheduled`. Room for what comes later: edges are released by `exchange` (docs/adr/0001).
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from treadle.store.scheduled import KeepsSchedules
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
+    from treadle.core.gates.gate import GateRecord, GateUse
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement, Verdict
     from treadle.store.moving import Moving
@@ -398,6 +404,39 @@ class Store(StoreSession, HoldsKeys, KeepsSchedules, Protocol):
 
     async def dead_groups(self, limit: int = 100) -> Sequence[tuple[str, str, str, int, int]]:
         """Count dead letters by (task, reason, error type); with the newest instant."""
+        ...
+
+    async def gates(
+        self, *, only: str | None = None, after: str = "", limit: int = 100, now: int | None = None
+    ) -> Sequence[GateRecord]:
+        """Read gates by name: one of them, or those after a name."""
+        ...
+
+    async def shut_gate(
+        self,
+        name: str,
+        *,
+        delay: int | None = None,
+        note: str | None = None,
+        now: int | None = None,
+    ) -> None:
+        """Shut a gate for so long, or until somebody opens it; what runs goes on.
+
+        One that is shut for longer already stays as it is.
+        Where there is no such gate it is made, a switch: jobs that name it later meet it shut.
+        """
+        ...
+
+    async def open_gate(self, name: str, *, now: int | None = None) -> bool:
+        """Open a gate; True where it was shut. The next `stage` wakes who waits at it."""
+        ...
+
+    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
+        """Set a gate's kind and numbers; what jobs bring along does not count until a reset."""
+        ...
+
+    async def reset_gate(self, name: str, *, now: int | None = None) -> bool:
+        """Let the next job that is enqueued say a gate's numbers; True where they were set."""
         ...
 
     async def cancel(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:

@@ -110,9 +110,12 @@ async def _next_tick(kit: Kit, due: int | None) -> int | None:
 
 
 async def _next_due(kit: Kit) -> int | None:
-    """Give the instant at which the next job is due that some code here can run."""
+    """Give when the next job is due that some code here can run, or may pass its gate."""
     waiting = [record for state in _WAITING for record in await _all(kit, state)]
-    return min((r.run_at for r in waiting if r.reason != "unknown_task"), default=None)
+    due = [record.run_at for record in waiting if record.reason != "unknown_task"]
+    gates = await kit.app.store.gates(limit=_PAGE)
+    due += [g.opens_at for g in gates if g.waiting and g.opens_at is not None]
+    return min(due, default=None)
 
 
 async def _all(kit: Kit, state: JobState) -> list[JobRecord]:

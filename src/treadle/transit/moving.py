@@ -189,7 +189,7 @@ class Move:
                 if self._out.holds(record):
                     wanted.append(record)
                 continue
-            blocked = record.state is JobState.BLOCKED
+            blocked = record.state is JobState.BLOCKED and record.reason != "gate"
             why = _FLOW if blocked else self._target.moving.refuses(record)
             if why is None:
                 wanted.append(record)

@@ -88,6 +88,7 @@ def make_plan(
         policy=job.policy,
         tags=job.tags,
         meta=job.meta,
+        gates=job.gates,
         misfire=_one_of(options.get("misfire", "one"), MISFIRES, "misfire"),
         overlap=_one_of(options.get("overlap", "skip"), OVERLAPS, "overlap"),
         grace=limit_us(options.get("grace"), "grace"),

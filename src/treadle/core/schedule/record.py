@@ -33,6 +33,8 @@ class Plan(Struct, frozen=True, omit_defaults=True, kw_only=True):
     policy: bytes | None = None
     tags: bytes | None = None
     meta: bytes | None = None
+    gates: bytes | None = None
+    """What its jobs have to pass; see `NewJob`."""
     misfire: Misfire = "one"
     overlap: Overlap = "skip"
     grace: int | None = None

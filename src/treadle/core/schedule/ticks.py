@@ -124,6 +124,7 @@ def tick_job(namespace: str, schedule: Schedule, tick: int, kind: str = "tick") 
         plan.policy,
         plan.tags,
         _meta(schedule, tick),
+        gates=plan.gates,
     )
 
 

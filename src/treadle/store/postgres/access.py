@@ -13,8 +13,10 @@ from treadle.store.contract import Filter, QueueRecord, WorkerRecord
 from treadle.store.postgres import control, reads, workers
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, drive, drive_now
+from treadle.store.postgres.gates import control as gates
 
 if TYPE_CHECKING:
+    from treadle.core.gates.gate import GateRecord, GateUse
     from treadle.core.job import AttemptRecord, JobRecord
     from treadle.store.postgres.engine.sql import Statements
 
@@ -66,11 +68,20 @@ class PostgresAccess:
         """Count dead letters by task, reason and error."""
         return await drive(self._runner.run(lambda: reads.dead_groups(self._sql, limit)))
 
+    async def gates(
+        self, *, only: str | None = None, after: str = "", limit: int = 100, now: int | None = None
+    ) -> Sequence[GateRecord]:
+        """Read gates by name."""
+        return await drive(
+            self._runner.run(lambda: gates.gates(self._sql, only, after, limit), now)
+        )
+
     # Control
 
     async def cancel(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
         """Cancel jobs that have not ended."""
-        ring = self._ears.ring(ENDS)
+        # What a running one held of a gate is free.
+        ring = self._ears.ring(ENDS, WORK)
         return await drive(self._runner.run(lambda: control.cancel(self._sql, ids, ring), now))
 
     async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
@@ -97,3 +108,28 @@ class PostgresAccess:
         """Allow claims again."""
         ring = self._ears.ring(WORK)
         return await drive(self._runner.run(lambda: control.resume(self._sql, queue, ring), now))
+
+    async def shut_gate(
+        self,
+        name: str,
+        *,
+        delay: int | None = None,
+        note: str | None = None,
+        now: int | None = None,
+    ) -> None:
+        """Shut a gate."""
+        await drive(self._runner.run(lambda: gates.shut(self._sql, name, delay, note), now))
+
+    async def open_gate(self, name: str, *, now: int | None = None) -> bool:
+        """Open a gate."""
+        ring = self._ears.ring(WORK)
+        return await drive(self._runner.run(lambda: gates.open_(self._sql, name, ring), now))
+
+    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
+        """Set a gate's numbers."""
+        ring = self._ears.ring(WORK)
+        await drive(self._runner.run(lambda: gates.set_numbers(self._sql, use, ring), now))
+
+    async def reset_gate(self, name: str, *, now: int | None = None) -> bool:
+        """Let jobs say a gate's numbers again."""
+        return await drive(self._runner.run(lambda: gates.reset(self._sql, name), now))

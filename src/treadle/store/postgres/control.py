@@ -32,7 +32,12 @@ def _done(ids: Sequence[bytes], *found: Rows) -> list[bool]:
 def cancel(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[Sequence[bool]]:
     """Cancel what has not ended."""
     which = uuids(named(ids))
-    _, (rows, *_) = yield Ask([(sql["cancel"], (which,)), *freeing(sql, which)], after=ring)
+    calls: list[Call] = [
+        (sql["lock_jobs"], (which,)),
+        (sql["free_jobs"], (which,)),
+        (sql["cancel"], (which,)),
+    ]
+    _, (_, _, rows, *_) = yield Ask([*calls, *freeing(sql, which)], after=ring)
     return _done(ids, rows)
 
 
@@ -45,8 +50,9 @@ def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[S
         (sql["retake_keys"], (which,)),
         (sql["retry_ended"], (which,)),
         (sql["trim_attempts"], (which, int8(ATTEMPTS_KEPT))),
+        (sql["park_ready"], (which,)),
     ]
-    _, (live, _, _, ended, _) = yield Ask(calls, after=ring)
+    _, (live, _, _, ended, *_) = yield Ask(calls, after=ring)
     return _done(ids, live, ended)
 
 

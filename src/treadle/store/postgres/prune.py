@@ -20,6 +20,7 @@ from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.sql import REST, Statements
 from treadle.store.postgres.engine.trouble import is_hindered
 from treadle.store.postgres.engine.wire import Ask
+from treadle.store.postgres.gates.control import tidy
 from treadle.store.postgres.history import DEAD, Found, History, Shelf
 
 _MAKE_NOW_MS: Final = 250
@@ -75,6 +76,7 @@ async def prune(
         if gone < limit:
             words = (sql, history, table, limit - gone)
             gone += await drive(runner.run(partial(_prune_rows, *words), now))
+    gone += await drive(runner.run(lambda: tidy(sql, limit), now))
     return gone + await drive(runner.run(lambda: _tidy(sql, history), now))
 
 

@@ -204,7 +204,8 @@ class PostgresStore(PostgresKeys, PostgresSchedules):
             if found is not None:
                 return found
         kinds = [ENDS] if settlements else []
-        if any(one.keyed or not one.state.is_terminal for one in settlements):
+        going_on = any(not one.state.is_terminal for one in settlements)
+        if going_on or any(one.keyed or one.gates is not None for one in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
         memory = Memory(self._scan, self._history, now)
@@ -228,7 +229,9 @@ class PostgresStore(PostgresKeys, PostgresSchedules):
         steps = () if demand is None or not demand.total else demand.steps
         queues = [step.queue for step in steps if step.queue is not None]
         names = None if len(queues) < len(steps) else queues
-        return await drive(self._runner.run(lambda: idle(self._sql, worker, request, names), now))
+        return await drive(
+            self._runner.run(lambda: idle(self._sql, worker, request, names, self._scan), now)
+        )
 
     async def ready(self, queues: Sequence[str] | None) -> bool:
         """Tell, without writing, whether a job may be ready in these queues."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import AsyncConnection, Connection, Error
 
 from treadle.core.errors import StoreError, StoreUnavailable
+from treadle.core.gates.gate import read_gates
 from treadle.core.job import Fate, JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
@@ -23,6 +24,7 @@ from treadle.store.postgres.engine.ears import ENDS, WORK
 from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
 from treadle.store.postgres.engine.sql import REST, Place, texts
+from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.keys.taking import fates_of, rounds_of
 from treadle.store.postgres.line.enqueue import check_batch, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
@@ -75,8 +77,9 @@ class PostgresTransactional:
         yield self._say("insert_queues", (queues,))
         if keyed:
             return (yield from self._keyed(jobs, at))
-        if not (yield self._say("enqueue_inside", (self._ours(), *_columns(jobs), at))):
-            raise self._elsewhere()
+        for name, values in self._inserts(jobs, at):
+            if not (yield self._say(name, values)):
+                raise self._elsewhere()
         yield self._say("ring", ([WORK],))
         return [state_at(job, at) for job in jobs]
 
@@ -90,8 +93,8 @@ class PostgresTransactional:
         if not (yield self._say("is_ours", (self._ours(),))):
             raise self._elsewhere()
         plain = [job for job in jobs if job.key is None]
-        if plain:
-            yield self._say("enqueue_inside", (self._ours(), *_columns(plain), at))
+        for name, values in self._inserts(plain, at) if plain else ():
+            yield self._say(name, values)
         said: list[Sequence[Any]] = []
         for wanted in rounds_of(jobs):
             keys = [one.key for one in wanted]
@@ -101,12 +104,12 @@ class PostgresTransactional:
             ids = [_id(one.job.id) for one in wanted]
             taken = (names, ids, untils, [key.hold for key in keys], hashes, at)
             yield self._say("take_keys", taken, now=6)
-            values = (
+            given = (
                 _id(bytes(16)), *_columns([one.job for one in wanted]), names, untils, hashes,
                 [key.conflict.value for key in keys], [key.max_wait for key in keys],
-                [one.place for one in wanted], at,
+                [one.place for one in wanted], [written(one.job.gates) for one in wanted], at,
             )  # fmt: skip
-            said += yield self._say("store_keyed", values, now=23)
+            said += yield self._say("store_keyed", given, now=24)
         yield self._say("ring", ([WORK],))
         return fates_of(jobs, at, said)
 
@@ -120,6 +123,18 @@ class PostgresTransactional:
                 f"transaction ({type(error).__name__}); begin one around the call"
             ) from error
         yield Statement("release savepoint treadle_keys")
+
+    def _inserts(self, jobs: Sequence[NewJob], at: int) -> list[tuple[str, Sequence[Any]]]:
+        """Write jobs; those with gates meet them when they are claimed."""
+        plain = [job for job in jobs if job.gates is None]
+        gated = [job for job in jobs if job.gates is not None]
+        said: list[tuple[str, Sequence[Any]]] = []
+        if plain or not gated:
+            said.append(("enqueue_inside", (self._ours(), *_columns(plain), at)))
+        if gated:
+            raw = [written(job.gates) for job in gated]
+            said.append(("enqueue_inside_gated", (self._ours(), *_columns(gated), at, raw)))
+        return said
 
     def settle(
         self, settlement: Settlement, note: Note | None, *, now: int | None = None
@@ -142,7 +157,9 @@ class PostgresTransactional:
         if settlement.keyed:
             yield self._say("free_ended", ([_id(settlement.id)],))
             yield self._say("hand_on", (at,), now=1)
-        yield self._say("ring", ([ENDS],))
+        for use in read_gates(settlement.gates):
+            yield self._say("free_gate", (use.name, at))
+        yield self._say("ring", ([ENDS, WORK] if settlement.gates else [ENDS],))
         return Verdict.APPLIED
 
     async def begin(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:

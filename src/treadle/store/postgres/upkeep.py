@@ -8,13 +8,19 @@ from treadle.store.postgres.engine.pack import int8, text, texts
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.gates.line import wake
 
 
 def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, int]]:
     """Move at most `limit` jobs; return how many ended and how many became ready."""
-    calls = [(sql["stage"], (int8(limit), texts(tasks))), (sql["hand_on"], ())]
-    _, ([row], [[woken]]) = yield Ask(calls)
-    return row[0], row[1] + woken
+    moving = (sql["stage"], (int8(limit), texts(tasks)))
+    handing, due = (sql["hand_on"], ()), (sql["gates_due"], (int8(limit),))
+    _, ([row], [[woken]], names) = yield Ask([moving, handing, due])
+    ended, ready = row[0], row[1] + woken
+    if names:
+        # Asked beforehand, so that the gates can be locked in the order of their names.
+        ready += yield from wake(sql, [name for (name,) in names])
+    return ended, ready
 
 
 def tidy_keys(sql: Statements, limit: int, after: str) -> Talk[str]:

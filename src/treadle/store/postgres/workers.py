@@ -54,8 +54,15 @@ def give_back(
     sql: Statements, worker: str, claims: Sequence[tuple[bytes, int]], ring: Sequence[Call]
 ) -> Talk[int]:
     """Make these claims of the worker ready again, their attempt unspent."""
-    values = (text(worker), *_pairs(claims))
-    _, [rows] = yield Ask([(sql["give_back"], values)], after=ring)
+    pairs = _pairs(claims)
+    values = (text(worker), *pairs)
+    calls: list[Call] = [
+        (sql["lock_jobs"], pairs[:1]),
+        (sql["free_claims"], values),
+        (sql["give_back"], values),
+        (sql["park_ready"], pairs[:1]),
+    ]
+    _, (_, _, rows, _) = yield Ask(calls, after=ring)
     return len(rows)
 
 
@@ -69,10 +76,12 @@ def leave(sql: Statements, worker: str, marked: Held, ring: Sequence[Call]) -> T
     calls = [
         (sql["lock_row"], me),
         (sql["had_started"], (*me, *_pairs(list(marked)))),
+        (sql["lock_held"], me),
+        (sql["free_held"], me),
         (sql["give_all_back"], me),
         (sql["forget"], me),
     ]
-    _, (_, _, rows, _) = yield Ask(calls, after=ring)
+    _, (*_, rows, _) = yield Ask(calls, after=ring)
     return len(rows)
 
 

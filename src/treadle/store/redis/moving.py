@@ -133,6 +133,7 @@ def _fields(parcel: Parcel, seal: Seal) -> Words:
         ("keep_until", job.keep_until),
         ("outcome", job.outcome),
         ("ran", parcel.ran),
+        ("gates", job.gates),
     )
     for name, value in optional:
         if value is not None:

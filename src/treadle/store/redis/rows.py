@@ -59,7 +59,7 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
             raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
         like = (
             job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
-            job.key is not None,
+            job.key is not None, job.gates,
         )  # fmt: skip
         if like != head:
             head = like
@@ -93,7 +93,7 @@ def _head(job: NewJob) -> Words:
             raise OverflowError(f"an instant or duration of {value} microseconds is out of range")
     return [
         job.queue, job.priority, job.task, _text(job.at), job.delay, _text(job.expires_at),
-        _text(job.expires_in), "" if job.key is None else "1", 0,
+        _text(job.expires_in), "" if job.key is None else "1", job.gates or b"", 0,
     ]  # fmt: skip
 
 
@@ -102,24 +102,31 @@ def _text(value: int | None) -> str:
 
 
 def settlement_words(settlements: Sequence[Settlement]) -> Words:
-    """Write settlements for `exchange`; the letter says how many values follow."""
+    """Write settlements for `exchange`; the letter says how many values follow.
+
+    A small letter says that the claim holds places of gates.
+    """
     words: Words = []
     for each in settlements:
         if each.state is JobState.SUCCEEDED:
             letters = "LK" if each.keyed else "NS"
-            head = (each.id.hex(), each.number, each.keep, each.ran)
-            if each.result is None:
-                words += (letters[0], *head)
-            else:
-                words += (letters[1], *head, each.result)
+            letter = letters[0] if each.result is None else letters[1]
+            words += (_cased(letter, each), each.id.hex(), each.number, each.keep, each.ran)
+            if each.result is not None:
+                words.append(each.result)
             continue
         ends = each.state.is_terminal
         words += (
-            "E" if ends else "W", each.id.hex(), each.number, each.keep if ends else each.delay,
-            each.state.value, each.attempt, each.outcome, each.reason or "", each.forgiven,
-            each.crashes, each.ran, each.lost_by or "", each.error or b"",
+            _cased("E" if ends else "W", each), each.id.hex(), each.number,
+            each.keep if ends else each.delay, each.state.value, each.attempt, each.outcome,
+            each.reason or "", each.forgiven, each.crashes, each.ran, each.lost_by or "",
+            each.error or b"",
         )  # fmt: skip
     return words
+
+
+def _cased(letter: str, settlement: Settlement) -> str:
+    return letter if settlement.gates is None else letter.lower()
 
 
 def read_claim(row: list[Any] | bytes, now: int) -> Claim:
@@ -132,7 +139,7 @@ def read_claim(row: list[Any] | bytes, now: int) -> Claim:
         return _plain_claim(row, now)
     (
         id_, number, attempt, task, queue, call, created_at, priority, forgiven, crashes, run_at,
-        expires_at, parked_at, started_at, key,
+        expires_at, parked_at, started_at, key, gates,
     ) = row  # fmt: skip
     said = _unpack(call)
     return Claim(
@@ -140,7 +147,7 @@ def read_claim(row: list[Any] | bytes, now: int) -> Claim:
         int(attempt), said.args, said.attempts_max, int(forgiven or 0), int(crashes or 0),
         said.policy, int(created_at), int(run_at or created_at), _instant(expires_at),
         _instant(parked_at), int(started_at or 0), said.tags, said.meta, said.tenant,
-        None if key is None else key.decode(),
+        None if key is None else key.decode(), gates,
     )  # fmt: skip
 
 
@@ -204,6 +211,8 @@ def read_record(id_: bytes, flat: Sequence[bytes], now: int) -> JobRecord:
         tenant=said.tenant,
         progress=row.raw("progress"),
         key=row.text("key"),
+        gates=row.raw("gates"),
+        gate=row.text("waits_at"),
     )
 
 

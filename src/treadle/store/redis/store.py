@@ -33,6 +33,7 @@ from treadle.store.redis.engine.listener import Listeners
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.replies import misplaced, too_old
 from treadle.store.redis.engine.runner import Runner, Steps
+from treadle.store.redis.gates import RedisGates
 from treadle.store.redis.held import RedisKeys, read_fates
 from treadle.store.redis.keys import base_key, key
 from treadle.store.redis.moving import RedisMoving
@@ -66,7 +67,7 @@ Held = set[tuple[bytes, int]]
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
-class RedisStore(RedisKeys, RedisSchedules):
+class RedisStore(RedisKeys, RedisGates, RedisSchedules):
     """A store in one namespace of a Redis or Valkey server."""
 
     def __init__(
@@ -223,11 +224,8 @@ class RedisStore(RedisKeys, RedisSchedules):
         if len(settlements) > BATCH_MAX:
             msg = f"an exchange settles at most {BATCH_MAX:,} claims, not {len(settlements):,}"
             raise ValueError(msg)
-        total = 0 if demand is None else min(demand.total, BATCH_MAX)
-        steps = () if demand is None or not total else demand.steps
-        words: Words = [self._now(now), worker, request, total, len(steps)]
-        for step in steps:
-            words += (step.queue or "", step.limit)
+        words: Words = [self._now(now), worker, request]
+        words += _demand_words(demand)
         words += settlement_words(settlements)
         self._asked[worker] = request
         try:
@@ -412,6 +410,16 @@ class RedisStore(RedisKeys, RedisSchedules):
 def _stored(answer: bytes) -> Sequence[Fate]:
     fault.point("enqueue.after_commit")
     return read_fates(answer)
+
+
+def _demand_words(demand: Demand | None) -> Words:
+    """Say what to claim: how many jobs, and how many of each queue in turn."""
+    total = 0 if demand is None else min(demand.total, BATCH_MAX)
+    steps = () if demand is None or not total else demand.steps
+    words: Words = [total, len(steps)]
+    for step in steps:
+        words += (step.queue or "", step.limit)
+    return words
 
 
 def _claims(rows: Sequence[Any], now: int) -> tuple[list[Claim], list[tuple[bytes, int]]]:

@@ -13,9 +13,12 @@ from treadle.store.contract import Filter, QueueRecord, WorkerRecord
 from treadle.store.sqlite import control, reads, workers
 from treadle.store.sqlite.engine.bell import ENDS, WORK, FileBell, MemoryBell
 from treadle.store.sqlite.engine.runner import Runner, drive, drive_now
+from treadle.store.sqlite.gates import control as gates
+from treadle.store.sqlite.gates.book import Book
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
+    from treadle.core.gates.gate import GateRecord, GateUse
     from treadle.core.job import AttemptRecord, JobRecord
     from treadle.store.sqlite.engine.live import LiveFiles, LiveMemory
 
@@ -74,6 +77,16 @@ class SqliteAccess:
         """Count dead letters by task, reason and error."""
         return await drive(self._runner.read(lambda db, _: reads.dead_groups(db, self._sql, limit)))
 
+    async def gates(
+        self, *, only: str | None = None, after: str = "", limit: int = 100, now: int | None = None
+    ) -> Sequence[GateRecord]:
+        """Read gates by name."""
+        return await drive(
+            self._runner.read(
+                lambda db, at: gates.gates(db, self._sql, only, after, limit, at), now
+            )
+        )
+
     # Control
 
     async def cancel(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
@@ -82,7 +95,7 @@ class SqliteAccess:
             self._runner.write(lambda db, at: control.cancel(db, self._sql, ids, at), now)
         )
         self._bell.ring(ENDS)
-        # Who waited behind one of them may be ready.
+        # Who waited behind one of them may be ready, and what a running one held of a gate is free.
         self._bell.ring(WORK)
         return done
 
@@ -121,3 +134,39 @@ class SqliteAccess:
         )
         self._bell.ring(WORK)
         return done
+
+    async def shut_gate(
+        self,
+        name: str,
+        *,
+        delay: int | None = None,
+        note: str | None = None,
+        now: int | None = None,
+    ) -> None:
+        """Shut a gate."""
+        await drive(
+            self._runner.write(
+                lambda db, at: gates.shut(Book(db, self._sql, at), name, delay, note), now
+            )
+        )
+
+    async def open_gate(self, name: str, *, now: int | None = None) -> bool:
+        """Open a gate."""
+        done = await drive(
+            self._runner.write(lambda db, at: gates.open_(Book(db, self._sql, at), name), now)
+        )
+        self._bell.ring(WORK)
+        return done
+
+    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
+        """Set a gate's numbers."""
+        await drive(
+            self._runner.write(lambda db, at: gates.set_numbers(Book(db, self._sql, at), use), now)
+        )
+        self._bell.ring(WORK)
+
+    async def reset_gate(self, name: str, *, now: int | None = None) -> bool:
+        """Let jobs say a gate's numbers again."""
+        return await drive(
+            self._runner.write(lambda db, at: gates.reset(Book(db, self._sql, at), name), now)
+        )

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from treadle.store.contract import ATTEMPTS_KEPT
+from treadle.store.sqlite.gates.book import Book, uses_of
+from treadle.store.sqlite.gates.line import park_ready
 from treadle.store.sqlite.keys.freeing import ENDED, free, take_again
 
 Statements = dict[str, str]
@@ -17,12 +19,17 @@ def cancel(
 ) -> Sequence[bool]:
     """Cancel what has not ended."""
     done = []
+    book = Book(db, sql, now)
     for id_ in ids:
+        held = db.execute(sql["gates_of_running"], (id_,)).fetchone()
         db.execute(sql["end_attempt"], (now, id_))
         written = db.execute(sql["cancel"], {"id": id_, "now": now, "keep": _KEEP}).rowcount
         done.append(written > 0)
+        if held is not None:
+            book.free(uses_of(held[0]))
         if written:
             free(db, sql, [id_], ENDED, now)
+    book.write()
     return done
 
 
@@ -31,6 +38,7 @@ def retry(
 ) -> Sequence[bool]:
     """Make ended or waiting jobs ready, with all their attempts before them."""
     done = []
+    book = Book(db, sql, now)
     for id_ in ids:
         if not take_again(db, sql, id_, now):
             done.append(False)
@@ -38,6 +46,8 @@ def retry(
         if db.execute(sql["keep_last_attempt"], (id_,)).rowcount:
             db.execute(sql["trim_attempts"], (id_, id_, ATTEMPTS_KEPT))
         done.append(db.execute(sql["retry"], {"id": id_, "now": now}).rowcount > 0)
+        park_ready(book, id_)
+    book.write()
     return done
 
 
@@ -59,9 +69,10 @@ def discard(
 def purge(db: sqlite3.Connection, sql: Statements, queue: str, limit: int, now: int) -> int:
     """Cancel at most `limit` waiting jobs of a queue."""
     values = {"queue": queue, "now": now, "keep": _KEEP, "limit": limit}
-    gone = db.execute(sql["purge_ready"], values).fetchall()
-    if len(gone) < limit:
-        gone += db.execute(sql["purge_due"], values | {"limit": limit - len(gone)}).fetchall()
+    gone: list[tuple[bytes, str | None]] = []
+    for name in ("purge_ready", "purge_due", "purge_parked"):
+        if len(gone) < limit:
+            gone += db.execute(sql[name], values | {"limit": limit - len(gone)}).fetchall()
     free(db, sql, (id_ for id_, key in gone if key is not None), ENDED, now)
     return len(gone)
 

@@ -13,8 +13,12 @@ from typing import Any
 from treadle.core.job import Fate, JobState, NewJob
 from treadle.core.keys.key import check_key
 from treadle.store.contract import BATCH_MAX
+from treadle.store.sqlite.gates.line import store
+from treadle.store.sqlite.rows import Row
 
 Statements = dict[str, str]
+
+_STATES = {str(state): state for state in JobState}
 
 
 def check_batch(jobs: Sequence[NewJob]) -> bool:
@@ -43,18 +47,30 @@ def enqueue(
     if new_queues:
         db.executemany(sql["insert_queue"], [(name,) for name in new_queues])
     rows = [job_row(job, now) for job in jobs]
-    many = len(rows) != 1
-    insert = sql["insert_job"]
-    written = (db.executemany(insert, rows) if many else db.execute(insert, rows[0])).rowcount
+    if any(job.gates is not None for job in jobs):
+        written = _write_gated(db, sql, jobs, rows)
+    else:
+        many = len(rows) != 1
+        insert = sql["insert_job"]
+        written = (db.executemany(insert, rows) if many else db.execute(insert, rows[0])).rowcount
     if written != len(rows):
         # Sent before: the answer is the one of then, whatever became of the jobs since.
         rows = [job_row(job, db.execute(sql["made_at"], (job.id,)).fetchone()[0]) for job in jobs]
     return states_in(rows)
 
 
-def states_in(rows: Sequence[tuple[Any, ...]]) -> list[Fate]:
+def _write_gated(
+    db: sqlite3.Connection, sql: Statements, jobs: Sequence[NewJob], rows: list[Row]
+) -> int:
+    """Write jobs of which some have gates; give how many were written."""
+    plain = [row for job, row in zip(jobs, rows, strict=True) if job.gates is None]
+    written = db.executemany(sql["insert_job"], plain).rowcount if plain else 0
+    return written + store(db, sql, jobs, rows)
+
+
+def states_in(rows: Sequence[Row]) -> list[Fate]:
     """Read the jobs' states out of what was written."""
-    return [JobState.READY if row[4] == "ready" else JobState.SCHEDULED for row in rows]
+    return [_STATES[row[4]] for row in rows]
 
 
 def job_row(job: NewJob, now: int) -> tuple[Any, ...]:

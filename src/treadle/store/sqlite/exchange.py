@@ -18,6 +18,8 @@ from treadle.core import fault
 from treadle.core.job import Claim, JobState
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.contract import ATTEMPTS_KEPT, BATCH_MAX, Exchanged
+from treadle.store.sqlite.gates.book import Book
+from treadle.store.sqlite.gates.line import admit, settled
 from treadle.store.sqlite.keys.freeing import CLAIMED, ENDED, SUCCEEDED, free
 from treadle.store.sqlite.rows import (
     UNREADABLE,
@@ -64,11 +66,14 @@ def exchange(
     if row is not None and row[0] == request:
         return _again(db, sql, _unpack(row[1]))
     verdicts = settle(db, sql, settlements, now)
+    book = Book(db, sql, now)
+    settled(book, settlements, verdicts)
     fault.point("exchange.settled")
     claims: list[Claim] = []
     fell_away = False
     if row is not None and demand is not None:
-        claims, fell_away = _claim(db, sql, worker, demand, now)
+        claims, fell_away = _claim(book, worker, demand)
+    book.write()
     if row is not None:
         lost = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.LOST]
         answer = _Answer(lost, len(verdicts), [(c.id, c.number) for c in claims])
@@ -168,17 +173,17 @@ def _named(settlement: Settlement, now: int) -> dict[str, Any]:
     }
 
 
-def _claim(
-    db: sqlite3.Connection, sql: Statements, worker: str, demand: Demand, now: int
-) -> tuple[list[Claim], bool]:
+def _claim(book: Book, worker: str, demand: Demand) -> tuple[list[Claim], bool]:
     """Take jobs step by step until the demand is met; tell whether ready rows fell away.
 
     Rows fall away when they have expired or cannot be read: they end, and the next call finds
-    what was behind them.
+    what was behind them. So it is with those that are parked at a gate.
     """
+    db, sql, now = book.db, book.sql, book.now
     claims: list[Claim] = []
     fell_away = False
     paused = {name for (name,) in db.execute(sql["paused_queues"])}
+    gated = db.execute(sql["any_gated"]).fetchone() is not None
     wanted = min(demand.total, BATCH_MAX)
     for step in demand.steps:
         room = min(step.limit, wanted - len(claims))
@@ -187,12 +192,22 @@ def _claim(
         if step.queue is not None and step.queue in paused:
             continue
         names = _open_queues(db, sql) if step.queue is None else [step.queue]
-        if names:
+        if names and gated:
+            room, parked = admit(book, partial(_heads, db, sql, names), room)
+            fell_away = fell_away or parked
+        if names and room:
             rows, whole = _claim_rows(db, sql, worker, names, room, now)
             taken = _as_claims(db, sql, rows, now)
             fell_away = fell_away or not whole or len(taken) < len(rows)
             claims += taken
     return claims, fell_away
+
+
+def _heads(db: sqlite3.Connection, sql: Statements, names: list[str], limit: int) -> list[Row]:
+    """Read the best ready jobs of these queues, with their gates."""
+    statement = sql["gated_heads"].replace("{heads}", merged(sql["head"], len(names)))
+    values = {"limit": limit} | {f"q{i}": name for i, name in enumerate(names)}
+    return db.execute(statement, values).fetchall()
 
 
 def _open_queues(db: sqlite3.Connection, sql: Statements) -> list[str]:

@@ -64,9 +64,10 @@ def read_claim(row: Row, started_at: int) -> Claim:
     """Read a claim from a row of the claiming statements."""
     (
         minus_priority, _, id_, number, task, queue, attempt, args, attempts_max, forgiven,
-        crashes, policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key,
+        crashes, policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key, gates,
     ) = row  # fmt: skip
     return Claim(
         id_, number, task, queue, -minus_priority, attempt, args, attempts_max, forgiven, crashes,
         policy, created_at, run_at, expires_at, parked_at, started_at, tags, meta, tenant, key,
+        gates,
     )  # fmt: skip

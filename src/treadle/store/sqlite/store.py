@@ -276,7 +276,8 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteSchedules):
         fault.point("exchange.after_commit")
         if settlements:
             self._bell.ring(ENDS)
-            if any(s.keyed or not s.state.is_terminal for s in settlements):
+            going_on = any(not s.state.is_terminal for s in settlements)
+            if going_on or any(s.keyed or s.gates is not None for s in settlements):
                 self._bell.ring(WORK)
         return answer
 
@@ -349,7 +350,9 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteSchedules):
         if not lost:
             return Beaten(revoked=revoked)
         returned = await drive(
-            self._runner.write(lambda db, _: workers.give_back(db, self._sql, worker, lost), now)
+            self._runner.write(
+                lambda db, at: workers.give_back(db, self._sql, worker, lost, at), now
+            )
         )
         self._bell.ring(WORK)
         return Beaten(revoked=revoked, returned=returned)
@@ -358,7 +361,7 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteSchedules):
         """Forget a worker that stops; what it still held goes back unspent."""
         marked = self._lives.marked(worker)
         returned = await drive(
-            self._runner.write(lambda db, _: workers.leave(db, self._sql, worker, marked), now)
+            self._runner.write(lambda db, at: workers.leave(db, self._sql, worker, marked, at), now)
         )
         fault.point("leave.after_commit")
         self._lives.end(worker)

@@ -20,9 +20,11 @@ from treadle.store.contract import LOGS_MAX
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.runner import Runner
 from treadle.store.sqlite.enqueue import check_batch, job_row, states_in
+from treadle.store.sqlite.gates.book import uses_of
 from treadle.store.sqlite.keys.freeing import SUCCEEDED, free_one
 from treadle.store.sqlite.keys.steps import Steps
 from treadle.store.sqlite.keys.taking import take_all
+from treadle.store.sqlite.rows import Row
 from treadle.store.statements import Script, Statement
 
 if TYPE_CHECKING:
@@ -95,11 +97,11 @@ class SqliteTransactional:
         if keyed:
             return (yield from self._keyed(jobs, at))
         rows = [job_row(job, at) for job in jobs]
-        insert = self._say("insert_job", rows)
+        inserts = self._inserts(jobs, rows)
         if len(rows) == 1:
-            yield insert
+            yield inserts[0]
             return states_in(rows)
-        yield from self._whole(self._once(insert))
+        yield from self._whole(self._all(inserts))
         return states_in(rows)
 
     def _keyed(self, jobs: Sequence[NewJob], at: int) -> Script[list[Fate]]:
@@ -118,8 +120,9 @@ class SqliteTransactional:
         yield Statement("release treadle_enqueue")
         return value
 
-    def _once(self, statement: Statement) -> Script[None]:
-        yield statement
+    def _all(self, statements: Sequence[Statement]) -> Script[None]:
+        for statement in statements:  # noqa: UP028 -- a list takes no rows that are sent back
+            yield statement
 
     def _steps(self, steps: Steps[T]) -> Script[T]:
         """Say what steps name, and hand them the rows."""
@@ -131,6 +134,15 @@ class SqliteTransactional:
         except StopIteration as done:
             value: T = done.value
             return value
+
+    def _inserts(self, jobs: Sequence[NewJob], rows: Sequence[Row]) -> list[Statement]:
+        """Write jobs; those with gates meet them when they are claimed."""
+        plain = [row for job, row in zip(jobs, rows, strict=True) if job.gates is None]
+        gated = [
+            (*row, job.gates) for job, row in zip(jobs, rows, strict=True) if job.gates is not None
+        ]
+        said = (("insert_job", plain), ("insert_gated", gated))
+        return [self._say(name, values) for name, values in said if values]
 
     def settle(
         self, settlement: Settlement, note: Note | None, *, now: int | None = None
@@ -151,6 +163,8 @@ class SqliteTransactional:
         rows = yield self._say("settle_succeeded", [values], " returning id")
         if rows and settlement.keyed:
             yield from self._steps(free_one(settlement.id, SUCCEEDED, at))
+        for use in uses_of(settlement.gates) if rows else ():
+            yield self._say("let_go", [(at, use.name)])
         return Verdict.APPLIED if rows else Verdict.LOST
 
     def _note(self, note: Note, attempt: int) -> Script[None]:

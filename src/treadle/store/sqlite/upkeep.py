@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from msgspec import json
 
+from treadle.store.sqlite.gates import control
+from treadle.store.sqlite.gates import line as gates
+from treadle.store.sqlite.gates.book import Book
 from treadle.store.sqlite.keys.freeing import ENDED, free
 
 Statements = dict[str, str]
@@ -25,6 +28,10 @@ def stage(
     for name in ("stage_due", "stage_parked"):
         if moved < limit:
             moved += db.execute(sql[name], values | {"limit": limit - moved}).rowcount
+    if moved < limit:
+        book = Book(db, sql, now)
+        moved += gates.stage(book, limit - moved)
+        book.write()
     return moved
 
 
@@ -37,7 +44,8 @@ def prune(db: sqlite3.Connection, sql: Statements, limit: int, now: int) -> int:
     free(db, sql, (id_ for id_, key in over if key is not None), ENDED, now)
     for name in ("requests_over", "locks_over"):
         db.execute(sql[name], (now, limit))
-    return len(over)
+    control.mend(Book(db, sql, now))
+    return len(over) + control.prune(db, sql, limit, now)
 
 
 def anything_due(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
@@ -54,4 +62,6 @@ def anything_over(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
     return bool(
         db.execute(sql["any_over"], (now,)).fetchone()
         or db.execute(sql["any_kept"], (now, now)).fetchone()
+        or control.drifted(db, sql)
+        or control.unused(db, sql, 1, now)
     )

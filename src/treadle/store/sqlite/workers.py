@@ -10,6 +10,8 @@ from msgspec import json
 from treadle.core.durations import SECOND
 from treadle.store.contract import LOGS_MAX, Beaten, Note, WorkerInfo, WorkerRecord
 from treadle.store.sqlite.engine.live import Lives
+from treadle.store.sqlite.gates.book import Book, uses_of
+from treadle.store.sqlite.gates.line import let_go
 
 Statements = dict[str, str]
 Held = set[tuple[bytes, int]]
@@ -53,22 +55,39 @@ def compare(held: Held, stored: Held) -> Beaten:
 
 
 def give_back(
-    db: sqlite3.Connection, sql: Statements, worker: str, claims: Sequence[tuple[bytes, int]]
+    db: sqlite3.Connection,
+    sql: Statements,
+    worker: str,
+    claims: Sequence[tuple[bytes, int]],
+    now: int,
 ) -> int:
     """Make these claims of the worker ready again, their attempt unspent."""
-    return db.executemany(
+    named = set(claims)
+    held = [row for row in db.execute(sql["gates_held"], (worker,)) if row[:2] in named]
+    returned = db.executemany(
         sql["give_back"], [(id_, number, worker) for id_, number in claims]
     ).rowcount
+    _let_go(Book(db, sql, now), held)
+    return returned
 
 
-def leave(db: sqlite3.Connection, sql: Statements, worker: str, marked: Held) -> int:
+def _let_go(book: Book, held: Sequence[tuple[bytes, int, bytes]]) -> None:
+    """Free the places of claims that went back."""
+    for id_, _, gates in held:
+        let_go(book, id_, uses_of(gates))
+    book.write()
+
+
+def leave(db: sqlite3.Connection, sql: Statements, worker: str, marked: Held, now: int) -> int:
     """Give back whatever the worker holds and forget it.
 
     A claim whose code had begun and whose settlement never arrived stays for a rescuer to decide
     about: given back as unspent, a job that may run only once would run again.
     """
     db.executemany(sql["had_started"], [(id_, number, worker) for id_, number in marked])
+    held = db.execute(sql["gates_held"], (worker,)).fetchall()
     returned = db.execute(sql["give_all_back"], (worker,)).rowcount
+    _let_go(Book(db, sql, now), held)
     db.execute(sql["forget"], (worker,))
     return returned
 

@@ -5,7 +5,7 @@ one promise yet overrides that class in its test module, where everyone sees it.
 """
 
 from treadle.testing.conformance.control.find import TestFind
-from treadle.testing.conformance.control.moving import TestAdopt, TestSeal
+from treadle.testing.conformance.control.moving import TestAdopt, TestMovingGates, TestSeal
 from treadle.testing.conformance.control.notes import TestNotes
 from treadle.testing.conformance.control.queues import TestLife, TestNamespaces, TestPause
 from treadle.testing.conformance.control.reads import (
@@ -22,6 +22,10 @@ from treadle.testing.conformance.control.verbs import (
     TestPurge,
     TestRetry,
 )
+from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
+from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
+from treadle.testing.conformance.gates.places import TestPlaces
+from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.locks import TestLocks
 from treadle.testing.conformance.keys.replacing import TestReplace
@@ -58,29 +62,36 @@ __all__ = [
     "TestDueSchedules",
     "TestEnqueue",
     "TestExamine",
+    "TestExits",
     "TestFencing",
     "TestFind",
     "TestFire",
     "TestFiring",
+    "TestGates",
     "TestGet",
     "TestKeyAgain",
     "TestKeyFreed",
     "TestKeyRequests",
     "TestKeyTransactional",
+    "TestKeyedAndGated",
     "TestKeys",
     "TestLeave",
     "TestLife",
     "TestLimits",
     "TestLocks",
+    "TestMovingGates",
     "TestNamespaces",
     "TestNoRescue",
     "TestNotes",
+    "TestNumbers",
     "TestOrder",
     "TestParked",
     "TestPause",
+    "TestPlaces",
     "TestPrune",
     "TestPurge",
     "TestQueues",
+    "TestRates",
     "TestReady",
     "TestReplace",
     "TestRequests",
@@ -91,6 +102,7 @@ __all__ = [
     "TestSettleBatch",
     "TestSettleEnds",
     "TestSettleWaits",
+    "TestShutting",
     "TestStage",
     "TestStrings",
     "TestTransactional",

@@ -12,12 +12,13 @@ def read_claim(row: Row, number: int | None = None) -> Claim:
     """Read a claim from a row that begins with `claim_row`; `number` stands for the one in it."""
     (
         priority, _, id_, stored, task, queue, attempt, args, attempts_max, forgiven, crashes,
-        policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key, *_,
+        policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key,
+        gates, *_,
     ) = row  # fmt: skip
     return Claim(
         id_, stored if number is None else number, task, queue, priority, attempt, args,
         attempts_max, forgiven, crashes, policy, created_at, run_at, expires_at, parked_at,
-        started_at or 0, tags, meta, tenant, key,
+        started_at or 0, tags, meta, tenant, key, gates,
     )  # fmt: skip
 
 

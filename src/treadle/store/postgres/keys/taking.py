@@ -19,7 +19,11 @@ from treadle.store.postgres.engine.pack import Value, blobs, int8s, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.gates.line import meet, written
 from treadle.store.postgres.line.enqueue import columns, request_id, state_at
+
+_COUNTS = 1
+"""Columns of an answer that only counts."""
 
 
 class Wanted(Struct, frozen=True):
@@ -61,10 +65,11 @@ def enqueue_keyed(
     for wanted in rounds_of(jobs):
         calls.append((sql["take_keys"], _names(wanted)))
         calls.append((sql["store_keyed"], (name, *_jobs(wanted))))
+    calls += meet(sql, jobs)
     made_at, answers = yield Ask(calls, after=ring)
     if answers[first - 1]:
         said: Iterable[Sequence[Any]] = [
-            row for rows in answers[first:] for row in rows if len(row) > 1
+            row for rows in answers[first:] for row in rows if len(row) > _COUNTS
         ]
     else:
         # Sent before: the answer is the one of then, whatever became of the jobs since.
@@ -108,4 +113,5 @@ def _jobs(wanted: Sequence[Wanted]) -> list[Value]:
         texts([one.key.conflict.value for one in wanted]),
         int8s([one.key.max_wait for one in wanted]),
         int8s([one.place for one in wanted]),
+        texts([written(one.job.gates) for one in wanted]),
     ]

@@ -16,6 +16,7 @@ from treadle.store.postgres.engine.pack import Value, blobs, int8s, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.gates.line import defined, written
 
 _ID_BYTES = 16
 
@@ -61,6 +62,8 @@ def enqueue(
     name = request_id(request)
     calls: list[Call] = [(sql["insert_queues"], (texts(new_queues),))] if new_queues else []
     values = (name, *columns(jobs))
+    if any(job.gates is not None for job in jobs):
+        return (yield from _gated(sql, jobs, calls, values, ring))
     calls.append((sql["enqueue_beside" if beside else "enqueue"], values))
     made_at, (*_, made) = yield Ask(calls, after=ring)
     if not made:
@@ -89,6 +92,25 @@ def columns(jobs: Sequence[NewJob]) -> list[Value]:
         texts([job.tenant for job in jobs]),
         int8s([job.cost for job in jobs]),
     ]
+
+
+def _gated(
+    sql: Statements,
+    jobs: Sequence[NewJob],
+    calls: Sequence[Call],
+    values: Sequence[Value],
+    ring: Sequence[Call],
+) -> Talk[Sequence[JobState]]:
+    """Write a batch in which jobs have gates; some of them may be parked at once."""
+    given = (*values, texts([written(job.gates) for job in jobs]))
+    asked = [*calls, *defined(sql, jobs), (sql["enqueue_gated"], given)]
+    made_at, (*_, made) = yield Ask(asked, after=ring)
+    if not made:
+        _, [made] = yield Ask([(sql["made_at"], (values[0],))])
+        made_at = made[0][0] if made else made_at
+        return [state_at(job, made_at) for job in jobs]
+    parked = {id_ for _, id_, _ in made if id_ is not None}
+    return [JobState.BLOCKED if job.id in parked else state_at(job, made_at) for job in jobs]
 
 
 def state_at(job: NewJob, now: int) -> JobState:

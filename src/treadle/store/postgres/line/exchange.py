@@ -29,9 +29,10 @@ from treadle.store.postgres.engine.rows import QUEUE, best_first, read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
+from treadle.store.postgres.gates.line import Seen, peek
 from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
-from treadle.store.postgres.line.scan import Mark, Scan, pieces
+from treadle.store.postgres.line.scan import Look, Mark, Scan, pieces
 from treadle.store.postgres.line.settle import Batch
 
 if TYPE_CHECKING:
@@ -62,44 +63,89 @@ def exchange(
     me = (text(worker), request_id(request))
     scan = memory.scan
     batch = Batch(sql, me, settlements, memory.history, memory.now)
-    calls = [(sql["lock_worker"], me[:1]), *batch.calls]
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
-    settled = int8(len(settlements))
-    shares: list[Share] = []
-    look = scan.begin(settlements, demand) if demand is not None and wanted else None
-    if demand is None or look is None:
-        claiming: Call = (sql["remember"], me)
-    elif look.is_single:
-        claiming = (sql["claim_on"], (*me, settled, *_from(look.marks[0], demand, wanted)))
-    elif look.marks:
-        shares, values = yield from _marked(sql, look.marks, demand, wanted)
-        claiming = (sql["claim_marked"], (*me, settled, *values))
-    elif demand.steps[0].queue is None:
-        # Lanes never mix a step for every queue with others.
-        room = min(wanted, demand.steps[0].limit)
-        claiming = (sql["claim_any"], (*me, settled, int8(room)))
-    else:
-        names = {step.queue for step in demand.steps}
-        if len(names) > 1:
-            # Asked beforehand: no transaction may stay open while this process can be stopped.
-            asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
-            _, [ready] = yield Ask([asked])
-            shares = shared(demand, wanted, dict(ready))
-        else:
-            shares = [(names.pop() or "", min(wanted, demand.steps[0].limit))]
-        claiming = (sql["claim_named"], (*me, settled, *_rooms(shares)))
-    now, answers = yield Ask([*calls, claiming, (sql["next_due"], ())], after=ring)
-    locked, *done, rows, due = answers
+    peeked = scan.gated or any(one.gates is not None for one in settlements)
+    seen = (yield from peek(sql, settlements, demand, scan.known)) if peeked else None
+    claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
+    before = [] if seen is None else seen.before(sql, me)
+    between = [] if seen is None else seen.between(sql)
+    after = [] if seen is None else seen.after(sql, many=scan.parking)
+    calls = [(sql["lock_worker"], me[:1]), *before, *batch.calls, *between, claim.call, *after]
+    now, (locked, *answers) = yield Ask([*calls, (sql["next_due"], ())], after=ring)
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
-    if look is not None:
-        rows = _in_turn(rows, shares)
-        scan.saw(look, rows, wanted)
+    done = answers[len(before) : len(before) + len(batch.calls)]
+    rows, due = answers[len(before) + len(done) + len(between)], answers[-1]
+    if claim.look is not None:
+        rows = _in_turn(rows, claim.shares)
+        scan.saw(claim.look, rows, wanted)
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
-    # What a marked claim left out is asked for again at once, by a whole look.
-    planned = sum(count for _, count in shares) if len(shares) > 1 else 0
-    left_out = (look is not None and not look.is_whole) or len(answer.claims) < planned
-    return replace(answer, more=True) if locked and left_out else answer
+    if not locked:
+        return answer
+    left = scan.looked(locked[0][-1], peeked=peeked)
+    if seen is not None and wanted:
+        # Parked jobs, or gates that were not seen beforehand, may have hidden others.
+        left = bool(answers[-2][0][0])
+        scan.parking = left and len(answer.claims) < wanted
+        scan.remember(seen.names)
+    left_out = left or claim.left_out(len(answer.claims))
+    return replace(answer, more=True) if left_out else answer
+
+
+class _Claiming(Struct, frozen=True):
+    """How an exchange claims: with which statement, shared out how, from which look."""
+
+    call: Call
+    shares: Sequence[Share] = ()
+    look: Look | None = None
+
+    def left_out(self, claimed: int) -> bool:
+        """Tell whether to ask again at once, by a whole look: a marked claim passes jobs over."""
+        planned = sum(count for _, count in self.shares) if len(self.shares) > 1 else 0
+        return (self.look is not None and not self.look.is_whole) or claimed < planned
+
+
+def _claiming(
+    sql: Statements,
+    me: tuple[Value, Value],
+    settlements: Sequence[Settlement],
+    demand: Demand | None,
+    scan: Scan,
+    *,
+    seen: Seen | None,
+) -> Talk[_Claiming]:
+    """Choose how to claim; where gates were seen, jobs that have some are claimed, too."""
+    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
+    if demand is None or not wanted:
+        return _Claiming((sql["remember"], me))
+    settled = int8(len(settlements))
+    # Behind a mark, jobs that gates have woken would be missed: those are always a whole look.
+    look = scan.begin(settlements if seen is None else (), demand)
+    if look.marks:
+        shares: list[Share] = []
+        name, values = "claim_on", _from(look.marks[0], demand, wanted)
+        if not look.is_single:
+            name = "claim_marked"
+            shares, values = yield from _marked(sql, look.marks, demand, wanted)
+        return _Claiming((sql[name], (*me, settled, *values)), shares, look)
+    room = min(wanted, demand.steps[0].limit)
+    if demand.steps[0].queue is None:
+        # Lanes never mix a step for every queue with others.
+        name, values = "claim_any", (int8(room),)
+        if seen is not None:
+            name, values = "claim_gated_any", (None, int8s([room]), texts(seen.names))
+        return _Claiming((sql[name], (*me, settled, *values)), (), look)
+    names = {step.queue for step in demand.steps}
+    shares = [(names.pop() or "", room)] if len(names) == 1 else []
+    if not shares:
+        # Asked beforehand: no transaction may stay open while this process can be stopped.
+        asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
+        _, [ready] = yield Ask([asked])
+        shares = shared(demand, wanted, dict(ready))
+    rooms = (*me, settled, *_rooms(shares))
+    if seen is not None:
+        return _Claiming((sql["claim_gated"], (*rooms, texts(seen.names))), shares, look)
+    return _Claiming((sql["claim_named"], rooms), shares, look)
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
@@ -206,7 +252,7 @@ def again(sql: Statements, row: Row, batch: Batch | None) -> Talk[Exchanged]:
     A claim whose job has moved on since keeps the number it was given under: what its worker
     settles is LOST then. One whose record is no longer there is left out.
     """
-    request, ids, given, lost_in, lost = row
+    request, ids, given, lost_in, lost, _ = row
     numbers = dict(zip(ids or (), given or (), strict=True))
     _, [found] = yield Ask([(sql["claims_again"], (uuids(list(numbers)),))])
     claims: list[Claim] = [read_claim(one, numbers[one[2]]) for one in best_first(found)]
@@ -215,7 +261,7 @@ def again(sql: Statements, row: Row, batch: Batch | None) -> Talk[Exchanged]:
 
 
 def idle(
-    sql: Statements, worker: str, request: bytes, queues: Sequence[str] | None
+    sql: Statements, worker: str, request: bytes, queues: Sequence[str] | None, scan: Scan
 ) -> Talk[Exchanged | None]:
     """Answer an exchange that has nothing to write, without a lock; None where it may have."""
     name = request_id(request)
@@ -230,5 +276,6 @@ def idle(
     if known and known[0][0] == name:
         return (yield from again(sql, known[0], None))
     if ready and known:
+        scan.gated = bool(known[0][-1])
         return None
     return Exchanged((), (), next_due=next_due(due, now), gone=not known)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 1.0
 _LOOK_FACTOR: Final = 20
 """A whole look may take a twentieth of the time."""
+_GATES_MAX: Final = 64
+"""Gates that are locked without having been looked for."""
 _MARKS_MAX: Final = 32
 """Kinds of queue and priority; a drain of more has no marks."""
 _PRIORITIES: Final = (-(1 << 15), (1 << 15) - 1)
@@ -73,6 +75,12 @@ class Scan:
         self._among_others = False
         """There are other open queues than the one that is drained."""
         self._whole_at = 0.0
+        self.gated = True
+        """Whether ready jobs may have gates."""
+        self.parking = False
+        """Whether the last claim met gates that were shut, and left jobs behind them."""
+        self.known: tuple[str, ...] = ()
+        """The gates of the last claim, while it left nothing behind that it had not seen."""
 
     def begin(self, settlements: Sequence[Settlement], demand: Demand) -> Look:
         """Tell how to look; what comes of it must be told by `saw`."""
@@ -96,6 +104,15 @@ class Scan:
             is_single=alone,
             is_guess=alone and takes_any,
         )
+
+    def looked(self, gated: bool, *, peeked: bool) -> bool:  # noqa: FBT001 -- as it was read
+        """Note whether ready jobs have gates; tell whether a claim that did not ask left some."""
+        self.gated = gated
+        return gated and not peeked
+
+    def remember(self, gates: tuple[str, ...]) -> None:
+        """Note the gates of a claim, to be taken for those of the next one."""
+        self.known = () if self.parking or len(gates) > _GATES_MAX else gates
 
     def saw(self, look: Look, rows: Sequence[Row], wanted: int) -> None:
         """Learn from what a claim gave; each row is (priority, tag, id, ...), the best first."""

@@ -14,6 +14,7 @@ from treadle.store.postgres.engine.pack import Value, blobs, int8s, lenient, tex
 from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Rows
+from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.reads import attempt_of, record_of
 
 _INT4_MAX: Final = 2**31 - 1
@@ -101,8 +102,8 @@ def _adopt(sql: Statements, parcels: Sequence[Parcel], seal: Seal) -> Talk[Seque
     queues = sorted({parcel.record.queue for parcel in parcels})
     calls: list[Call] = [
         (sql["insert_queues"], (texts(queues),)),
-        (sql["adopt_waiting"], _columns(waiting, seal)),
-        (sql["adopt_dead"], [*_columns(dead, seal), *_ends(dead)]),
+        (sql["adopt_waiting"], [*_columns(waiting, seal), _gates(waiting)]),
+        (sql["adopt_dead"], [*_columns(dead, seal), *_ends(dead), _gates(dead)]),
     ]
     if any(parcel.attempts for parcel in parcels):
         calls.append((sql["adopt_attempts"], _attempts(parcels)))
@@ -140,6 +141,10 @@ def _columns(parcels: Sequence[Parcel], seal: Seal) -> list[Value]:
         int8s([parcel.cost for parcel in parcels]),
         blobs([job.progress for job in jobs]),
     ]
+
+
+def _gates(parcels: Sequence[Parcel]) -> Value:
+    return texts([written(parcel.record.gates) for parcel in parcels])
 
 
 def _ends(parcels: Sequence[Parcel]) -> list[Value]:

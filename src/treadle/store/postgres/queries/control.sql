@@ -17,7 +17,7 @@ with held as (
     )
     select id, task, queue, priority, tag, number + (state = 'running')::integer, attempt,
         forgiven, crashes, attempts_max, args, policy, created_at, run_at, expires_at, worker,
-        started_at, tags, meta, tenant, cost, progress, key, key_until, key_hash, error,
+        started_at, tags, meta, tenant, cost, progress, key, key_until, key_hash, gates, error,
         'cancelled', 'cancelled',
         'cancelled', {now}, {keep_unrun}
     from gone j returning queue, state
@@ -58,11 +58,11 @@ with held as (
     insert into {p}jobs (
         id, task, queue, priority, tag, state, number, attempt, forgiven, attempts_max, args,
         policy, created_at, run_at, expires_at, error, tags, meta, tenant, cost, progress, key,
-        key_until, key_hash
+        key_until, key_hash, gates
     )
     select id, task, queue, priority, tag, 'ready', number, attempt, attempt, attempts_max, args,
         policy, created_at, {now}, case when expires_at <= {now} then null else expires_at end,
-        error, tags, meta, tenant, cost, progress, key, key_until, key_hash
+        error, tags, meta, tenant, cost, progress, key, key_until, key_hash, gates
     from gone
     on conflict (id) do nothing
 )
@@ -88,8 +88,15 @@ with ready as (
 ), due as (
     select id from {p}jobs where state in ('scheduled', 'retrying') and queue = $1::text
     limit $2::bigint - (select count(*) from ready) for update skip locked
+), parked as (
+    select id from {p}jobs
+    where state = 'blocked' and waits_at is not null and queue = $1::text
+    limit $2::bigint - (select count(*) from ready) - (select count(*) from due)
+    for update skip locked
 ), gone as (
-    delete from {p}jobs j using (select id from ready union all select id from due) as found
+    delete from {p}jobs j using (
+        select id from ready union all select id from due union all select id from parked
+    ) as found
     where j.id = found.id returning j.*
 ), kept as (
     insert into {p}rest (

@@ -3,11 +3,16 @@
 -- so no two workers can claim one job. The worker's row is locked first, here as in rescue.
 
 -- name: last_request
-select request, claim_ids, claim_numbers, lost_in, lost from {p}workers where id = $1::text;
+select request, claim_ids, claim_numbers, lost_in, lost, {is_gated} from {p}workers
+where id = $1::text;
 
 -- name: lock_worker
-select request, claim_ids, claim_numbers, lost_in, lost from {p}workers where id = $1::text
-for no key update;
+select request, claim_ids, claim_numbers, lost_in, lost, {is_gated} from {p}workers
+where id = $1::text for no key update;
+
+-- name: is_gated
+-- Whether any ready job has gates, by an index that holds only those.
+exists (select from {p}jobs j where j.state = 'ready' and j.gates is not null)
 
 -- name: is_repeat
 exists (select from {p}workers w where w.id = $1::text and w.request = $2::uuid)
@@ -73,7 +78,7 @@ with given as (
     returning j.id, j.task, j.queue, j.priority, j.tag, j.number, g.attempt, g.forgiven, g.crashes,
         j.attempts_max, j.args, j.policy, j.created_at, j.run_at, j.expires_at,
         coalesce(g.lost_by, j.worker) as worker, j.started_at, j.tags, j.meta, j.tenant, j.cost,
-        j.progress, j.key, j.key_until, j.key_hash, g.state, g.outcome, g.result, g.error,
+        j.progress, j.key, j.key_until, j.key_hash, j.gates, g.state, g.outcome, g.result, g.error,
         g.error_type, g.reason, g.keep, g.ran, g.place
 ), kept as (
     insert into {p}{shelf} (
@@ -235,7 +240,8 @@ piece as (
 exists (select from {p}workers w where w.id = $1::text and w.request is distinct from $2::uuid)
 
 -- name: pickable
-select id, expires_at from {p}jobs where state = 'ready' and queue = room.name
+select id, expires_at from {p}jobs
+where state = 'ready' and queue = room.name and gates is null
 
 -- name: picking
 , picked as (
@@ -310,7 +316,10 @@ with {picking_marked} {claiming};
 with room (name, n) as ({room_any}) {picking} {claiming};
 
 -- name: next_due
-select min(run_at) from {p}jobs where state in ('scheduled', 'retrying');
+select least(
+    (select min(run_at) from {p}jobs where state in ('scheduled', 'retrying')),
+    (select min(wake_at) from {p}gates where wake_at is not null)
+);
 
 -- name: any_ready
 select exists (
@@ -323,5 +332,6 @@ select exists (
 select {claim_row} from {p}jobs where id = any($1::uuid[])
 union all
 select priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, null, tags, meta, tenant, started_at, key
+    policy, created_at, run_at, expires_at, null, tags, meta, tenant, started_at, key,
+    {gates_text}
 from {p}history where id = any($1::uuid[]);

@@ -58,16 +58,16 @@ kept as (
 -- name: body
 id, task, queue, priority, tag, number, attempt, forgiven, crashes, attempts_max, args, policy,
 created_at, run_at, expires_at, worker, started_at, tags, meta, tenant, cost, progress, key,
-key_until, key_hash
+key_until, key_hash, gates
 
 -- name: claim_row
 priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes, policy,
-created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key
+created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key, {gates_text}
 
 -- name: record_row
 id, task, queue, state, priority, attempt, number, args, created_at, run_at, {now}, attempts_max,
 forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until, worker, outcome,
-reason, error, result, tags, meta, tenant, progress, key
+reason, error, result, tags, meta, tenant, progress, key, {gates_text}, waits_at
 
 -- name: real_now
 (extract(epoch from clock_timestamp()) * 1000000)::bigint

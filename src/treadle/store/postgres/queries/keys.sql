@@ -49,10 +49,10 @@ with given as (
         $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
         $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[],
         $15::text[], $16::bigint[], $17::text[], $18::text[], $19::bytea[], $20::text[],
-        $21::bigint[], $22::bigint[]
+        $21::bigint[], $22::bigint[], $23::text[]
     ) as given (
         id, task, args, queue, priority, at, delay, expires_at, expires_in, attempts_max, policy,
-        tags, meta, tenant, cost, key, key_until, key_hash, conflict, max_wait, place
+        tags, meta, tenant, cost, key, key_until, key_hash, conflict, max_wait, place, gates_text
     )
     where {is_made}
 ), fresh as (
@@ -67,11 +67,13 @@ with given as (
         else 'kept' end as how
     from fresh f
 ), waiting as (
-    select j.id, j.state, j.created_at, j.attempt, f.place
+    -- One that is parked at a gate is ready with its new values, and meets its gates anew.
+    select j.id, case when j.waits_at is null then j.state else 'ready' end as state,
+        j.created_at, j.attempt, f.place
     from judged f join {p}jobs j on j.id = coalesce(f.next, f.holder)
     where f.how = 'replaced' and (
         j.state in ('ready', 'scheduled', 'retrying')
-        or (j.state = 'blocked' and j.reason = 'key')
+        or (j.state = 'blocked' and (j.reason = 'key' or j.waits_at is not null))
     )
     for update of j skip locked
 ), timed as (
@@ -91,6 +93,7 @@ with given as (
         expires_at = coalesce({now} + t.expires_in, t.expires_at),
         attempts_max = t.attempts_max, policy = t.policy, tags = t.tags, meta = t.meta,
         tenant = t.tenant, cost = t.cost, key_until = t.key_until, forgiven = t.attempt,
+        gates = t.gates_text::jsonb, waits_at = null,
         crashes = 0, parked_at = null, error = null
     from timed t where j.id = t.id
     returning j.id, j.state, t.place
@@ -102,14 +105,14 @@ with given as (
 ), stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
-        policy, tags, meta, tenant, cost, key, key_until, key_hash, reason
+        policy, tags, meta, tenant, cost, key, key_until, key_hash, reason, gates
     )
     select id, task, args, queue, priority,
         case when how = 'replaced' then 'blocked'
             when coalesce(at, {now} + delay) > {now} then 'scheduled' else 'ready' end,
         {now}, coalesce(at, {now} + delay), coalesce({now} + expires_in, expires_at),
         attempts_max, policy, tags, meta, tenant, cost, key, key_until, key_hash,
-        case when how = 'replaced' then 'key' end
+        case when how = 'replaced' then 'key' end, gates_text::jsonb
     from judged f
     where how = 'stored' or exists (select from behind b where b.place = f.place)
 ), fates as (

@@ -5,11 +5,16 @@
 -- name: seal
 with held as (
     select id from {p}jobs
-    where id = any($1::uuid[]) and state in ('ready', 'scheduled', 'retrying')
+    where id = any($1::uuid[]) and (
+        state in ('ready', 'scheduled', 'retrying') or (state = 'blocked' and waits_at is not null)
+    )
     order by id for update
 )
 update {p}jobs j set
-    reason = $2::text || state || '|' || coalesce(reason, ''), state = 'blocked'
+    -- One that was parked at a gate is ready over there, where it meets its gates anew.
+    reason = $2::text || case when state = 'blocked' then 'ready|'
+        else state || '|' || coalesce(reason, '') end,
+    state = 'blocked', waits_at = null
 from held where j.id = held.id;
 
 -- name: parcels
@@ -17,14 +22,15 @@ select {record_row}, cost, parked_at, ran from (
     select id, task, queue, state, priority, attempt, number, args, created_at, run_at,
         attempts_max, forgiven, crashes, policy, started_at, null::bigint as finished_at,
         expires_at, null::bigint as keep_until, worker, null::text as outcome, reason, error,
-        null::bytea as result, tags, meta, tenant, progress, key, cost, parked_at,
+        null::bytea as result, tags, meta, tenant, progress, key, gates, waits_at, cost, parked_at,
         null::bigint as ran
     from {p}jobs
     where id = any($1::uuid[]) and state = 'blocked' and starts_with(reason, $2::text)
     union all
     select id, task, queue, state, priority, attempt, number, args, created_at, run_at,
         attempts_max, forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until,
-        worker, outcome, reason, error, result, tags, meta, tenant, progress, key, cost, null, ran
+        worker, outcome, reason, error, result, tags, meta, tenant, progress, key, gates, waits_at,
+        cost, null, ran
     from {p}dead h
     where id = any($1::uuid[])
         and not exists (select from {p}jobs j where j.id = h.id)
@@ -45,19 +51,20 @@ where id = any($1::uuid[]) and state = 'blocked' and starts_with(reason, $2::tex
 insert into {p}jobs (
     id, task, queue, priority, state, number, attempt, forgiven, crashes, attempts_max, args,
     policy, created_at, run_at, expires_at, parked_at, reason, error, tags, meta, tenant, cost,
-    progress
+    progress, gates
 )
 select id, task, queue, priority, 'blocked', number, attempt, forgiven, crashes, attempts_max,
     args, policy, created_at, run_at, expires_at, parked_at, reason, error, tags, meta, tenant,
-    cost, progress
+    cost, progress, gates_text::jsonb
 from unnest(
     $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
     $8::bigint[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[],
     $14::bigint[], $15::bigint[], $16::text[], $17::bytea[], $18::bytea[], $19::bytea[],
-    $20::text[], $21::bigint[], $22::bytea[]
+    $20::text[], $21::bigint[], $22::bytea[], $23::text[]
 ) as given (
     id, task, queue, priority, number, attempt, forgiven, crashes, attempts_max, args, policy,
-    created_at, run_at, expires_at, parked_at, reason, error, tags, meta, tenant, cost, progress
+    created_at, run_at, expires_at, parked_at, reason, error, tags, meta, tenant, cost, progress,
+    gates_text
 )
 where not exists (select from {p}history h where h.id = given.id)
 on conflict (id) do nothing
@@ -68,21 +75,22 @@ with kept as (
     insert into {p}dead (
         id, task, queue, priority, tag, state, number, attempt, forgiven, crashes, attempts_max,
         args, policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost,
-        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type
+        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type, gates
     )
     select id, task, queue, priority, 0, 'failed', number, attempt, forgiven, crashes, attempts_max,
         args, policy, created_at, run_at, expires_at, reason, error, tags, meta, tenant, cost,
-        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type
+        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type,
+        gates_text::jsonb
     from unnest(
         $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
         $8::bigint[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[],
         $14::bigint[], $15::bigint[], $16::text[], $17::bytea[], $18::bytea[], $19::bytea[],
         $20::text[], $21::bigint[], $22::bytea[], $23::text[], $24::bigint[], $25::bigint[],
-        $26::bigint[], $27::text[], $28::bigint[], $29::text[]
+        $26::bigint[], $27::text[], $28::bigint[], $29::text[], $30::text[]
     ) as given (
         id, task, queue, priority, number, attempt, forgiven, crashes, attempts_max, args, policy,
         created_at, run_at, expires_at, parked_at, reason, error, tags, meta, tenant, cost,
-        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type
+        progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type, gates_text
     )
     where not exists (select from {p}jobs j where j.id = given.id)
         and not exists (select from {p}history h where h.id = given.id)

@@ -12,7 +12,7 @@ select {record_row} from (
     select id, task, queue, state, priority, attempt, number, args, created_at, run_at,
         attempts_max, forgiven, crashes, policy, started_at, null::bigint as finished_at,
         expires_at, null::bigint as keep_until, worker, null::text as outcome, reason, error,
-        null::bytea as result, tags, meta, tenant, progress, key
+        null::bytea as result, tags, meta, tenant, progress, key, gates, waits_at
     from {p}jobs
 ) as r
 where {where} order by id desc limit $1::bigint;

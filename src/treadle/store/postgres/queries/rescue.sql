@@ -31,7 +31,7 @@ returning {claim_row_j}, j.lost_by, j.reason = 'lost';
 -- name: claim_row_j
 j.priority, j.tag, j.id, j.number, j.task, j.queue, j.attempt, j.args, j.attempts_max, j.forgiven,
 j.crashes, j.policy, j.created_at, j.run_at, j.expires_at, j.parked_at, j.tags, j.meta, j.tenant,
-j.started_at, j.key
+j.started_at, j.key, convert_to(j.gates::text, 'UTF8')
 
 -- name: take_again
 -- What this rescuer took over in a call whose answer it never saw.

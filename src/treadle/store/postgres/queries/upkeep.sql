@@ -16,16 +16,21 @@ with late as (
 ), {late_kept}, leaving as (
     select id, array['claim', 'end', 'record'] as kinds from late where key is not null
 ), {freed}, due as (
-    update {p}jobs j set state = 'ready', reason = null
+    update {p}jobs j set state = case when found.at is null then 'ready' else 'blocked' end,
+        reason = case when found.at is not null then 'gate' end, waits_at = found.at
     from (
-        select id from {p}jobs
-        where state in ('scheduled', 'retrying') and run_at <= {now}
-            and (expires_at is null or expires_at > {now})
-        order by run_at limit $1::bigint - (select count(*) from late) for update skip locked
+        select j.id, {known_shut} as at from (
+            select id, gates from {p}jobs
+            where state in ('scheduled', 'retrying') and run_at <= {now}
+                and (expires_at is null or expires_at > {now})
+            order by run_at limit $1::bigint - (select count(*) from late) for update skip locked
+        ) as j
     ) as found
     where j.id = found.id
-    returning 1
-), parked as (
+    returning j.waits_at
+), parked_at as (
+    select distinct waits_at as name from due where waits_at is not null
+), {looking}, parked as (
     update {p}jobs j set state = 'ready', reason = null, run_at = {now}
     from (
         select id from {p}jobs

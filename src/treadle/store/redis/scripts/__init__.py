@@ -10,6 +10,23 @@ from msgspec import Struct
 
 from treadle.store.redis.keys import script_names
 
+_WITH_BOOK = frozenset(
+    {
+        "cancel",
+        "enqueue",
+        "exchange",
+        "fire",
+        "gate",
+        "gates",
+        "give_back",
+        "leave",
+        "prune",
+        "retry",
+        "stage",
+    }
+)
+"""The scripts that touch gates."""
+
 
 class Script(Struct, frozen=True):
     """A script: its text for `EVAL`, and the digest under which a server knows it."""
@@ -23,6 +40,8 @@ class Script(Struct, frozen=True):
 def script(name: str) -> Script:
     """Read a script of this folder, with the names of the keys and `common` before it."""
     parts = [script_names(), _read("common")]
+    if name in _WITH_BOOK:
+        parts.append(_read("book"))
     if name == "fire":
         # It stores jobs, too: the whole of `enqueue`, with words of its own in place of ARGV.
         parts.append(f"local function store_jobs(ARGV)\n{_read('enqueue')}\nend")

@@ -191,10 +191,22 @@ local function kept(created_at, keep)
   return text(earliest > now + keep and whole(earliest) or now + keep)
 end
 
+-- Take a parked job from its gate.
+local function unpark(id, queue)
+  local at = redis.pcall('HGET', job_key(id), 'waits_at')
+  if type(at) == 'string' then
+    redis.pcall('ZREM', waiting_key(at), id)
+    redis.pcall('ZREM', behind_key(queue), id)
+  end
+end
+
 -- End a waiting job without an attempt: cancelled, purged or expired.
 local function end_waiting(id, found, state, reason)
   local until_ = kept(found.created_at, KEEP)
   unlist(id, found.queue or '', found.task)
+  if found.state == 'blocked' then
+    unpark(id, found.queue or '')
+  end
   call('HSET', job_key(id), 'state', state, 'outcome', state, 'reason', reason,
     'finished_at', NOW, 'keep_until', until_)
   call('ZADD', ENDED, until_, id)
@@ -214,6 +226,8 @@ local function set_aside(id, queue, state, why)
   end
   if kind ~= 'hash' then
     call('DEL', key)
+  elseif state == 'blocked' then
+    unpark(id, queue)
   end
   local number, attempt = call('HGET', key, 'number'), call('HGET', key, 'attempt')
   local until_ = kept(call('HGET', key, 'created_at'), KEEP)
@@ -253,4 +267,4 @@ end
 -- What a claim is read from; the id stands in the place of the state when it goes out. What comes
 -- after the seventh is there for few jobs.
 local CLAIM = {'state', 'number', 'attempt', 'task', 'queue', 'call', 'created_at', 'priority',
-  'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'started_at', 'key'}
+  'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'started_at', 'key', 'gates'}

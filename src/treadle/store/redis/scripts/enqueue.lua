@@ -1,21 +1,22 @@
--- Called by: enqueue, enqueue_now; any number at once. ARGV after the time: the request of a batch
--- with keys or nothing, then runs of jobs that are alike, each as queue, priority, task, at, delay,
--- expires_at, expires_in, 1 for jobs with keys or nothing, how many, then an id and the packed call
--- of each; one with a key goes on with name, until, hold, max_wait, conflict and hash. A job that
--- is stored already is left as it is, which makes a batch safe to send again for as long as its
--- records are kept: an hour at least; one with keys leaves a record of its answer. All or nothing:
--- keys are checked before the first write, and memory that is full refuses that first write.
--- Answers r, s or b for each job: ready, scheduled or blocked when it came; m for one whose key was
--- held, and then a line for each of these: what came of it, who holds the key, and his state.
+-- Called by: enqueue, enqueue_now; any number at once. ARGV after the time: the request of a
+-- batch with keys or nothing, then runs of jobs that are alike, each as queue, priority, task,
+-- at, delay, expires_at, expires_in, 1 for jobs with keys or nothing, their gates or nothing,
+-- how many, then an id and the packed call of each; one with a key goes on with name, until,
+-- hold, max_wait, conflict and hash. A job that is stored already is left as it is, which makes
+-- a batch safe to send again for as long as its records are kept: an hour at least; one with
+-- keys leaves a record of its answer. All or nothing: keys are checked before the first write,
+-- and memory that is full refuses that first write. Answers r, s or b for each job: ready,
+-- scheduled or blocked when it came; m for one whose key was held, and then a line for each of
+-- these: what came of it, who holds the key, and his state.
 
-local HEAD, KEYED = 9, 8
+local HEAD, KEYED = 10, 8
 local request = ARGV[2] ~= '' and request_key(ARGV[2])
 local kinds = {[JOBS] = 'zset', [DUE] = 'zset', [EXPIRING] = 'zset', [QUEUES] = 'hash',
   [COUNTS] = 'hash'}
 local at = 3
 while at <= #ARGV do
   kinds[ready_key(ARGV[at])] = 'zset'
-  local many, size = ARGV[at + 8], ARGV[at + 7] == '' and 2 or KEYED
+  local many, size = ARGV[at + 9], ARGV[at + 7] == '' and 2 or KEYED
   if size == KEYED then
     for job = at + HEAD, at + HEAD + (many - 1) * KEYED, KEYED do
       kinds[key_key(ARGV[job + 2])] = 'hash'
@@ -61,6 +62,9 @@ local function store(run, state, news)
   if run.expires_at then
     extra[#extra + 1], extra[#extra + 2] = 'expires_at', run.expires_at
   end
+  if run.gates ~= '' then
+    extra[#extra + 1], extra[#extra + 2] = 'gates', run.gates
+  end
   local score = state == 'ready' and text(-run.priority) or run.run_at
   for i = 1, #news, 2 do
     local id = news[i]
@@ -80,25 +84,52 @@ local function store(run, state, news)
   count(run.queue, nil, state, #news / 2)
 end
 
+-- Park a new job that would find a gate shut; give the state that it is in then.
+local function meet(run, id, state)
+  if run.gates == '' then
+    return state
+  end
+  local uses = book().uses(run.gates)
+  for _, use in ipairs(uses) do
+    book().of(use, now)
+  end
+  local at_gate = state == 'ready' and book().known_shut(uses)
+  if not at_gate then
+    return state
+  end
+  book().park(id, at_gate, uses, run.queue, run.priority)
+  return 'blocked'
+end
+
 -- Put the values of a new job into one that waits; give its state, or nothing when it does not.
 local function replace(id, run, job)
   local key = job_key(id)
-  local was = redis.pcall('HMGET', key, 'state', 'queue', 'task', 'created_at', 'attempt', 'reason')
-  if was.err or not WAITS[was[1]] or (was[1] == 'blocked' and was[6] ~= 'key') then
+  local was = redis.pcall('HMGET', key, 'state', 'queue', 'task', 'created_at', 'attempt', 'reason',
+    'waits_at')
+  local parked = was[1] == 'blocked' and was[6] == 'gate' and was[7]
+  if was.err or not WAITS[was[1]] or (was[1] == 'blocked' and was[6] ~= 'key' and not parked) then
     return
+  end
+  if parked then
+    -- It is ready with its new values, and meets its gates anew.
+    unpark(id, was[2] or '')
   end
   local run_at = run.run_at
   if job.max_wait ~= '' then
     run_at = text(math.min(tonumber(run_at), (tonumber(was[4]) or now) + job.max_wait))
   end
-  local blocked = was[1] == 'blocked'
+  local blocked = was[1] == 'blocked' and not parked
   local state = blocked and 'blocked' or starts(run_at, now)
   unlist(id, was[2] or '', was[3])
-  call('HDEL', key, 'priority', 'expires_at', 'parked_at', 'error', 'crashes', 'reason')
+  call('HDEL', key, 'priority', 'expires_at', 'parked_at', 'error', 'crashes', 'reason',
+    'gates', 'waits_at')
   call('HSET', key, 'task', run.task, 'queue', run.queue, 'state', state, 'call', job.call,
     'run_at', run_at, 'forgiven', was[5] or '0', 'key_until', job.until_)
   if blocked then
     call('HSET', key, 'reason', 'key')
+  end
+  if run.gates ~= '' then
+    call('HSET', key, 'gates', run.gates)
   end
   if run.priority ~= '0' then
     call('HSET', key, 'priority', run.priority)
@@ -136,7 +167,7 @@ local function take(run, job)
     local state = starts(run.run_at, now)
     store_keyed(run, state, job)
     hold_key(job.name, job.id, job.until_, job.hash, job.hold)
-    return state
+    return meet(run, job.id, state)
   end
   local holder = redis.pcall('HGET', job_key(held.job), 'state')
   holder = type(holder) == 'string' and holder or 'succeeded'
@@ -206,13 +237,21 @@ local function store_all(run, many, absolute, delay)
   if #news > 0 then
     store(run, state, news)
   end
+  for i = 1, run.gates ~= '' and many or 0 do
+    local id = ARGV[at - 2 * many + 2 * i - 2]
+    if seen[id] then
+      answer[#answer - many + i] = LETTERS[meet(run, id, state)]
+      seen[id] = nil
+    end
+  end
 end
 
 at = 3
 while at <= #ARGV do
   local absolute, delay, ends, ends_in = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-  local keyed, many = ARGV[at + 7] ~= '', tonumber(ARGV[at + 8])
+  local keyed, many = ARGV[at + 7] ~= '', tonumber(ARGV[at + 9])
   local run = {queue = ARGV[at], priority = ARGV[at + 1], task = ARGV[at + 2],
+    gates = ARGV[at + 8],
     run_at = instant(absolute, now, delay),
     expires_at = ends_in ~= '' and text(now + ends_in) or (ends ~= '' and ends or nil)}
   at = at + HEAD
@@ -226,6 +265,7 @@ local said = table.concat(answer) .. table.concat(met)
 if request then
   call('SET', request, NOW .. ' ' .. said, 'PX', HOUR / 1000)
 end
+close_book()
 write_counts()
 ring(EARS_WORK)
 return said

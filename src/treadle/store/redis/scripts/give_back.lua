@@ -3,6 +3,16 @@
 -- it stays with its holder until a rescuer has decided about it. Answers how many went back.
 
 local held, returned = held_key(ARGV[2]), 0
+
+-- Let go of what a claim that went back held of gates.
+local function let_go(id)
+  local gates = call('HGET', job_key(id), 'gates')
+  if gates then
+    book().free(book().uses(gates))
+    book().park_ready(id)
+  end
+end
+
 relieve()
 for at = 3, #ARGV, 2 do
   local id, number = ARGV[at], ARGV[at + 1]
@@ -11,12 +21,14 @@ for at = 3, #ARGV, 2 do
     if found[4] ~= 'lost' then
       call('SREM', held, id .. number)
       give_back(id, tonumber(number))
+      let_go(id)
       returned = returned + 1
     end
   else
     call('SREM', held, id .. number)
   end
 end
+close_book()
 write_counts()
 if returned > 0 then
   ring(EARS_WORK)

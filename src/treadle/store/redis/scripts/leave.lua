@@ -7,6 +7,16 @@ local held, begun, returned = held_key(worker), {}, 0
 for at = 3, #ARGV, 2 do
   begun[ARGV[at] .. ARGV[at + 1]] = true
 end
+
+-- Let go of what a claim that went back held of gates.
+local function let_go(id)
+  local gates = call('HGET', job_key(id), 'gates')
+  if gates then
+    book().free(book().uses(gates))
+    book().park_ready(id)
+  end
+end
+
 relieve()
 for _, claim in ipairs(call('SMEMBERS', held)) do
   local id, number = string.sub(claim, 1, 32), string.sub(claim, 33)
@@ -18,6 +28,7 @@ for _, claim in ipairs(call('SMEMBERS', held)) do
   elseif found[4] ~= 'lost' then
     call('SREM', held, claim)
     give_back(id, tonumber(number))
+    let_go(id)
     returned = returned + 1
   end
 end
@@ -25,6 +36,7 @@ call('DEL', worker_key(worker))
 if call('EXISTS', held) == 0 then
   call('ZREM', WORKERS, worker)
 end
+close_book()
 write_counts()
 if returned > 0 then
   ring(EARS_WORK)

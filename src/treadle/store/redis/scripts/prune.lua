@@ -1,8 +1,9 @@
 -- Called by: prune, by any worker at any time. ARGV after the time: limit. Rides ended, which
--- holds the jobs that have ended by the time until which they are kept, and a page of the names of
--- keys from ARGV[3] on: those whose time is over go, and those that their job does not hold, as
--- after somebody has deleted it by hand. Answers how many entries of ended it took, and the last
--- name of the page, or nothing at the end of the names.
+-- holds the jobs that have ended by the time until which they are kept, and a page of the names
+-- of keys from ARGV[3] on: those whose time is over go, and those that their job does not hold,
+-- as after somebody has deleted it by hand. Answers how many entries of ended it took, and the
+-- last name of the page, or nothing at the end of the names. Gates are counted anew, by taken,
+-- and those that nobody has touched for hours go, by touched.
 
 local over = call('ZRANGEBYSCORE', ENDED, '-inf', NOW, 'LIMIT', 0, tonumber(ARGV[2]))
 for _, id in ipairs(over) do
@@ -20,6 +21,62 @@ for _, id in ipairs(over) do
     set_aside(id, found[2] or '', nil, 'its state is none')
   end
 end
+
+-- Count the places that running jobs hold, and write those of gates that say otherwise: what a
+-- hand deletes lets go of nothing.
+local function mend()
+  local taken = redis.pcall('ZRANGE', TAKEN, 0, -1, 'WITHSCORES')
+  if taken.err or not taken[1] then
+    return
+  end
+  local running = {}
+  for _, worker in ipairs(call('ZRANGE', WORKERS, 0, -1)) do
+    for _, claim in ipairs(call('SMEMBERS', held_key(worker))) do
+      local key = job_key(string.sub(claim, 1, 32))
+      local row = redis.pcall('HMGET', key, 'state', 'number', 'gates')
+      if row[1] == 'running' and row[2] == string.sub(claim, 33) and row[3] then
+        for _, use in ipairs(book().uses(row[3])) do
+          running[use.name] = (running[use.name] or 0) + 1
+        end
+      end
+    end
+  end
+  for i = 1, #taken, 2 do
+    local gate, used = book().find(taken[i]), running[taken[i]] or 0
+    if not gate then
+      call('ZREM', TAKEN, taken[i])
+    elseif gate.kind == 'places' and gate.used ~= used then
+      gate.used, gate.wake_at, gate.changed = used, now, true
+    end
+  end
+end
+
+-- Delete gates that hold nothing and that no job has touched for hours.
+local function forget(limit)
+  local old = redis.pcall('ZRANGEBYSCORE', TOUCHED, '-inf', text(now - 2 * HOUR), 'LIMIT', 0, limit)
+  local gone = 0
+  for _, name in ipairs(old.err and {} or old) do
+    local gate = book().find(name)
+    if gate and (gate.used > 0 or gate.full_at > now or gate.is_set or book().is_shut(gate)
+        or call('EXISTS', waiting_key(name)) == 1) then
+      gate.changed = true
+    else
+      call('DEL', gate_key(name))
+      call('ZREM', GATES, name)
+      call('ZREM', TOUCHED, name)
+      call('ZREM', WAKES, name)
+      if gate then
+        book().drop(name)
+      end
+      gone = gone + 1
+    end
+  end
+  return gone
+end
+
+mend()
+local gone = forget(tonumber(ARGV[2]))
+close_book()
 
 -- Tell whether a key is held no more.
 local function is_loose(row)
@@ -47,4 +104,4 @@ for _, name in ipairs(page) do
   end
 end
 write_counts()
-return {#over, #page == tonumber(ARGV[2]) and page[#page] or ''}
+return {#over + gone, #page == tonumber(ARGV[2]) and page[#page] or ''}

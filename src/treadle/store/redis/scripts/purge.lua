@@ -23,6 +23,12 @@ for _, id in ipairs(call('ZRANGE', ready_key(queue), 0, limit - 1)) do
     call('ZREM', ready_key(queue), id)
   end
 end
+local behind = done < limit and redis.pcall('ZRANGE', behind_key(queue), 0, limit - done - 1) or {}
+for _, id in ipairs(behind.err and {} or behind) do
+  if not purge(id) then
+    call('ZREM', behind_key(queue), id)
+  end
+end
 local page = call('ZRANGE', DUE, from, from + looks - 1)
 for _, id in ipairs(page) do
   if done == limit then

@@ -46,8 +46,12 @@ for at = 2, #ARGV do
     call('HSET', key, 'state', 'ready', 'run_at', NOW, 'forgiven', row[5] or '0', 'crashes', '0')
     list_ready(id, queue, row[12], expires_at)
     count(queue, state, 'ready')
+    if call('HEXISTS', key, 'gates') == 1 then
+      book().park_ready(id)
+    end
   end
 end
+close_book()
 write_counts()
 ring(EARS_WORK)
 return table.concat(answer)

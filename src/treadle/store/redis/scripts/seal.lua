@@ -12,9 +12,16 @@ relieve()
 for at = 3, #ARGV do
   local id = ARGV[at]
   local key = job_key(id)
-  local row = redis.pcall('HMGET', key, 'state', 'queue', 'task', 'reason', 'expires_at')
+  local row = redis.pcall('HMGET', key, 'state', 'queue', 'task', 'reason', 'expires_at',
+    'waits_at')
   local state, reason = row[1], row[4] or ''
-  if not row.err and (state == 'ready' or state == 'scheduled' or state == 'retrying') then
+  if state == 'blocked' and reason == 'gate' and row[6] then
+    -- One that was parked at a gate is ready over there, where it meets its gates anew.
+    unpark(id, row[2] or '')
+    reason = seal .. 'ready|'
+    call('HSET', key, 'reason', reason)
+    call('HDEL', key, 'waits_at')
+  elseif not row.err and (state == 'ready' or state == 'scheduled' or state == 'retrying') then
     unlist(id, row[2] or '', row[3])
     if tonumber(row[5]) then
       call('ZADD', EXPIRING, row[5], id)

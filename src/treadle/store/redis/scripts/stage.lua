@@ -1,6 +1,6 @@
 -- Called by: stage, by any worker at any time. ARGV after the time: limit, then the tasks that the
--- worker knows. Rides due, expiring and parked, which hold only what it looks for, and reads
--- nothing else when none of them has anything for it. Answers how many jobs were moved.
+-- worker knows. Rides due, expiring, parked and wakes, which hold only what it looks for, and
+-- reads nothing else when none of them has anything for it. Answers how many jobs were moved.
 
 local limit, moved = tonumber(ARGV[2]), 0
 local wrong = misused({[DUE] = 'zset', [EXPIRING] = 'zset', [PARKED] = 'zset', [ENDED] = 'zset',
@@ -11,13 +11,13 @@ end
 
 local function read(id)
   local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at', 'priority',
-    'expires_at', 'reason', 'run_at', 'key')
+    'expires_at', 'reason', 'run_at', 'key', 'gates')
   if row.err then
     return {state = 'misused'}
   end
   return {state = row[1], queue = row[2] or '', task = row[3], created_at = row[4],
     priority = row[5], expires_at = row[6], reason = row[7], run_at = row[8],
-    key = row[9]}
+    key = row[9], gates = row[10]}
 end
 
 -- Take an entry out that its list should not have; a state that is none makes a dead letter.
@@ -37,6 +37,9 @@ local function ready(id, found)
   end
   call('HSET', job_key(id), 'state', 'ready', 'reason', '')
   count(found.queue, found.state, 'ready')
+  if found.gates then
+    book().park_ready(id)
+  end
   moved = moved + 1
 end
 
@@ -84,6 +87,21 @@ if moved < limit and #ARGV > 2 and call('EXISTS', PARKED) == 1 then
     end
   end
 end
+if moved < limit then
+  local due = redis.pcall('ZRANGEBYSCORE', WAKES, '-inf', NOW, 'LIMIT', 0, limit - moved)
+  for _, name in ipairs(due.err and {} or due) do
+    local gate = book().find(name)
+    if gate then
+      moved = moved + book().wake(gate)
+    else
+      call('ZREM', WAKES, name)
+    end
+    if moved >= limit then
+      break
+    end
+  end
+end
+close_book()
 write_counts()
 if moved > staged then
   ring(EARS_WORK)

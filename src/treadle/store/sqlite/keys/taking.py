@@ -13,6 +13,7 @@ from treadle.core.job import Fate, How, JobState, Met, NewJob
 from treadle.core.keys.key import Conflict, Key, Until
 from treadle.store.keyed import KeyRecord
 from treadle.store.sqlite.enqueue import job_row
+from treadle.store.sqlite.gates.line import meet
 from treadle.store.sqlite.keys.steps import Row, Statements, Steps, carry
 
 
@@ -28,6 +29,7 @@ def enqueue_keyed(
     if said is not None:
         return _again(jobs, *said)
     fates = carry(db, sql, take_all(jobs, now))
+    fates = meet(db, sql, jobs, fates, now)
     db.execute(sql["request_note"], (request, now, write_fates(fates)))
     return fates
 
@@ -72,7 +74,7 @@ def _store(job: NewJob, now: int) -> Steps[Fate]:
     row = job_row(job, now)
     key = job.key
     columns = (None, None, None) if key is None else (key.name, key.until.value, key.hash)
-    written = yield "insert_keyed", (*row, *columns)
+    written = yield "insert_keyed", (*row, *columns, job.gates)
     if not written:
         # Stored before: it has its key, or has had it.
         [[made_at]] = yield "made_at", (job.id,)
@@ -127,7 +129,7 @@ def _replace(job: NewJob, key: Key, waiting: bytes, now: int) -> Steps[bool]:
     values = (
         job.task, job.queue, job.priority, job.args, run_at, expires_at, job.attempts_max,
         job.policy, job.tags, job.meta, job.tenant, job.cost, key.until.value,
-        "scheduled" if run_at > now else "ready", waiting,
+        job.gates, "scheduled" if run_at > now else "ready", waiting,
     )  # fmt: skip
     return bool((yield "replace_job", values))
 

@@ -93,7 +93,7 @@ def _row(parcel: Parcel, seal: Seal) -> tuple[Any, ...]:
         r.id, r.task, r.queue, str(r.state), r.priority, r.attempt, r.claim, r.args, r.created_at,
         r.run_at, r.attempts_max, r.forgiven, r.crashes, r.policy, r.started_at, r.finished_at,
         r.expires_at, r.keep_until, r.worker, r.outcome, parcel.reason(seal), r.error, r.tags,
-        r.meta, r.tenant, r.progress, parcel.cost, parcel.parked_at, parcel.ran,
+        r.meta, r.tenant, r.progress, parcel.cost, parcel.parked_at, parcel.ran, r.gates,
     )  # fmt: skip
 
 

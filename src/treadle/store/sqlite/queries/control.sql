@@ -56,6 +56,16 @@ where id in (
 )
 returning id, key;
 
+-- name: purge_parked
+update {p}jobs set
+    state = 'cancelled', outcome = 'cancelled', reason = 'purged', finished_at = :now,
+    keep_until = max(:now + :keep, created_at + 3600000000)
+where id in (
+    select id from {p}jobs
+    where state = 'blocked' and waits_at is not null and queue = :queue limit :limit
+)
+returning id, key;
+
 -- name: pause
 insert into {p}queues (name, paused_at) values (:queue, :now)
 on conflict (name) do update set paused_at = :now where paused_at is null;

@@ -52,7 +52,7 @@ where id in (
     select id from ({heads} order by 1 desc, 2, 3 limit :limit)
 )
 returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key;
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key, gates;
 
 -- name: heads
 select id from ({heads} order by 1 desc, 2, 3 limit :limit);
@@ -64,7 +64,7 @@ update {p}jobs set
     outcome = null, reason = null
 where id = :id and state = 'ready'
 returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key;
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key, gates;
 
 -- name: set_aside
 update {p}jobs set
@@ -96,9 +96,12 @@ select name from {p}queues where paused_at is not null;
 select 1 from {p}jobs where state = 'ready' and queue = ? limit 1;
 
 -- name: next_due
-select min(run_at) from {p}jobs where state in ('scheduled', 'retrying');
+select case when due <= wake or wake is null then due else wake end from (
+    select (select min(run_at) from {p}jobs where state in ('scheduled', 'retrying')) as due,
+        (select min(wake_at) from {p}gates where wake_at is not null) as wake
+);
 
 -- name: claims_again
 select -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key, started_at
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key, gates, started_at
 from {p}jobs where id = ?;

@@ -16,8 +16,8 @@ delete from {p}requests where id in (
 -- name: insert_keyed
 insert into {p}jobs (
     id, task, queue, priority, state, args, created_at, run_at, expires_at, attempts_max, policy,
-    tags, meta, tenant, cost, key, key_until, key_hash
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    tags, meta, tenant, cost, key, key_until, key_hash, gates
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing
 returning 1;
 
@@ -45,12 +45,14 @@ select state, created_at from {p}jobs where id = ?;
 -- name: replace_job
 update {p}jobs set
     task = ?, queue = ?, priority = ?, args = ?, run_at = ?, expires_at = ?, attempts_max = ?,
-    policy = ?, tags = ?, meta = ?, tenant = ?, cost = ?, key_until = ?,
-    state = case when state = 'blocked' then state else ? end,
+    policy = ?, tags = ?, meta = ?, tenant = ?, cost = ?, key_until = ?, gates = ?,
+    -- One that is parked at a gate is ready with its new values, and meets its gates anew.
+    state = case when state = 'blocked' and waits_at is null then state else ? end,
     forgiven = attempt, crashes = 0, parked_at = null, error = null,
-    reason = case when state = 'blocked' then reason end
+    reason = case when state = 'blocked' and waits_at is null then reason end, waits_at = null
 where id = ? and (
-    state in ('scheduled', 'ready', 'retrying') or (state = 'blocked' and reason = 'key')
+    state in ('scheduled', 'ready', 'retrying')
+    or (state = 'blocked' and (reason = 'key' or waits_at is not null))
 )
 returning 1;
 

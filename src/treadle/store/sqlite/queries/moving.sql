@@ -3,13 +3,19 @@
 
 -- name: seal
 update {p}jobs set
-    reason = :seal || state || '|' || coalesce(reason, ''), state = 'blocked'
-where id = :id and state in ('ready', 'scheduled', 'retrying');
+    -- One that was parked at a gate is ready over there, where it meets its gates anew.
+    reason = :seal || case when state = 'blocked' then 'ready|'
+        else state || '|' || coalesce(reason, '') end,
+    state = 'blocked', waits_at = null
+where id = :id and (
+    state in ('ready', 'scheduled', 'retrying') or (state = 'blocked' and waits_at is not null)
+);
 
 -- name: parcel
 select id, task, queue, state, priority, attempt, number, args, created_at, run_at, :now,
     attempts_max, forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until,
-    worker, outcome, reason, error, result, tags, meta, tenant, progress, cost, parked_at, ran
+    worker, outcome, reason, error, result, tags, meta, tenant, progress, key, gates, waits_at,
+    cost, parked_at, ran
 from {p}jobs where id = :id and (
     state = 'failed' or (state = 'blocked' and substr(reason, 1, length(:seal)) = :seal)
 );
@@ -22,9 +28,9 @@ from {p}attempts where job = ? order by claim;
 insert into {p}jobs (
     id, task, queue, state, priority, attempt, number, args, created_at, run_at, attempts_max,
     forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until, worker, outcome,
-    reason, error, tags, meta, tenant, progress, cost, parked_at, ran
+    reason, error, tags, meta, tenant, progress, cost, parked_at, ran, gates
 ) values (
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 ) on conflict (id) do nothing;
 
 -- name: sealed_reason

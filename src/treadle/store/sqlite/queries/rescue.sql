@@ -17,4 +17,4 @@ update {p}jobs set number = number + 1, worker = :rescuer,
     reason = case when :started then 'lost' end
 where id = :id and number = :number and state = 'running'
 returning -priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes,
-    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key, started_at;
+    policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, key, gates, started_at;

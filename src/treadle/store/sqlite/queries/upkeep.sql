@@ -4,7 +4,8 @@
 
 -- name: stage_due
 update {p}jobs set state = 'ready', reason = null where id in (
-    select id from {p}jobs where state in ('scheduled', 'retrying') and run_at <= :now
+    select id from {p}jobs
+    where state in ('scheduled', 'retrying') and run_at <= :now and gates is null
     order by run_at limit :limit
 );
 

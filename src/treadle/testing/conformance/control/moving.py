@@ -11,7 +11,8 @@ from treadle.core.job import JobRecord, JobState
 from treadle.core.outcome import Failed, TaskUnknown
 from treadle.store.contract import Filter, Note, Store
 from treadle.store.moving import PARCELS_MAX, Parcel, Seal
-from treadle.testing.conformance.kit import ERROR, Case, Hand, scenario, worker_info
+from treadle.testing.conformance.gates.kit import add, claim, gate, places
+from treadle.testing.conformance.kit import ERROR, Case, Hand, ids_of, scenario, worker_info
 
 OUT, IN = Seal("out", "m1"), Seal("in", "m1")
 MINUTE = 60_000_000
@@ -220,3 +221,24 @@ class TestAdopt:
         other = await brought(case, job)
         assert await other.stage(["shop.mail"], 10) == 0
         assert await other.stage(["shop.unknown"], 10) == 1
+
+
+class TestMovingGates:
+    """A job takes its gates along, not its place at them."""
+
+    @scenario
+    async def test_a_parked_job_meets_its_gate_in_the_other_store(self, case: Case) -> None:
+        """It leaves the gate here, is ready there, and is bound there as it was here."""
+        ids = await add(case, 4, places(quota=1))
+        worker = await case.worker()
+        await claim(worker)
+        assert (await gate(case, "g")).waiting == len(ids) - 1
+        other = await brought(case, *ids[1:])
+        assert (await gate(case, "g")).waiting == 0
+        assert await case.states(ids) == ["running", "gone", "gone", "gone"]
+        hand = Hand(other, worker_info("w9"))
+        await hand.register()
+        taken = await claim(hand)
+        assert ids_of(taken) == ids[1:2]
+        [shown] = await other.gates()
+        assert (shown.used, shown.waiting) == (1, len(ids) - 2)

@@ -1,0 +1,115 @@
+"""The commands about gates: look, pause, resume, set, reset.
+
+Pausing a gate starts nothing that has to pass it and ends nothing that has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from treadle.cli.reach import Reach, prints_json, reaches_store
+from treadle.cli.view.document import print_document
+from treadle.cli.view.gates import gate_row, gates_table
+from treadle.cli.view.tables import console, utc_now
+from treadle.cli.view.text import safe
+from treadle.core.gates.limits import Concurrency, Limit, RateLimit
+
+
+@click.group()
+def gates() -> None:
+    """Look at the gates of limits, pause, resume or set them."""
+
+
+@gates.command("ls")
+@prints_json
+@reaches_store
+def list_gates(reach: Reach, *, as_json: bool) -> None:
+    """List gates with what they bound, what runs and what waits."""
+    with reach.opened() as app:
+        found = app.gates.list()
+    if as_json:
+        print_document({"gates": [gate_row(gate) for gate in found]})
+    elif found:
+        console().print(gates_table(found, utc_now()))
+    else:
+        click.echo("No job has named a gate of late.")
+
+
+@gates.command()
+@click.argument("name")
+@click.option("--note", default="", help="Why, for whoever looks.")
+@click.option("--for", "seconds", type=float, help="Resume by itself after so many seconds.")
+@prints_json
+@reaches_store
+def pause(reach: Reach, name: str, *, note: str, seconds: float | None, as_json: bool) -> None:
+    """Start no job that has to pass this gate; what runs goes on."""
+    with reach.opened() as app, _usage():
+        app.gates.pause(name, note=note, lasting=seconds)
+    _report({"gate": name, "paused": True}, f"Gate {safe(name)} is paused.", as_json=as_json)
+
+
+@gates.command()
+@click.argument("name")
+@prints_json
+@reaches_store
+def resume(reach: Reach, name: str, *, as_json: bool) -> None:
+    """Let jobs pass this gate again."""
+    with reach.opened() as app, _usage():
+        changed = app.gates.resume(name)
+    said = f"Gate {safe(name)} is not paused{'' if changed else ', as it was before'}."
+    _report({"gate": name, "paused": False, "changed": changed}, said, as_json=as_json)
+
+
+@gates.command("set")
+@click.argument("name")
+@click.argument("limit")
+@click.option("--burst", type=int, help="Of a rate: how many may start together.")
+@prints_json
+@reaches_store
+def set_gate(reach: Reach, name: str, limit: str, *, burst: int | None, as_json: bool) -> None:
+    """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
+    with reach.opened() as app, _usage():
+        app.gates.set(name, _limit(limit, burst))
+    said = f"Gate {safe(name)} is set to {safe(limit)}, whatever its jobs say."
+    _report({"gate": name, "limit": limit, "burst": burst}, said, as_json=as_json)
+
+
+@gates.command()
+@click.argument("name")
+@prints_json
+@reaches_store
+def reset(reach: Reach, name: str, *, as_json: bool) -> None:
+    """Let the next job that is enqueued say what this gate bounds."""
+    with reach.opened() as app, _usage():
+        changed = app.gates.reset(name)
+    said = f"Gate {safe(name)} {'follows its jobs again' if changed else 'was not set'}."
+    _report({"gate": name, "changed": changed}, said, as_json=as_json)
+
+
+def _limit(text: str, burst: int | None) -> Limit:
+    if "/" in text:
+        return RateLimit(text, burst=burst)
+    if burst is not None:
+        raise ValueError("--burst goes with a rate such as 10/m")
+    if not text.isdecimal():
+        raise ValueError(f"{text!r} is no limit; write a number such as 5, or a rate such as 10/m")
+    return Concurrency(int(text))
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """Turn what a value is refused for into an error of usage."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _report(document: dict[str, object], said: str, *, as_json: bool) -> None:
+    if as_json:
+        print_document(document)
+    else:
+        click.echo(said)

@@ -1,0 +1,1 @@
+"""Gates as an application's code sees them: looked at, paused, opened again, set."""

@@ -1,0 +1,154 @@
+"""What can be done to gates: look, pause, resume, set their numbers, let jobs say them again.
+
+Each method has an async twin with the prefix a. A gate is named as its limit is: by `name=`, else
+`<task>/concurrency` or `<task>/<rate>`, and behind a colon its key where it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Self
+
+from msgspec import Struct
+
+from treadle.client.views import optional_datetime
+from treadle.core.durations import SECOND, Duration, to_us
+from treadle.core.gates.gate import PLACES, RATE
+from treadle.core.gates.limits import Limit, check_gate
+from treadle.store.contract import BATCH_MAX
+
+if TYPE_CHECKING:
+    from treadle.client.link import Links
+    from treadle.core.gates.gate import GateRecord
+
+_PAGES_MAX: Final = 1_000
+NOTE_MAX: Final = 500
+"""Characters of the note that a pause leaves."""
+
+
+class GateInfo(Struct, frozen=True):
+    """A gate: what it bounds, what it holds, who waits."""
+
+    name: str
+    kind: str
+    """`places`, `rate` or `switch`."""
+    limit: str
+    """What it bounds, as one writes it: `5`, `10/60s`; empty for a switch."""
+    burst: int | None
+    running: int | None
+    """Jobs that hold a place; None for what has no places."""
+    room: int
+    """How many may pass now."""
+    waiting: int
+    paused: bool
+    opens_at: datetime | None
+    """When the next waiting job may pass; None when no clock can tell."""
+    note: str | None
+    """Why it is paused, as whoever paused it said it."""
+    is_set: bool
+    """Its numbers were set at run time: those of jobs do not count until a reset."""
+
+    @classmethod
+    def of(cls, record: GateRecord) -> Self:
+        """Make a gate from the store's record."""
+        return cls(
+            name=record.name,
+            kind=record.kind,
+            limit=_limit(record),
+            burst=record.burst if record.kind == RATE else None,
+            running=record.used if record.kind == PLACES else None,
+            room=record.room,
+            waiting=record.waiting,
+            paused=record.shut_until is not None,
+            opens_at=optional_datetime(record.opens_at),
+            note=record.note,
+            is_set=record.is_set,
+        )
+
+
+class Gates:
+    """The gates of one application."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    def list(self) -> Sequence[GateInfo]:
+        """Give every gate that a job has named of late, by name."""
+        return self._links.get().run(self.alist())
+
+    async def alist(self) -> Sequence[GateInfo]:
+        """Do the same as `list` without blocking the event loop."""
+        store = (await self._links.aget()).store
+        found: list[GateInfo] = []
+        for _ in range(_PAGES_MAX):
+            after = found[-1].name if found else ""
+            page = await store.gates(after=after, limit=BATCH_MAX)
+            found += [GateInfo.of(record) for record in page]
+            if len(page) < BATCH_MAX:
+                break
+        return found
+
+    def get(self, name: str) -> GateInfo | None:
+        """Give one gate; None where no job has named it of late."""
+        return self._links.get().run(self.aget(name))
+
+    async def aget(self, name: str) -> GateInfo | None:
+        """Do the same as `get` without blocking the event loop."""
+        store = (await self._links.aget()).store
+        found = await store.gates(only=check_gate(name), limit=1)
+        return GateInfo.of(found[0]) if found else None
+
+    def pause(self, name: str, *, note: str = "", lasting: Duration | None = None) -> None:
+        """Let no job pass a gate, for so long or until it is resumed; what runs goes on.
+
+        A gate that is paused for longer stays so.
+        A gate that no job has named yet is made, and the first job that names it waits.
+
+        Raises:
+            TypeError, ValueError: the name, the note or the duration is not a legal one.
+        """
+        self._links.get().run(self.apause(name, note=note, lasting=lasting))
+
+    async def apause(self, name: str, *, note: str = "", lasting: Duration | None = None) -> None:
+        """Do the same as `pause` without blocking the event loop."""
+        if len(note) > NOTE_MAX:
+            raise ValueError(f"a note has at most {NOTE_MAX} characters, not {len(note):,}")
+        delay = None if lasting is None else to_us(lasting, "lasting")
+        store = (await self._links.aget()).store
+        await store.shut_gate(check_gate(name), delay=delay, note=note or None)
+
+    def resume(self, name: str) -> bool:
+        """Let jobs pass a gate again; True where it was paused."""
+        return self._links.get().run(self.aresume(name))
+
+    async def aresume(self, name: str) -> bool:
+        """Do the same as `resume` without blocking the event loop."""
+        return await (await self._links.aget()).store.open_gate(check_gate(name))
+
+    def set(self, name: str, limit: Limit) -> None:
+        """Set what a gate bounds; what jobs bring along does not count until `reset`.
+
+        The limit's own key and name are not looked at.
+        """
+        self._links.get().run(self.aset(name, limit))
+
+    async def aset(self, name: str, limit: Limit) -> None:
+        """Do the same as `set` without blocking the event loop."""
+        if not isinstance(limit, Limit):
+            raise TypeError(f"set takes Concurrency(...) or RateLimit(...), not {limit!r:.80}")
+        await (await self._links.aget()).store.set_gate(limit.gate(check_gate(name), 1))
+
+    def reset(self, name: str) -> bool:
+        """Let the next job that is enqueued say a gate's numbers; True where they were set."""
+        return self._links.get().run(self.areset(name))
+
+    async def areset(self, name: str) -> bool:
+        """Do the same as `reset` without blocking the event loop."""
+        return await (await self._links.aget()).store.reset_gate(check_gate(name))
+
+
+def _limit(record: GateRecord) -> str:
+    if record.kind == PLACES:
+        return str(record.quota)
+    return f"{record.quota}/{record.period / SECOND:g}s" if record.kind == RATE else ""

@@ -1,0 +1,207 @@
+"""A gate: one named record that lets so many jobs run at once, or start in a time.
+
+There are three kinds. *places* bounds how many jobs run at once, *rate* how many start in a
+period, and a *switch* bounds nothing by itself. Each of them can be shut, until an instant or
+until somebody opens it. What a job carries of a gate is a `GateUse`: its definition travels with
+it, so that a worker or rescuer that has never seen the task can act.
+
+A rate is a bucket of `burst` starts that fills at `quota` a `period`, kept as one number: the
+instant at which the bucket will be full (the generic cell rate algorithm of ITU-T I.371, annex A).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct, json
+
+PLACES: Final = "places"
+RATE: Final = "rate"
+SWITCH: Final = "switch"
+
+ALL: Final = 1_000_000
+"""The room of a gate that bounds nothing, and the largest quota and burst there are."""
+FOREVER: Final = 9_007_199_254_740_991
+"""Shut until somebody opens it: the last instant that every store keeps exactly, in 2255."""
+WOKEN_FOR: Final = 1_000_000
+"""Microseconds that a woken job has to be claimed before its place is passed on."""
+
+
+class GateUse(Struct, frozen=True, gc=False):
+    """What one job carries of one gate."""
+
+    name: str
+    kind: str = SWITCH
+    cost: int = 1
+    """What the job takes of a rate; of places each job takes one."""
+    quota: int = 0
+    period: int = 0
+    """Of a rate, in microseconds."""
+    burst: int = 0
+    """Of a rate: how many may start together."""
+
+    @property
+    def takes(self) -> int:
+        """What this job takes of the gate; never more than a full bucket, or it would never run."""
+        return min(self.cost, self.burst) if self.kind == RATE else 1
+
+
+class Gate(Struct, gc=False):
+    """A gate as a store keeps it; instants and durations in microseconds."""
+
+    name: str
+    kind: str
+    quota: int = 0
+    period: int = 0
+    burst: int = 0
+    used: int = 0
+    """Places that are taken."""
+    full_at: int = 0
+    """When the bucket of a rate will be full, to the microsecond below."""
+    part: int = 0
+    """What is missing to that instant, in parts of a microsecond: `quota` of them make one."""
+    shut_until: int | None = None
+    note: str | None = None
+    """Why it is shut, as whoever shut it said it."""
+    woken: int = 0
+    """What jobs will take that were woken at `woken_at` and are not claimed yet; it counts for
+    `WOKEN_FOR`."""
+    woken_at: int = 0
+    wake_at: int | None = None
+    """When `stage` must look for jobs to wake; None when only another write can change that."""
+    defined_at: int = 0
+    """When the job was enqueued whose definition this is: a newer one replaces it."""
+    is_set: bool = False
+    """Somebody set the numbers at run time: definitions of jobs do not count any more."""
+
+    def define(self, use: GateUse, now: int) -> None:
+        """Take the kind and numbers of a definition; no bucket is emptier than empty."""
+        self.kind, self.quota, self.period, self.burst = use.kind, use.quota, use.period, use.burst
+        self.full_at = min(self.full_at, now + use.burst * use.period // max(1, use.quota))
+        self.part = 0
+
+    def is_shut(self, now: int) -> bool:
+        """Tell whether the gate is held shut, whatever room it has."""
+        return self.shut_until is not None and self.shut_until > now
+
+    def room(self, now: int) -> int:
+        """Tell how much may be taken now."""
+        if self.is_shut(now):
+            return 0
+        if self.kind == PLACES:
+            return max(0, self.quota - self.used)
+        if self.kind == RATE:
+            return max(0, (self.burst * self.period - self._missing(now)) // self.period)
+        return ALL
+
+    def _missing(self, now: int) -> int:
+        """Tell what the bucket lacks: microseconds times `quota`, so that nothing is rounded."""
+        ahead = self.full_at - now
+        return ahead * self.quota + self.part if ahead >= 0 else 0
+
+    def takes(self, cost: int) -> int:
+        """Tell what a job of this cost takes."""
+        return min(cost, self.burst) if self.kind == RATE else 1
+
+    def take(self, cost: int, now: int) -> None:
+        """Let a job through."""
+        takes = self.takes(cost)
+        self.woken = max(0, self.woken - takes)
+        if self.kind == PLACES:
+            self.used += 1
+        elif self.kind == RATE:
+            if self.full_at < now:
+                self.full_at, self.part = now, 0
+            whole, self.part = divmod(self.part + takes * self.period, self.quota)
+            self.full_at += whole
+
+    def opens_at(self, cost: int, now: int) -> int | None:
+        """Tell when a job of this cost may pass; None when only another write can tell."""
+        at = now
+        if self.is_shut(now):
+            if self.shut_until == FOREVER:
+                return None
+            at = self.shut_until or now
+        if self.kind == PLACES and self.used >= self.quota:
+            return None
+        if self.kind == RATE:
+            spare = (self.burst - self.takes(cost)) * self.period - self.part
+            at = max(at, self.full_at - spare // self.quota)
+        return at
+
+    def look_again(self, cost: int, now: int) -> int | None:
+        """Tell when to look for jobs to wake while one of this cost waits; None as above."""
+        opens = self.opens_at(cost, now)
+        if opens is None or opens > now:
+            return opens
+        return now if self.kind == SWITCH else now + WOKEN_FOR
+
+    def pending(self, now: int) -> int:
+        """Count the jobs that were woken of late and are still to be claimed."""
+        return self.woken if now - self.woken_at < WOKEN_FOR else 0
+
+    def to_wake(self, now: int) -> int:
+        """Tell how many waiting jobs may be woken now, those already woken counted."""
+        room = self.room(now)
+        return room if self.kind == SWITCH else max(0, room - self.pending(now))
+
+    def record(self, waiting: int, cost: int, now: int) -> GateRecord:
+        """Show the gate; `cost` is that of its best waiting job."""
+        return GateRecord(
+            self.name,
+            self.kind,
+            self.quota,
+            self.period,
+            self.burst,
+            self.used,
+            self.room(now),
+            waiting,
+            self.shut_until if self.is_shut(now) else None,
+            self.note if self.is_shut(now) else None,
+            self.is_set,
+            self.opens_at(cost, now),
+        )
+
+
+class GateRecord(Struct, frozen=True):
+    """A gate as people see it."""
+
+    name: str
+    kind: str
+    quota: int
+    period: int
+    burst: int
+    used: int
+    room: int
+    """What may be taken now."""
+    waiting: int
+    """Jobs parked at it."""
+    shut_until: int | None
+    """None: not shut; `FOREVER`: until somebody opens it."""
+    note: str | None
+    is_set: bool
+    opens_at: int | None = None
+    """When its next job may pass, if a clock can tell."""
+
+
+_decoder = json.Decoder(list[GateUse])
+_encoder = json.Encoder()
+
+
+def write_gates(gates: Sequence[GateUse]) -> bytes | None:
+    """Encode the gates of a job, in the order of their names; None for none."""
+    return _encoder.encode(sorted(gates, key=_name)) if gates else None
+
+
+def read_gates(raw: bytes | str | None) -> list[GateUse]:
+    """Decode the gates of a job.
+
+    Raises:
+        ValueError: a hand has made something else of them.
+    """
+    return _decoder.decode(raw) if raw else []
+
+
+def _name(gate: GateUse) -> str:
+    return gate.name

@@ -1,0 +1,313 @@
+"""What users put into `limits=`: a bound on how many jobs run, or start, at a time.
+
+A limit is named, and holds for the whole store: for every worker, and for every task that names
+it. With `key=` there is one gate for each value of a template over the task's arguments. What is
+wrong with a limit is said where it is written, not when a job meets it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from string import Formatter
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
+from treadle.core.errors import BadArguments
+from treadle.core.gates.gate import ALL, PLACES, RATE, SWITCH, GateUse
+
+if TYPE_CHECKING:
+    from treadle.core.payload.signature import CallerSignature
+
+LIMITS_MAX: Final = 8
+"""Limits of one task."""
+NAME_MAX: Final = 200
+"""Characters of a gate's name; the key of a longer or unprintable one is told by its digest."""
+PERIOD_MAX: Final = 31 * DAY
+
+_RATE: Final = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*")
+_UNITS: Final = {
+    "s": SECOND, "sec": SECOND, "second": SECOND, "m": MINUTE, "min": MINUTE, "minute": MINUTE,
+    "h": HOUR, "hour": HOUR, "d": DAY, "day": DAY,
+}  # fmt: skip
+_PLAIN: Final = (str, int, float, bool, type(None), Enum, UUID, date, time, timedelta, Decimal)
+
+
+class Limit:
+    """A bound of `limits=`; the base of `Concurrency`, `RateLimit` and `Breaker`."""
+
+    kind: str
+    quota: int = 0
+    period: int = 0
+    burst: int = 0
+
+    def __init__(self, name: str | None, key: str | None) -> None:
+        if name is not None:
+            check_gate(name)
+        if key is not None and not isinstance(key, str):
+            raise TypeError(
+                f"key is a template over the arguments, such as '{{account_id}}', not "
+                f"{type(key).__name__}"
+            )
+        self.name = name
+        self.key = key
+        self.fields = () if key is None else _fields(key)
+
+    def own_name(self, task: str) -> str:
+        """Give the limit's name: the one it was given, or one made of its task's."""
+        return self.name or f"{task}/{self.default_name()}"
+
+    def default_name(self) -> str:
+        """Name the limit among those of its task."""
+        raise NotImplementedError
+
+    def use(self, task: str, arguments: Mapping[str, Any], cost: int) -> GateUse:
+        """Give the gate of a call.
+
+        Raises:
+            BadArguments: an argument that the key names has no plain text.
+        """
+        name = self.own_name(task)
+        if self.key is not None:
+            name = f"{name}:{self._key(task, arguments)}"
+        if len(name) > NAME_MAX or not name.isprintable():
+            digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+            name = f"{self.own_name(task)[: NAME_MAX - 65]}:{digest}"
+        return self.gate(name, cost)
+
+    def gate(self, name: str, cost: int) -> GateUse:
+        """Give what a job of this cost carries of a gate of this name."""
+        return GateUse(name, self.kind, cost, self.quota, self.period, self.burst)
+
+    def _key(self, task: str, arguments: Mapping[str, Any]) -> str:
+        values = {}
+        for field in self.fields:
+            value = arguments[field]
+            if not isinstance(value, _PLAIN):
+                kind = type(value).__name__
+                raise BadArguments(
+                    task,
+                    f"argument {field!r} is a {kind}, which has no plain text for the key "
+                    f"{self.key!r}; name an argument that is a str or a number",
+                )
+            values[field] = value.value if isinstance(value, Enum) else value
+        assert self.key is not None
+        return self.key.format(**values)
+
+    def __repr__(self) -> str:
+        said = [self._first()]
+        said += [f"{k}={v!r}" for k in ("key", "name") if (v := getattr(self, k)) is not None]
+        return f"{type(self).__name__}({', '.join(said)})"
+
+    def _first(self) -> str:
+        return ""
+
+
+class Concurrency(Limit):
+    """At most `limit` jobs run at once.
+
+    Args:
+        limit: from 1 to 1,000,000.
+        key: a template over the task's arguments, `"{account_id}"`; one such bound for each
+            value. None: one for all.
+        name: by which other tasks share it; default: made of the task's name.
+        on_full: what becomes of a job that finds no place: `wait`.
+
+    Raises:
+        TypeError, ValueError: a value is of another type or out of its range.
+    """
+
+    kind = PLACES
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        key: str | None = None,
+        name: str | None = None,
+        on_full: str = "wait",
+    ) -> None:
+        self.quota = check_count(limit, "the limit of Concurrency")
+        if on_full != "wait":
+            raise ValueError(f"on_full must be 'wait', not {on_full!r}")
+        super().__init__(name, key)
+
+    def default_name(self) -> str:
+        """Name the limit among those of its task."""
+        return "concurrency"
+
+    def _first(self) -> str:
+        return str(self.quota)
+
+
+class RateLimit(Limit):
+    """At most so many jobs start in a time, by a token bucket.
+
+    Args:
+        rate: a number and a period, `"10/m"`, `"500/h"`, `"3/10s"`; the units are s, m, h and d.
+        key: a template over the task's arguments; one such bound for each value.
+        burst: how many may start together after a rest, from 1 to 1,000,000; default: as many
+            as start in a period. With 1 the starts are spread evenly.
+        name: by which other tasks share it; default: made of the task's name and the rate.
+
+    The bucket holds `burst` starts and gains its rate evenly, so a period that begins with a full
+    bucket sees at most `burst` starts more than the rate. A job takes as much as its `cost`, and
+    one that costs more than the bucket holds takes all of it.
+
+    Raises:
+        TypeError, ValueError: a value is of another type or out of its range.
+    """
+
+    kind = RATE
+
+    def __init__(
+        self,
+        rate: str,
+        *,
+        key: str | None = None,
+        burst: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.rate = rate
+        self.quota, self.period = parse_rate(rate)
+        self.burst = self.quota if burst is None else check_count(burst, "burst")
+        super().__init__(name, key)
+
+    def default_name(self) -> str:
+        """Name the limit among those of its task."""
+        return self.rate.replace(" ", "")
+
+    def _first(self) -> str:
+        return repr(self.rate)
+
+
+class Switch(Limit):
+    """A gate that bounds nothing by itself: it is open until it is shut."""
+
+    kind = SWITCH
+
+    def default_name(self) -> str:
+        """Name the limit among those of its task."""
+        return "switch"
+
+
+def parse_rate(rate: str) -> tuple[int, int]:
+    """Read a rate such as `10/m`: how many, and in which period (microseconds).
+
+    Raises:
+        TypeError, ValueError: it is no rate, or out of range.
+    """
+    if not isinstance(rate, str):
+        raise TypeError(f"a rate is a str such as '10/m', not {type(rate).__name__}")
+    match = _RATE.fullmatch(rate.lower()) if rate.isascii() else None
+    unit = None if match is None else _UNITS.get(match[3], _UNITS.get(match[3].removesuffix("s")))
+    if match is None or unit is None:
+        raise ValueError(
+            f"{rate[:50]!r} is no rate; write a number, a slash and a period: '10/s', '10/m', "
+            "'500/h', '5000/d' or '3/10s'"
+        )
+    quota, period = check_count(int(match[1]), f"the number of {rate!r}"), int(match[2] or 1) * unit
+    if not 0 < period <= PERIOD_MAX:
+        raise ValueError(f"the period of {rate!r} must be above zero and at most 31 days")
+    if quota > period:
+        raise ValueError(f"{rate!r} is more than one a microsecond; that is no limit")
+    return quota, period
+
+
+def check_limits(
+    limits: Sequence[Limit] | Limit | None, task: str, signature: CallerSignature
+) -> tuple[Limit, ...]:
+    """Return the limits of a task when they fit it.
+
+    Raises:
+        TypeError, ValueError: one is no limit, two share a name, or a key names an argument that
+            the task does not have.
+    """
+    if limits is None:
+        return ()
+    found = (limits,) if isinstance(limits, Limit) else tuple(limits)
+    if len(found) > LIMITS_MAX:
+        raise ValueError(f"a task has at most {LIMITS_MAX} limits, {task} has {len(found)}")
+    names: set[str] = set()
+    known = {p.name for p in signature.parameters} - {signature.rest, signature.extras}
+    for limit in found:
+        if not isinstance(limit, Limit):
+            raise TypeError(
+                f"limits takes RateLimit(...), Concurrency(...) and Breaker(...), not {limit!r:.80}"
+            )
+        name = limit.own_name(task)
+        if name in names:
+            raise ValueError(f"two limits of {task} are named {name!r}; give one of them a name=")
+        names.add(name)
+        check_gate(name)
+        for field in limit.fields:
+            if field not in known:
+                raise ValueError(
+                    f"the key {limit.key!r} names {field!r}, which is no argument of {task}; it "
+                    f"has {', '.join(sorted(known)) or 'none'}"
+                )
+    return found
+
+
+def arguments_of(
+    signature: CallerSignature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Name the arguments of a call, defaults included."""
+    defaults = {p.name: p.default for p in signature.parameters if p.default is not p.empty}
+    return defaults | dict(zip(signature.positional, args, strict=False)) | dict(kwargs)
+
+
+def check_count(value: int, what: str) -> int:
+    """Return a number of a limit when it is a legal one.
+
+    Raises:
+        TypeError, ValueError: it is no int, or not from 1 to 1,000,000.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} is an int, not {type(value).__name__}")
+    if not 1 <= value <= ALL:
+        raise ValueError(f"{what} must be from 1 to {ALL:,}, not {value}")
+    return value
+
+
+def check_gate(name: str) -> str:
+    """Return the name of a limit or gate when it is a legal one.
+
+    Raises:
+        TypeError, ValueError: it is no str, is empty, too long or not printable.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a limit is a str, not {type(name).__name__}")
+    if not (0 < len(name) <= NAME_MAX and name.isprintable()):
+        raise ValueError(
+            f"the name of a limit has 1 to {NAME_MAX} printable characters; {name[:50]!r} has "
+            f"{len(name)}"
+        )
+    return name
+
+
+def _fields(key: str) -> tuple[str, ...]:
+    """List the arguments that a template names.
+
+    Raises:
+        ValueError: it is no template, or names something else than an argument.
+    """
+    try:
+        parts = list(Formatter().parse(key))
+    except ValueError as error:
+        raise ValueError(f"the key {key!r} is no template: {error}") from None
+    found = [name for _, name, _, _ in parts if name is not None]
+    bad = [name for name in found if not name.isidentifier()]
+    if bad or any(form or turn for _, _, form, turn in parts):
+        raise ValueError(
+            f"the key {key!r} may hold names of arguments in braces and nothing else in them, as "
+            "in '{account_id}'"
+        )
+    if not found:
+        raise ValueError(f"the key {key!r} names no argument; leave it out for one limit for all")
+    return tuple(dict.fromkeys(found))

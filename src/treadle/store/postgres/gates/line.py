@@ -1,0 +1,166 @@
+"""Gates on the line: what enqueue, exchange and stage say for jobs that have some.
+
+Jobs without gates never come here: their claim passes over those that have some, and the look at
+an index that holds only ready jobs with gates tells an exchange whether there are any. Where
+there are, their gates are read beforehand, so that the transaction can lock them all in the order
+of their names: one that were met later could make two exchanges wait for each other in a circle.
+What was not read beforehand is left for the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from treadle.core.gates.gate import GateUse, read_gates
+from treadle.store.contract import BATCH_MAX
+from treadle.store.postgres.engine.pack import int8, int8s, texts, uuids
+from treadle.store.postgres.engine.runner import Talk
+from treadle.store.postgres.engine.sql import Statements
+from treadle.store.postgres.engine.wire import Ask, Call
+
+if TYPE_CHECKING:
+    from treadle.core.job import NewJob
+    from treadle.core.lanes import Demand
+    from treadle.core.outcome import Settlement
+    from treadle.store.postgres.engine.pack import Value
+
+
+class Seen(Struct, frozen=True):
+    """What an exchange has seen of gates before its transaction."""
+
+    names: tuple[str, ...]
+    """The gates to lock, in their order."""
+    missing: Sequence[GateUse]
+    settled: Sequence[Settlement]
+    """Those whose claims hold something."""
+    queues: tuple[str, ...] | None
+
+    def before(self, sql: Statements, me: tuple[Value, Value]) -> list[Call]:
+        """Lock jobs, then gates, and let go of what settled claims hold."""
+        ids = uuids([s.id for s in self.settled])
+        names = texts(self.names)
+        calls: list[Call] = [(sql["lock_jobs"], (ids,))] if self.settled else []
+        if self.missing:
+            calls.append((sql["ensure_gates"], definitions(self.missing)))
+        calls.append((sql["lock_gates"], (names,)))
+        if self.settled:
+            numbers = int8s([s.number for s in self.settled])
+            calls.append((sql["free_settled"], (*me, ids, numbers)))
+        return calls
+
+    def between(self, sql: Statements) -> list[Call]:
+        """Park what became ready and wake who waits, once the settlements are written."""
+        names = texts(self.names)
+        waits = [s.id for s in self.settled if not s.state.is_terminal and not s.delay]
+        calls: list[Call] = [(sql["park_ready"], (uuids(waits),))] if waits else []
+        return [*calls, (sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
+
+    def after(self, sql: Statements, *, many: bool) -> list[Call]:
+        """Park more where the last claim parked some, and ask whether any job is left ready."""
+        names, queues = texts(self.names), _names(self.queues)
+        calls: list[Call] = [(sql["park_more"], (queues, names))] if many else []
+        return [*calls, (sql["any_ready"], (queues,))]
+
+
+def peek(
+    sql: Statements,
+    settlements: Sequence[Settlement],
+    demand: Demand | None,
+    known: tuple[str, ...] = (),
+) -> Talk[Seen | None]:
+    """Read which gates the exchange may touch; None where there are none.
+
+    Where the gates of the last exchange are `known`, they are taken for these, too, unread.
+    """
+    settled = _first_of_each([s for s in settlements if s.gates is not None])
+    held = {use.name for s in settled for use in _uses(s)}
+    queues = _queues_of(demand)
+    if known:
+        return Seen(tuple(sorted(held.union(known))), (), settled, queues)
+    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
+    values = (_names(queues), int8(wanted), texts(sorted(held)))
+    _, [rows] = yield Ask([(sql["peek"], values)])
+    named = {row[0]: GateUse(row[0], row[1], 1, *row[2:5]) for row in rows if _is_sound(row)}
+    names = tuple(sorted(held | named.keys()))
+    if not names:
+        return None
+    return Seen(
+        names, [named[row[0]] for row in rows if row[5] and row[0] in named], settled, queues
+    )
+
+
+def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
+    """Name the queues that are asked for; None is any."""
+    names = set() if demand is None else {step.queue for step in demand.steps}
+    return None if None in names else tuple(sorted(filter(None, names)))
+
+
+def _is_sound(row: Sequence[object]) -> bool:
+    """Tell whether the definition on a job is one; a hand may have made it something else."""
+    _, kind, quota, period, burst, _ = row
+    numbers = [quota, period, burst]
+    return kind in ("places", "rate", "switch") and all(isinstance(n, int) for n in numbers)
+
+
+def _first_of_each(settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    """Leave out what settles one claim again."""
+    first: dict[tuple[bytes, int], Settlement] = {}
+    for one in settlements:
+        first.setdefault((one.id, one.number), one)
+    return list(first.values())
+
+
+def _uses(settlement: Settlement) -> Sequence[GateUse]:
+    try:
+        return read_gates(settlement.gates)
+    except ValueError:
+        return ()
+
+
+def _names(queues: Sequence[str] | None) -> Value:
+    return None if queues is None else texts(queues)
+
+
+def definitions(uses: Sequence[GateUse]) -> tuple[Value, ...]:
+    """Give the columns of definitions."""
+    return (
+        texts([use.name for use in uses]),
+        texts([use.kind for use in uses]),
+        int8s([use.quota for use in uses]),
+        int8s([use.period for use in uses]),
+        int8s([use.burst for use in uses]),
+    )
+
+
+def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
+    """Say what new jobs bring along of their gates."""
+    uses: dict[str, GateUse] = {}
+    for raw in {job.gates for job in jobs}:
+        uses |= {use.name: use for use in read_gates(raw)}
+    return [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
+
+
+def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
+    """Say, after a batch with keys, what its jobs bring along, and park those that are shut out."""
+    gated = [job for job in jobs if job.gates is not None]
+    if not gated:
+        return []
+    ids = uuids([job.id for job in gated])
+    raw = texts([written(job.gates) for job in gated])
+    return [*defined(sql, gated), (sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
+
+
+def written(raw: bytes | None) -> str | None:
+    """Write the gates of a job as a text."""
+    return None if raw is None else raw.decode()
+
+
+def wake(sql: Statements, names: Sequence[str]) -> Talk[int]:
+    """Wake who waits at these gates; give how many became ready."""
+    given = (texts(names),)
+    calls = [(sql["lock_gates"], given), (sql["wake_parked"], given), (sql["look_again"], given)]
+    _, (_, [[woken]], _) = yield Ask(calls)
+    return int(woken)

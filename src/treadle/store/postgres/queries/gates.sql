@@ -1,0 +1,550 @@
+-- Called by: every verb that makes a job with gates ready, claims it or lets it go, and by the
+-- control of gates. Rides the primary keys, jobs_gated, jobs_waiting and gates_wake. Any number may
+-- run at once: a transaction locks jobs first, then gates in the order of their names, and after
+-- that only such jobs as nobody else has locked, so that no two wait for each other in a circle.
+
+-- name: takes
+case when g.kind = 'rate' then least(w.cost, g.burst) else 1 end
+
+-- name: room
+case
+    when g.shut_until > {now} then 0
+    when g.kind = 'places' then greatest(0, g.quota - g.used)
+    when g.kind = 'rate' then greatest(0, (g.burst * g.period - case
+        when g.full_at >= {now} then (g.full_at - {now}) * g.quota + g.part else 0 end) / g.period)
+    else 1000000
+end
+
+-- name: opens
+-- When a job that costs `w.cost` may pass; nothing when no clock can tell.
+case
+    when g.shut_until > {now} and g.shut_until >= 9007199254740991 then null
+    when g.kind = 'places' and g.used >= g.quota then null
+    else greatest({now}, g.shut_until, case when g.kind = 'rate' then g.full_at + 1 - (
+        (g.burst - least(w.cost, g.burst)) * g.period - g.part + g.quota) / g.quota end)
+end
+
+-- name: look
+-- When to look for jobs to wake while one that costs `w.cost` waits.
+(select case
+    when o.at > {now} or o.at is null then o.at
+    when g.kind = 'switch' then {now}
+    else {now} + 1000000
+end from (select {opens} as at) as o)
+
+-- name: hour
+({now} - {now} % 3600000000)
+
+-- name: gates_text
+convert_to(gates::text, 'UTF8')
+
+-- name: known_shut
+-- The first gate of j that lets no such job pass, or at which others wait.
+case when j.gates is not null then (
+    select w.name from jsonb_to_recordset(j.gates) as w (name text, cost bigint)
+    join {p}gates g on g.name = w.name
+    where {room} < {takes} or exists (
+        select from {p}jobs o where o.state = 'blocked' and o.waits_at = w.name
+    )
+    order by w.name collate "C" limit 1
+) end
+
+-- name: looking
+-- After a CTE parked_at (name): gates at which jobs now wait tell when to look for them.
+to_look as (
+    select g.name, {look} as at
+    from {p}gates g cross join (select 1::bigint as cost) as w
+    where g.name in (select name from parked_at)
+), looked as (
+    update {p}gates g set wake_at = l.at
+    from (
+        select g.name, t.at from {p}gates g join to_look t on t.name = g.name
+        where t.at is not null and (g.wake_at is null or g.wake_at > t.at)
+        order by g.name for no key update of g
+    ) as l
+    where g.name = l.name
+)
+
+-- name: letting_go
+-- After a CTE held (gates): what running jobs hold of places is free.
+freed as (
+    select w.name, count(*) as n
+    from held cross join lateral jsonb_to_recordset(held.gates) as w (name text, kind text)
+    where w.kind = 'places' group by w.name
+), let_go as (
+    update {p}gates g set used = greatest(0, g.used - l.n), touched_at = {hour},
+        wake_at = case when g.used >= g.quota or g.wake_at is not null then {now} end
+    from (
+        select g.name, f.n from {p}gates g join freed f on f.name = g.name
+        order by g.name for no key update of g
+    ) as l
+    where g.name = l.name
+    returning g.name
+)
+
+-- name: define_gates
+with given as (
+    select distinct on (name collate "C") * from unnest(
+        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]
+    ) as d (name, kind, quota, period, burst)
+    order by name collate "C"
+), news as (
+    select d.* from given d left join {p}gates g on g.name = d.name
+    where g.name is null or (not g.is_set and g.defined_at < {now} and (
+        (g.kind, g.quota, g.period, g.burst) is distinct from (d.kind, d.quota, d.period, d.burst)
+        or g.defined_at = 0
+    ))
+)
+insert into {p}gates as g (name, kind, quota, period, burst, defined_at, touched_at)
+select name, kind, quota, period, burst, {now}, {hour} from news order by name collate "C"
+on conflict (name) do update set
+    kind = excluded.kind, quota = excluded.quota, period = excluded.period,
+    burst = excluded.burst, part = 0, defined_at = excluded.defined_at, wake_at = {now},
+    full_at = least(
+        g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
+    )
+where not g.is_set and g.defined_at < excluded.defined_at;
+
+-- name: enqueue_gated
+with made as (
+    insert into {p}requests (id, made_at) values ($1::uuid, {now})
+    on conflict (id) do nothing returning made_at
+), given as (
+    select *, coalesce(at, {now} + delay) as starts_at
+    from unnest(
+        $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
+        $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[],
+        $15::text[], $16::bigint[], $17::text[]
+    ) as raw (
+        id, task, args, queue, priority, at, delay, expires_at, expires_in, attempts_max, policy,
+        tags, meta, tenant, cost, gates_text
+    )
+    where exists (select from made)
+), placed as (
+    select j.*, case when j.starts_at <= {now} then {known_shut} end as waits_at
+    from (select *, gates_text::jsonb as gates from given) as j
+), stored as (
+    insert into {p}jobs (
+        id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
+        policy, tags, meta, tenant, cost, gates, waits_at, reason
+    )
+    select id, task, args, queue, priority,
+        case when starts_at > {now} then 'scheduled' when waits_at is null then 'ready'
+            else 'blocked' end,
+        {now}, starts_at, coalesce({now} + expires_in, expires_at), attempts_max, policy, tags,
+        meta, tenant, cost, gates, waits_at, case when waits_at is not null then 'gate' end
+    from placed
+    on conflict (id) do nothing
+    returning id, state, waits_at
+), parked_at as (
+    select distinct waits_at as name from stored where waits_at is not null
+), {looking}
+select made_at, s.id, s.state from made left join stored s on s.state = 'blocked';
+
+-- name: enqueue_inside_gated
+-- As enqueue_inside, for jobs with gates. None is parked here: the lock of a gate must not be held
+-- for as long as a caller likes.
+with made as (
+    select $17::bigint as made_at
+    where exists (select from {p}meta where key = 'identity' and value = $1::text)
+), stored as (
+    insert into {p}jobs (
+        id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
+        policy, tags, meta, tenant, cost, gates
+    )
+    select id, task, args, queue, priority,
+        case when coalesce(at, {now} + delay) > {now} then 'scheduled' else 'ready' end,
+        {now}, coalesce(at, {now} + delay), coalesce({now} + expires_in, expires_at),
+        attempts_max, policy, tags, meta, tenant, cost, gates_text::jsonb
+    from unnest(
+        $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
+        $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[],
+        $15::text[], $16::bigint[], $18::text[]
+    ) as given (
+        id, task, args, queue, priority, at, delay, expires_at, expires_in, attempts_max, policy,
+        tags, meta, tenant, cost, gates_text
+    )
+    where exists (select from made)
+)
+select made_at from made;
+
+-- name: give_gates
+-- After a batch with keys, for those of its jobs that have none and were stored just now.
+update {p}jobs j set gates = g.gates_text::jsonb
+from unnest($1::uuid[], $2::text[]) as g (id, gates_text)
+where {is_made} and j.id = g.id and j.gates is null and j.key is null and j.number = 0
+    and j.state || '' in ('ready', 'scheduled');
+
+-- name: peek
+-- Asked beforehand: the gates of the best ready jobs, and of the best that wait at these gates.
+with seen as (
+    select j.gates from {p}queues q cross join lateral (
+        select gates from {p}jobs where state = 'ready' and queue = q.name
+        order by priority desc, tag, id limit $2::bigint
+    ) as j
+    where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
+        and j.gates is not null
+    union all
+    select j.gates from unnest($3::text[]) as n (name) cross join lateral (
+        select gates from {p}jobs where state = 'blocked' and waits_at = n.name
+        order by priority desc, tag, id limit 50
+    ) as j
+), named as (
+    select distinct on (w.name) w.* from seen cross join lateral jsonb_to_recordset(seen.gates)
+        as w (name text, kind text, quota bigint, period bigint, burst bigint)
+    order by w.name
+)
+select n.name, n.kind, n.quota, n.period, n.burst,
+    not exists (select from {p}gates g where g.name = n.name)
+from named n;
+
+-- name: lock_jobs
+select 1 from {p}jobs where id = any($1::uuid[]) order by id for update;
+
+-- name: lock_held
+select 1 from {p}jobs where state = 'running' and worker = $1::text order by id for update;
+
+-- name: ensure_gates
+insert into {p}gates (name, kind, quota, period, burst, touched_at)
+select name, kind, quota, period, burst, {hour} from unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]
+) as d (name, kind, quota, period, burst)
+order by name collate "C"
+on conflict (name) do nothing;
+
+-- name: lock_gates
+select 1 from {p}gates where name = any($1::text[]) order by name for no key update;
+
+-- name: free_settled
+with held as (
+    select j.gates from unnest($3::uuid[], $4::bigint[]) as s (id, number)
+    join {p}jobs j on j.id = s.id and j.number = s.number
+    where {runs} and j.gates is not null and not {is_repeat}
+), {letting_go}
+select count(*) from let_go;
+
+-- name: free_jobs
+with held as (
+    select j.gates from {p}jobs j where j.id = any($1::uuid[]) and {runs} and j.gates is not null
+), {letting_go}
+select count(*) from let_go;
+
+-- name: free_claims
+with held as (
+    select j.gates from unnest($2::uuid[], $3::bigint[]) as s (id, number)
+    join {p}jobs j on j.id = s.id and j.number = s.number
+    where {runs} and j.worker = $1::text and j.lost_by is null and j.gates is not null
+), {letting_go}
+select count(*) from let_go;
+
+-- name: free_held
+with held as (
+    select j.gates from {p}jobs j
+    where j.state = 'running' and j.worker = $1::text and j.lost_by is null
+        and j.gates is not null
+), {letting_go}
+select count(*) from let_go;
+
+-- name: free_gate
+-- Called by: transactional, in the transaction of the task's own writes: `stage` wakes who waits.
+update {p}gates set used = greatest(0, used - 1), wake_at = $2::bigint
+where name = $1::text and kind = 'places';
+
+-- name: park_ready
+-- Jobs that have become ready are parked where a gate of theirs is known to be shut.
+with shut as (
+    select j.id, {known_shut} as at from {p}jobs j
+    where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
+), parked as (
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at
+    from shut where j.id = shut.id and shut.at is not null
+    returning j.waits_at
+), parked_at as (
+    select distinct waits_at as name from parked
+), {looking}
+select count(*) from parked;
+
+-- name: wake_parked
+-- The gates are locked. Wakes the best jobs that may pass; at claim they meet their other gates.
+with open as (
+    select g.name, g.kind, case when g.kind = 'switch' then {room} else greatest(0, {room} - case
+        when {now} - g.woken_at < 1000000 then g.woken else 0 end) end as n
+    from {p}gates g where g.name = any($1::text[]) and g.wake_at <= {now}
+), found as (
+    select o.name, o.n, j.id, j.cost,
+        sum(j.cost) over (
+            partition by o.name order by j.priority desc, j.tag, j.id rows unbounded preceding
+        ) as so_far
+    from open o cross join lateral (
+        select j.id, j.priority, j.tag, (
+            select {takes} from jsonb_to_recordset(j.gates) as w (name text, cost bigint)
+            join {p}gates g on g.name = w.name
+            where w.name = o.name limit 1
+        ) as cost
+        from {p}jobs j where j.state = 'blocked' and j.waits_at = o.name
+        order by j.priority desc, j.tag, j.id limit least(o.n, 500) for update of j skip locked
+    ) as j
+), chosen as (
+    select name, id, cost from found where so_far <= n
+), woken as (
+    update {p}jobs j set state = 'ready', reason = null, waits_at = null
+    from chosen where j.id = chosen.id
+    returning 1
+), noted as (
+    update {p}gates g set woken_at = {now}, woken = c.n + case
+        when {now} - g.woken_at < 1000000 then g.woken else 0 end
+    from (select name, sum(cost) as n from chosen group by name) as c
+    where g.name = c.name
+)
+select count(*) from woken;
+
+-- name: look_again
+-- After wake: notes when to look at these gates next. One that was full just now is looked at once
+-- more, because a job that found it full may have been stored a moment later.
+update {p}gates g set wake_at = case
+    when b.cost is not null then b.at when g.wake_at = {now} then {now} + 1000000 end
+from (
+    select g.name, w.cost, {look} as at
+    from {p}gates g left join lateral (
+        select coalesce((
+            select o.cost from jsonb_to_recordset(j.gates) as o (name text, cost bigint)
+            where o.name = g.name limit 1
+        ), 1) as cost
+        from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
+        order by j.priority desc, j.tag, j.id limit 1
+    ) as w on true
+    where g.name = any($1::text[])
+) as b
+where g.name = b.name and g.wake_at <= {now};
+
+-- name: room_all
+-- As room_any, with the parameters of room_named.
+select min(q.name), ($5::bigint[])[1] from {p}queues q
+where q.paused_at is null and $4::text[] is null having count(*) = 1
+union all
+select best.name, count(*) from (
+    select q.name from {p}queues q cross join lateral (
+        select j.priority, j.tag, j.id from {p}jobs j
+        where j.state = 'ready' and j.queue = q.name
+        order by j.priority desc, j.tag, j.id limit ($5::bigint[])[1]
+    ) as head
+    where q.paused_at is null
+        and (select count(*) from {p}queues o where o.paused_at is null) > 1
+    order by head.priority desc, head.tag, head.id limit ($5::bigint[])[1]
+) as best group by best.name
+
+-- name: admitting
+-- $6: the gates that are locked. A job passes when all of its gates have room for it and for those
+-- of its batch that come before it; one that would find no room even so is parked; any other stays
+-- ready for the next call.
+, picked as (
+    select j.id, j.priority, j.tag, j.gates, coalesce(j.expires_at <= {now}, false) as is_late
+    from room cross join lateral (
+        select id, priority, tag, gates, expires_at from {p}jobs
+        where state = 'ready' and queue = room.name
+        order by priority desc, tag, id limit room.n for update skip locked
+    ) as j
+    where {is_new}
+), asked as (
+    select p.id, p.priority, p.tag, w.name collate "C" as name, {takes} as cost,
+        case when g.name is not null then {room} end as room
+    from picked p
+    cross join lateral jsonb_to_recordset(p.gates) as w (name text, cost bigint)
+    left join {p}gates g on g.name = w.name and g.name = any($6::text[])
+    where p.gates is not null and not p.is_late
+), summed as (
+    select *, sum(cost) over (
+        partition by name order by priority desc, tag, id rows unbounded preceding
+    ) as so_far
+    from asked
+), fitting as (
+    select *, bool_and(coalesce(so_far <= room, false)) over (partition by id) as fits from summed
+), judged as (
+    select *, room - coalesce(sum(cost) filter (where fits) over (partition by name), 0) as spare
+    from fitting
+), verdicts as (
+    select id, bool_and(fits) as fits, min(name) filter (where cost > spare) as shut_at
+    from judged group by id
+    union all
+    select id, true, null from picked where gates is null and not is_late
+), parked as (
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at
+    from verdicts v where j.id = v.id and not v.fits and v.shut_at is not null
+    returning j.waits_at
+), spent as (
+    select s.*, s.full_at + 1 - (
+        (s.burst - 1) * s.period - s.part + s.quota
+    ) / greatest(1, s.quota) as opens_at
+    from (
+        select t.*, g.burst, g.period, g.quota,
+            case when g.full_at < {now} then {now} else g.full_at end
+                + (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
+                / greatest(1, g.quota) as full_at,
+            (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
+                % greatest(1, g.quota) as part
+        from (
+            select name, coalesce(sum(cost) filter (where fits), 0)::bigint as n,
+                coalesce(sum(cost) filter (where not fits), 0)::bigint as back,
+                min(cost) filter (where not fits and cost > spare) as waits
+            from judged where room is not null group by name
+        ) as t
+        join {p}gates g on g.name = t.name
+    ) as s
+), charged as (
+    update {p}gates g set
+        used = g.used + case when g.kind = 'places' then s.n else 0 end,
+        full_at = case when g.kind = 'rate' and s.n > 0 then s.full_at else g.full_at end,
+        part = case when g.kind = 'rate' and s.n > 0 then s.part else g.part end,
+        woken = greatest(0, g.woken - s.n - s.back),
+        touched_at = {hour},
+        wake_at = case
+            when g.kind = 'places' and g.used + s.n >= g.quota then null
+            -- Who waits is looked at when there is room again, maybe sooner than was said.
+            when g.kind = 'rate' and s.n > 0 and g.wake_at is not null and s.opens_at > {now}
+                then s.opens_at
+            else least(
+                case when s.back > 0 and g.wake_at is not null then least(g.wake_at, {now})
+                    else g.wake_at end,
+                case
+                    when s.waits is null then null
+                    when g.shut_until > {now} then nullif(g.shut_until, 9007199254740991)
+                    when g.kind = 'rate' then case when s.n > 0 then s.full_at else g.full_at end
+                        + 1 - ((g.burst - s.waits) * g.period
+                        - case when s.n > 0 then s.part else g.part end + g.quota) / g.quota
+                end
+            )
+        end
+    from spent s where g.name = s.name
+), late as (
+    delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
+    returning j.*
+), {late_kept}, claimed as (
+    update {p}jobs j set
+        state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
+        started_at = {now}, reason = null
+    from verdicts where j.id = verdicts.id and verdicts.fits
+    returning j.*
+), remembered as (
+    update {p}workers set request = $2::uuid,
+        claim_ids = (select array_agg(id) from claimed),
+        claim_numbers = (select array_agg(number) from claimed)
+    where id = $1::text and request is distinct from $2::uuid
+        and ($3::bigint > 0 or exists (select from picked))
+)
+select {claim_row}, true from claimed
+union all
+select {claim_row}, false from late
+
+-- name: claim_gated
+with room (name, n) as ({room_named}) {admitting};
+
+-- name: claim_gated_any
+with room (name, n) as ({room_all}) {admitting};
+
+-- name: park_more
+-- After a claim that parked jobs: many more of the queue may be behind the same gates.
+with seen as (
+    select j.id, (
+        select w.name from jsonb_to_recordset(j.gates) as w (name text, cost bigint)
+        join {p}gates g on g.name = w.name and g.name = any($2::text[])
+        where {room} < {takes} order by w.name collate "C" limit 1
+    ) as at
+    from {p}queues q cross join lateral (
+        select id, gates from {p}jobs
+        where state = 'ready' and gates is not null and queue = q.name
+        limit 500 for update skip locked
+    ) as j
+    where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
+), parked as (
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at
+    from seen where j.id = seen.id and seen.at is not null
+    returning j.waits_at
+), parked_at as (
+    select distinct waits_at as name from parked
+), {looking}
+select count(*) from parked;
+
+-- name: gates_due
+select name from {p}gates where wake_at <= {now} order by wake_at limit $1::bigint;
+
+-- name: all_gates
+select g.name, g.kind, g.quota, g.period, g.burst, g.used, {room}, (
+        select count(*) from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
+    ), case when g.shut_until > {now} then g.shut_until end,
+    case when g.shut_until > {now} then g.note end, g.is_set, {opens}
+from {p}gates g cross join lateral (
+    select coalesce((
+        select o.cost from {p}jobs j
+        cross join lateral jsonb_to_recordset(j.gates) as o (name text, cost bigint)
+        where j.state = 'blocked' and j.waits_at = g.name and o.name = g.name
+        order by j.priority desc, j.tag, j.id limit 1
+    ), 1) as cost
+) as w
+where ($1::text is null or g.name = $1::text) and g.name > $2::text
+order by g.name limit $3::bigint;
+
+-- name: shut_gate
+insert into {p}gates as g (name, kind, quota, period, burst, shut_until, note, touched_at)
+values ($1::text, 'switch', 0, 0, 0,
+    least({now} + coalesce($2::bigint, 9007199254740991), 9007199254740991), $3::text, {hour})
+on conflict (name) do update set shut_until = excluded.shut_until, note = excluded.note,
+    touched_at = excluded.touched_at, wake_at = case
+        when excluded.shut_until < 9007199254740991 and exists (
+            select from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
+        ) then excluded.shut_until
+    end
+-- One that is shut for longer stays so.
+where g.shut_until is null or g.shut_until <= greatest(excluded.shut_until, {now});
+
+-- name: open_gate
+update {p}gates set shut_until = null, note = null, wake_at = {now}, touched_at = {hour}
+where name = $1::text and shut_until > {now}
+returning 1;
+
+-- name: set_gate
+insert into {p}gates as g (name, kind, quota, period, burst, is_set, touched_at)
+values ($1::text, $2::text, $3::bigint, $4::bigint, $5::bigint, true, {hour})
+on conflict (name) do update set kind = excluded.kind, quota = excluded.quota,
+    period = excluded.period, burst = excluded.burst, part = 0, is_set = true, wake_at = {now},
+    touched_at = excluded.touched_at, full_at = least(
+        g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
+    );
+
+-- name: reset_gate
+update {p}gates set is_set = false, defined_at = 0 where name = $1::text and is_set returning 1;
+
+-- name: drifted
+-- Gates whose places in use are not those that running jobs hold.
+with running as (
+    select w.name, count(*) as n
+    from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text, kind text)
+    where j.state = 'running' and j.gates is not null and w.kind = 'places'
+    group by w.name
+)
+select g.name from {p}gates g join running r on r.name = g.name where g.used <> r.n
+union
+select g.name from {p}gates g
+where g.used > 0 and not exists (
+    select from running r where r.name = g.name
+);
+
+-- name: mend
+-- The gates are locked: what others do to their places is either written or has not begun.
+update {p}gates g set wake_at = {now}, used = (
+    select count(*) from {p}jobs j
+    cross join lateral jsonb_to_recordset(j.gates) as w (name text, kind text)
+    where j.state = 'running' and j.gates is not null and w.kind = 'places' and w.name = g.name
+)
+where g.name = any($1::text[]) and g.kind = 'places';
+
+-- name: prune_gates
+delete from {p}gates where name in (
+    select g.name from {p}gates g
+    where g.touched_at <= {now} - 7200000000 and g.used = 0 and g.full_at <= {now} and not g.is_set
+        and (g.shut_until is null or g.shut_until <= {now})
+        and not exists (
+            select from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
+        )
+    limit $1::bigint for update skip locked
+)
+returning 1;

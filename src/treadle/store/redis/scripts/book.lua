@@ -1,0 +1,376 @@
+-- Stands before the scripts that touch gates, after `common`. Called by: every verb that makes a
+-- job with gates ready, claims it or lets it go. The gates that a script touches are read once and
+-- written once, by book().write(); what they mean is told in core/gates/gate.py. It is opened only
+-- where a job has gates, so that others pay nothing for it. A key of another type than its own is
+-- no gate and no list of one: it is cleared away, because a script must not fail half way.
+
+local PARKED_MAX, LOOKS_MAX, FOREVER = 500, 500, EXACT
+local opened
+
+local function open_book()
+  local B, gates, order, checked, decoded = {}, {}, {}, {}, {}
+  local ALL, WOKEN_FOR = 1000000, 1000000
+
+  local function clean(key, kind)
+    if not checked[key] then
+      local found = call('TYPE', key).ok
+      if found ~= kind and found ~= 'none' then
+        call('DEL', key)
+      end
+      checked[key] = true
+    end
+    return key
+  end
+
+  local function number(value)
+    local found = tonumber(value)
+    return found and math.floor(found) or nil
+  end
+
+  -- Read the gates of a job; what a hand has damaged is none.
+  function B.uses(raw)
+    if not raw or raw == '' then
+      return {}
+    end
+    if not decoded[raw] then
+      local read, found = pcall(cjson.decode, raw)
+      decoded[raw] = read and type(found) == 'table' and found or {}
+    end
+    return decoded[raw]
+  end
+
+  function B.find(name)
+    if gates[name] then
+      return gates[name]
+    end
+    local row = call('HMGET', clean(gate_key(name), 'hash'), 'kind', 'quota', 'period', 'burst',
+      'used', 'full_at', 'part', 'shut_until', 'note', 'woken', 'woken_at', 'wake_at',
+      'defined_at', 'is_set', 'hour')
+    if not row[1] then
+      return nil
+    end
+    local gate = {name = name, kind = row[1], quota = number(row[2]) or 1,
+      period = number(row[3]) or 1, burst = number(row[4]) or 1, used = number(row[5]) or 0,
+      full_at = number(row[6]) or 0, part = number(row[7]) or 0, shut_until = number(row[8]),
+      note = row[9] or nil, woken = number(row[10]) or 0, woken_at = number(row[11]) or 0,
+      wake_at = number(row[12]), defined_at = number(row[13]) or 0, is_set = row[14] == '1',
+      hour = number(row[15]) or 0}
+    gate.was_wake, gate.was_used, gate.known = gate.wake_at, gate.used, true
+    gates[name], order[#order + 1] = gate, name
+    return gate
+  end
+
+  function B.define(gate, use)
+    gate.kind, gate.quota, gate.period, gate.burst = use.kind, use.quota, use.period, use.burst
+    gate.part, gate.changed = 0, true
+    gate.full_at = math.min(gate.full_at,
+      now + math.floor(use.burst * use.period / math.max(1, use.quota)))
+  end
+
+  -- Read a gate that a job carries, or make it as the job says; a newer job's word counts.
+  function B.of(use, defined_at)
+    local gate = B.find(use.name)
+    if not gate then
+      gate = {name = use.name, used = 0, full_at = 0, woken = 0, woken_at = 0, hour = 0,
+        defined_at = defined_at or 0, was_used = 0}
+      B.define(gate, use)
+      gates[use.name], order[#order + 1] = gate, use.name
+    elseif defined_at and defined_at > gate.defined_at and not gate.is_set then
+      gate.defined_at, gate.changed = defined_at, true
+      if gate.kind ~= use.kind or gate.quota ~= use.quota or gate.period ~= use.period
+          or gate.burst ~= use.burst then
+        B.define(gate, use)
+        gate.wake_at = now
+      end
+    end
+    return gate
+  end
+
+  local function takes(gate, cost)
+    return gate.kind == 'rate' and math.min(cost, gate.burst) or 1
+  end
+
+  function B.is_shut(gate)
+    return gate.shut_until ~= nil and gate.shut_until > now
+  end
+
+  function B.room(gate)
+    if B.is_shut(gate) then
+      return 0
+    elseif gate.kind == 'places' then
+      return math.max(0, gate.quota - gate.used)
+    elseif gate.kind == 'rate' then
+      local ahead = gate.full_at - now
+      local missing = ahead >= 0 and ahead * gate.quota + gate.part or 0
+      return math.max(0, math.floor((gate.burst * gate.period - missing) / gate.period))
+    end
+    return ALL
+  end
+
+  function B.opens_at(gate, cost)
+    local at = now
+    if B.is_shut(gate) then
+      if gate.shut_until >= FOREVER then
+        return nil
+      end
+      at = gate.shut_until
+    end
+    if gate.kind == 'places' and gate.used >= gate.quota then
+      return nil
+    elseif gate.kind == 'rate' then
+      local spare = (gate.burst - takes(gate, cost)) * gate.period - gate.part
+      at = math.max(at, gate.full_at - math.floor(spare / gate.quota))
+    end
+    return at
+  end
+
+  -- Note when stage must look at a gate at which a job of this cost waits.
+  function B.look(gate, cost)
+    local again = B.opens_at(gate, cost)
+    if again and again <= now then
+      again = gate.kind == 'switch' and now or now + WOKEN_FOR
+    end
+    if again then
+      gate.wake_at = math.min(gate.wake_at or again, again)
+    end
+  end
+
+  function B.first_shut(uses)
+    for _, use in ipairs(uses) do
+      local gate = B.of(use)
+      if B.room(gate) < takes(gate, use.cost) then
+        return use.name
+      end
+    end
+  end
+
+  -- Do the same for a job that becomes ready, which does not overtake those that wait.
+  function B.known_shut(uses)
+    for _, use in ipairs(uses) do
+      local gate = B.of(use)
+      if B.room(gate) < takes(gate, use.cost)
+          or call('EXISTS', clean(waiting_key(use.name), 'zset')) == 1 then
+        return use.name
+      end
+    end
+  end
+
+  function B.take(uses)
+    for _, use in ipairs(uses) do
+      local gate = B.of(use)
+      local cost = takes(gate, use.cost)
+      gate.woken, gate.changed = math.max(0, gate.woken - cost), true
+      if gate.kind == 'places' then
+        gate.used = gate.used + 1
+      elseif gate.kind == 'rate' then
+        if gate.full_at < now then
+          gate.full_at, gate.part = now, 0
+        end
+        local whole_part = gate.part + cost * gate.period
+        gate.full_at = gate.full_at + math.floor(whole_part / gate.quota)
+        gate.part = whole_part % gate.quota
+      end
+      local opens = B.opens_at(gate, 1)
+      -- Who waits is looked at when there is room again, which may be sooner than was said.
+      if not opens or (gate.wake_at and opens > now) then
+        gate.wake_at = opens
+      end
+    end
+  end
+
+  function B.free(uses, freed)
+    for _, use in ipairs(uses) do
+      if use.kind == 'places' then
+        local gate = B.of(use)
+        gate.used, gate.wake_at, gate.changed = math.max(0, gate.used - 1), now, true
+        if freed then
+          freed[use.name] = true
+        end
+      end
+    end
+  end
+
+  local function list(id, at, queue, priority)
+    local score = text(-(whole(priority) or 0))
+    call('ZADD', clean(waiting_key(at), 'zset'), score, id)
+    call('ZADD', clean(behind_key(queue), 'zset'), score, id)
+  end
+
+  -- Park a ready job at a gate that does not let it pass; the others pass its place on.
+  function B.park(id, at, uses, queue, priority)
+    call('ZREM', ready_key(queue), id)
+    list(id, at, queue, priority)
+    call('HSET', job_key(id), 'state', 'blocked', 'reason', 'gate', 'waits_at', at)
+    count(queue, 'ready', 'blocked')
+    for _, use in ipairs(uses) do
+      local gate = B.of(use)
+      gate.woken, gate.changed = math.max(0, gate.woken - takes(gate, use.cost)), true
+      if use.name == at then
+        B.look(gate, use.cost)
+      elseif gate.wake_at then
+        gate.wake_at = math.min(gate.wake_at, now)
+      end
+    end
+  end
+
+  -- Park a job that has become ready, if one of its gates is known to be shut.
+  function B.park_ready(id)
+    local row = redis.pcall('HMGET', job_key(id), 'gates', 'queue', 'priority', 'state')
+    if row.err or not row[1] or row[4] ~= 'ready' then
+      return
+    end
+    local uses = B.uses(row[1])
+    local at = B.known_shut(uses)
+    if at then
+      B.park(id, at, uses, row[2] or '', row[3])
+    end
+  end
+
+  local function cost_at(name, uses)
+    for _, use in ipairs(uses) do
+      if use.name == name then
+        return use.cost
+      end
+    end
+    return 1
+  end
+
+  -- Give a waiting job's row, or clear away what is none.
+  local function waiting(id, name)
+    local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'priority', 'expires_at',
+      'gates', 'waits_at')
+    if not row.err and row[1] == 'blocked' and row[6] == name then
+      return row, B.uses(row[5])
+    end
+    call('ZREM', waiting_key(name), id)
+  end
+
+  -- Let a waiting job become ready, or move it to another gate that does not let it pass.
+  local function wake_one(id, gate, row, uses)
+    local others = {}
+    for _, use in ipairs(uses) do
+      if use.name ~= gate.name then
+        others[#others + 1] = use
+      end
+    end
+    local at = B.first_shut(others)
+    call('ZREM', waiting_key(gate.name), id)
+    if at then
+      list(id, at, row[2] or '', row[3])
+      call('HSET', job_key(id), 'waits_at', at)
+      gates[at].changed = true
+      B.look(gates[at], cost_at(at, uses))
+      return false
+    end
+    list_ready(id, row[2] or '', row[3], row[4])
+    call('ZREM', behind_key(row[2] or ''), id)
+    call('HSET', job_key(id), 'state', 'ready')
+    call('HDEL', job_key(id), 'reason', 'waits_at')
+    count(row[2] or '', 'blocked', 'ready')
+    return true
+  end
+
+  -- Wake the best jobs that may pass; give how many became ready.
+  function B.wake(gate)
+    local key = clean(waiting_key(gate.name), 'zset')
+    local room, woken, looks = B.room(gate), 0, 0
+    local pending = now - gate.woken_at < WOKEN_FOR and gate.woken or 0
+    local left = gate.kind == 'switch' and room or math.max(0, room - pending)
+    while left > 0 and looks < LOOKS_MAX do
+      local page = math.min(left, LOOKS_MAX - looks)
+      local ids = call('ZRANGE', key, 0, page - 1)
+      looks = looks + #ids
+      for _, id in ipairs(ids) do
+        local row, uses = waiting(id, gate.name)
+        local cost = row and takes(gate, cost_at(gate.name, uses)) or 0
+        if cost > left then
+          -- Those behind it wait for it, however little they would take.
+          looks = LOOKS_MAX
+          break
+        end
+        if row and wake_one(id, gate, row, uses) then
+          woken, left, pending = woken + 1, left - cost, pending + cost
+          gate.woken, gate.woken_at = pending, now
+        end
+      end
+      if #ids < page then
+        break
+      end
+    end
+    gate.wake_at, gate.changed = nil, true
+    local best = call('ZRANGE', key, 0, 0)[1]
+    if best then
+      local _, uses = waiting(best, gate.name)
+      B.look(gate, cost_at(gate.name, uses or {}))
+    end
+    return woken
+  end
+
+  -- Give the best waiting job's cost.
+  function B.best_cost(name)
+    local best = redis.pcall('ZRANGE', waiting_key(name), 0, 0)
+    local raw = not best.err and best[1] and redis.pcall('HGET', job_key(best[1]), 'gates')
+    return cost_at(name, B.uses(type(raw) == 'string' and raw or ''))
+  end
+
+  local function value(number)
+    return number and text(number) or ''
+  end
+
+  local function write_one(gate)
+    local name, hour = gate.name, now - now % HOUR
+    if not gate.known then
+      call('ZADD', clean(GATES, 'zset'), 0, name)
+    end
+    if gate.hour ~= hour then
+      call('ZADD', clean(TOUCHED, 'zset'), text(hour), name)
+    end
+    if gate.wake_at ~= gate.was_wake then
+      if gate.wake_at then
+        call('ZADD', clean(WAKES, 'zset'), text(gate.wake_at), name)
+      else
+        call('ZREM', clean(WAKES, 'zset'), name)
+      end
+    end
+    if gate.used ~= gate.was_used then
+      if gate.used > 0 then
+        call('ZADD', clean(TAKEN, 'zset'), text(gate.used), name)
+      else
+        call('ZREM', clean(TAKEN, 'zset'), name)
+      end
+    end
+    call('HSET', clean(gate_key(name), 'hash'), 'kind', gate.kind, 'quota', text(gate.quota),
+      'period', text(gate.period), 'burst', text(gate.burst), 'used', text(gate.used),
+      'full_at', text(gate.full_at), 'part', text(gate.part),
+      'shut_until', value(gate.shut_until), 'note', gate.note or '', 'woken', text(gate.woken),
+      'woken_at', text(gate.woken_at), 'wake_at', value(gate.wake_at),
+      'defined_at', text(gate.defined_at), 'is_set', gate.is_set and '1' or '', 'hour', text(hour))
+  end
+
+  -- Write nothing of a gate that is deleted.
+  function B.drop(name)
+    gates[name] = nil
+  end
+
+  function B.write()
+    for _, name in ipairs(order) do
+      local gate = gates[name] or {known = true}
+      if gate.changed or gate.wake_at ~= gate.was_wake or not gate.known then
+        write_one(gate)
+      end
+    end
+  end
+
+  return B
+end
+
+local function book()
+  opened = opened or open_book()
+  return opened
+end
+
+local function close_book()
+  if opened then
+    opened.write()
+  end
+end

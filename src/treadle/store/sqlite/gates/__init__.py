@@ -1,0 +1,5 @@
+"""Gates in SQLite.
+
+`book` reads and writes those that a transaction touches, `line` parks and wakes jobs for the
+verbs of the line, `control` is for people and upkeep.
+"""

@@ -1,0 +1,193 @@
+"""The gates that one transaction touches: each is read once and written once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from treadle.core.durations import HOUR
+from treadle.core.gates.gate import PLACES, Gate, GateUse, read_gates
+from treadle.store.sqlite.rows import Row
+
+Statements = dict[str, str]
+
+LOOKS_MAX: Final = 500
+"""Waiting jobs that one wake looks at."""
+
+
+class Book:
+    """The gates of one transaction; `write` must be the last thing that is done with it."""
+
+    def __init__(self, db: sqlite3.Connection, sql: Statements, now: int) -> None:
+        self.db = db
+        self.sql = sql
+        self.now = now
+        self._gates: dict[str, Gate] = {}
+        self._was: dict[str, Row] = {}
+
+    def find(self, name: str) -> Gate | None:
+        """Read a gate by its name."""
+        gate = self._gates.get(name)
+        if gate is None:
+            row = self.db.execute(self.sql["gate"], (name,)).fetchone()
+            if row is None:
+                return None
+            gate = self._gates[name] = gate_of(row)
+            self._was[name] = gate_row(gate)
+        return gate
+
+    def of(self, use: GateUse, defined_at: int | None = None) -> Gate:
+        """Read the gate that a job carries, or make it as the job says.
+
+        A job enqueued at `defined_at` brings a definition: the newest one counts, unless
+        somebody has set the numbers at run time.
+        """
+        gate = self.find(use.name)
+        if gate is None:
+            gate = Gate(use.name, use.kind, use.quota, use.period, use.burst)
+            gate.defined_at = defined_at or 0
+            self._gates[use.name] = gate
+        elif defined_at is not None and defined_at > gate.defined_at and not gate.is_set:
+            gate.defined_at = defined_at
+            said = (use.kind, use.quota, use.period, use.burst)
+            if said != (gate.kind, gate.quota, gate.period, gate.burst):
+                gate.define(use, self.now)
+                gate.wake_at = self.now
+        return gate
+
+    def first_shut(self, uses: Sequence[GateUse]) -> str | None:
+        """Name the first gate that lets no such job pass now; None when all of them do."""
+        for use in uses:
+            gate = self.of(use)
+            if gate.room(self.now) < gate.takes(use.cost):
+                return use.name
+        return None
+
+    def known_shut(self, uses: Sequence[GateUse]) -> str | None:
+        """Do the same for a job that becomes ready: it does not overtake those that wait."""
+        for use in uses:
+            gate = self.of(use)
+            waiting = self.db.execute(self.sql["best_waiting"], (use.name,)).fetchone()
+            if waiting is not None or gate.room(self.now) < gate.takes(use.cost):
+                return use.name
+        return None
+
+    def take(self, uses: Sequence[GateUse]) -> None:
+        """Let a job pass all of its gates."""
+        for use in uses:
+            gate = self.of(use)
+            gate.take(use.cost, self.now)
+            opens = gate.opens_at(1, self.now)
+            # Who waits is looked at when there is room again, which may be sooner than was said.
+            if opens is None or (gate.wake_at is not None and opens > self.now):
+                gate.wake_at = opens
+
+    def free(self, uses: Sequence[GateUse]) -> None:
+        """Take back the places of a job that runs no more; `wake` or `stage` passes them on."""
+        for use in uses:
+            gate = self.of(use)
+            if use.kind == PLACES:
+                gate.used = max(0, gate.used - 1)
+                gate.wake_at = self.now
+
+    def park(self, id_: bytes, at: str, uses: Sequence[GateUse]) -> None:
+        """Park a ready job at the gate that does not let it pass.
+
+        The other gates may have woken it: they pass its place on.
+        """
+        self.db.execute(self.sql["park"], (at, id_))
+        for use in uses:
+            gate = self.of(use)
+            gate.woken = max(0, gate.woken - gate.takes(use.cost))
+            if use.name == at:
+                self.look(gate, use.cost)
+            elif gate.wake_at is not None:
+                gate.wake_at = min(gate.wake_at, self.now)
+
+    def look(self, gate: Gate, cost: int) -> None:
+        """Note when `stage` must look at a gate at which a job of this cost waits."""
+        again = gate.look_again(cost, self.now)
+        if again is not None:
+            gate.wake_at = again if gate.wake_at is None else min(gate.wake_at, again)
+
+    def wake(self, gate: Gate) -> int:
+        """Wake the best jobs that may pass; return how many became ready.
+
+        A job that another gate would not let pass waits there from now on.
+        """
+        left, woken, looks = gate.to_wake(self.now), 0, 0
+        while left > 0 and looks < LOOKS_MAX:
+            page = min(left, LOOKS_MAX - looks)
+            rows = self.db.execute(self.sql["waiting"], (gate.name, page)).fetchall()
+            looks += len(rows)
+            for id_, raw in rows:
+                uses = uses_of(raw)
+                takes = gate.takes(cost_at(gate.name, uses))
+                if takes > left:
+                    # Those behind it wait for it, however little they would take.
+                    looks = LOOKS_MAX
+                    break
+                if self._wake_one(id_, gate, uses):
+                    woken, left = woken + 1, left - takes
+                    gate.woken, gate.woken_at = gate.pending(self.now) + takes, self.now
+            if len(rows) < page:
+                break
+        best = self.db.execute(self.sql["best_waiting"], (gate.name,)).fetchone()
+        gate.wake_at = None
+        if best is not None:
+            self.look(gate, cost_at(gate.name, uses_of(best[0])))
+        return woken
+
+    def _wake_one(self, id_: bytes, gate: Gate, uses: Sequence[GateUse]) -> bool:
+        others = [use for use in uses if use.name != gate.name]
+        at = self.first_shut(others)
+        if at is None:
+            self.db.execute(self.sql["wake_parked"], (id_,))
+            return True
+        self.db.execute(self.sql["move"], (at, id_))
+        self.look(self.of(next(u for u in others if u.name == at)), cost_at(at, uses))
+        return False
+
+    def write(self) -> None:
+        """Write every gate that has changed."""
+        rows = {name: gate_row(gate) for name, gate in self._gates.items()}
+        hour = self.now - self.now % HOUR
+        changed = [(*row, hour) for name, row in rows.items() if row != self._was.get(name)]
+        if changed:
+            self.db.executemany(self.sql["write_gate"], changed)
+
+
+def gate_of(row: Row) -> Gate:
+    """Read a gate from its row."""
+    *values, is_set = row
+    gate = Gate(*values)
+    gate.is_set = bool(is_set)
+    return gate
+
+
+def gate_row(gate: Gate) -> Row:
+    """Write a gate as the values of `write_gate`, without the hour."""
+    return (
+        gate.name, gate.kind, gate.quota, gate.period, gate.burst, gate.used, gate.full_at,
+        gate.part, gate.shut_until, gate.note, gate.woken, gate.woken_at, gate.wake_at,
+        gate.defined_at, int(gate.is_set),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1_024)
+def uses_of(raw: bytes | None) -> Sequence[GateUse]:
+    """Read the gates of a stored job; what a hand has damaged is none, and then nothing waits.
+
+    Most jobs of a batch carry the same ones.
+    """
+    try:
+        return tuple(read_gates(raw))
+    except ValueError:
+        return ()
+
+
+def cost_at(name: str, uses: Sequence[GateUse]) -> int:
+    """Give what a job takes of a gate by its name."""
+    return next((use.cost for use in uses if use.name == name), 1)

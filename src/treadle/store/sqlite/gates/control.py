@@ -1,0 +1,107 @@
+"""What people and programs do to gates: look, shut, open, set their numbers; and their upkeep."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from treadle.core.durations import HOUR
+from treadle.core.gates.gate import FOREVER, GateRecord, GateUse
+from treadle.store.sqlite.gates.book import Book, Statements, cost_at, gate_of, uses_of
+
+
+def gates(
+    db: sqlite3.Connection, sql: Statements, only: str | None, after: str, limit: int, now: int
+) -> Sequence[GateRecord]:
+    """Read gates by name."""
+    values = {"only": only, "after": after, "limit": limit}
+    found = []
+    for *row, waiting in db.execute(sql["all_gates"], values).fetchall():
+        gate = gate_of(row)
+        best = db.execute(sql["best_waiting"], (gate.name,)).fetchone()
+        cost = 1 if best is None else cost_at(gate.name, uses_of(best[0]))
+        found.append(gate.record(waiting, cost, now))
+    return found
+
+
+def shut(book: Book, name: str, delay: int | None, note: str | None) -> None:
+    """Shut a gate, made where there is none; None: until somebody opens it.
+
+    One that is shut for longer stays so.
+    """
+    gate = book.of(GateUse(name))
+    until = FOREVER if delay is None else min(book.now + delay, FOREVER)
+    if gate.shut_until is not None and gate.shut_until > max(until, book.now):
+        return
+    gate.shut_until, gate.note = until, note
+    gate.wake_at = None
+    best = book.db.execute(book.sql["best_waiting"], (name,)).fetchone()
+    if best is not None:
+        book.look(gate, cost_at(name, uses_of(best[0])))
+    book.write()
+
+
+def open_(book: Book, name: str) -> bool:
+    """Open a gate that is shut."""
+    gate = book.find(name)
+    if gate is None or not gate.is_shut(book.now):
+        return False
+    gate.shut_until = gate.note = None
+    book.wake(gate)
+    book.write()
+    return True
+
+
+def set_numbers(book: Book, use: GateUse) -> None:
+    """Set the numbers of a gate; what jobs bring along does not count any more."""
+    gate = book.of(use)
+    gate.define(use, book.now)
+    gate.is_set = True
+    book.wake(gate)
+    book.write()
+
+
+def reset(book: Book, name: str) -> bool:
+    """Let the next job that is enqueued say the numbers again."""
+    gate = book.find(name)
+    if gate is None or not gate.is_set:
+        return False
+    gate.is_set, gate.defined_at = False, 0
+    book.write()
+    return True
+
+
+def drifted(db: sqlite3.Connection, sql: Statements) -> dict[str, int]:
+    """Count the places that running jobs hold, of gates that say otherwise."""
+    running = dict(db.execute(sql["places_running"]).fetchall())
+    used = dict(db.execute(sql["places_used"]).fetchall())
+    wrong = {n for n in running.keys() | used.keys() if running.get(n, 0) != used.get(n, 0)}
+    there = {n for n in wrong if db.execute(sql["gate"], (n,)).fetchone() is not None}
+    return {n: running.get(n, 0) for n in there}
+
+
+def mend(book: Book) -> int:
+    """Write the places in use as the running jobs say; return how many gates had drifted.
+
+    What a hand deletes or changes lets go of nothing by itself.
+    """
+    found = drifted(book.db, book.sql)
+    for name, used in found.items():
+        gate = book.find(name)
+        if gate is not None:
+            gate.used, gate.wake_at = used, book.now
+    book.write()
+    return len(found)
+
+
+def unused(db: sqlite3.Connection, sql: Statements, limit: int, now: int) -> list[str]:
+    """Name gates that hold nothing and that no job has touched for an hour."""
+    values = {"before": now - 2 * HOUR, "now": now, "limit": limit}
+    return [name for (name,) in db.execute(sql["gates_unused"], values)]
+
+
+def prune(db: sqlite3.Connection, sql: Statements, limit: int, now: int) -> int:
+    """Delete gates that are unused; a job that comes later makes its gate anew."""
+    names = unused(db, sql, limit, now)
+    db.executemany(sql["delete_gate"], [(name,) for name in names])
+    return len(names)

@@ -1,0 +1,107 @@
+-- Called by: every verb that makes a job with gates ready, claims it or lets it go, and by the
+-- control of gates. Rides the primary keys, jobs_gated, jobs_waiting and gates_wake. One writer at
+-- a time, so what is read of a gate holds until the commit.
+
+-- name: insert_gated
+insert into {p}jobs (
+    id, task, queue, priority, state, args, created_at, run_at, expires_at, attempts_max, policy,
+    tags, meta, tenant, cost, gates
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (id) do nothing;
+
+-- name: gate
+select name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
+    wake_at, defined_at, is_set
+from {p}gates where name = ?;
+
+-- name: write_gate
+insert into {p}gates (
+    name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
+    wake_at, defined_at, is_set, touched_at
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (name) do update set
+    kind = excluded.kind, quota = excluded.quota, period = excluded.period,
+    burst = excluded.burst, used = excluded.used, full_at = excluded.full_at, part = excluded.part,
+    shut_until = excluded.shut_until, note = excluded.note, woken = excluded.woken,
+    woken_at = excluded.woken_at, wake_at = excluded.wake_at, defined_at = excluded.defined_at,
+    is_set = excluded.is_set, touched_at = excluded.touched_at;
+
+-- name: any_gated
+select 1 from {p}jobs where state = 'ready' and gates is not null limit 1;
+
+-- name: gated_heads
+select j.id, j.gates, j.expires_at, h.priority, h.tag
+from ({heads} order by 1 desc, 2, 3 limit :limit) as h join {p}jobs as j on j.id = h.id
+order by h.priority desc, h.tag, h.id;
+
+-- name: park
+update {p}jobs set state = 'blocked', reason = 'gate', waits_at = ? where id = ?;
+
+-- name: gates_of_ready
+select gates from {p}jobs where id = ? and state = 'ready' and gates is not null;
+
+-- name: gates_of_running
+select gates from {p}jobs where id = ? and state = 'running' and gates is not null;
+
+-- name: gates_held
+select id, number, gates from {p}jobs
+where state = 'running' and worker = ? and gates is not null and reason is not 'lost';
+
+-- name: best_waiting
+select gates from {p}jobs where state = 'blocked' and waits_at = ?
+order by priority desc, tag, id limit 1;
+
+-- name: waiting
+select id, gates from {p}jobs where state = 'blocked' and waits_at = ?
+order by priority desc, tag, id limit ?;
+
+-- name: wake_parked
+update {p}jobs set state = 'ready', reason = null, waits_at = null
+where id = ? and state = 'blocked';
+
+-- name: move
+update {p}jobs set waits_at = ? where id = ? and state = 'blocked';
+
+-- name: gates_to_wake
+select name from {p}gates where wake_at <= ? order by wake_at limit ?;
+
+-- name: due_gated
+select id, gates from {p}jobs
+where state in ('scheduled', 'retrying') and run_at <= ? and gates is not null
+order by run_at limit ?;
+
+-- name: make_ready
+update {p}jobs set state = 'ready', reason = null
+where id = ? and state in ('scheduled', 'retrying');
+
+-- name: let_go
+-- Called by: transactional, in the transaction of the task's own writes: `stage` wakes who waits.
+update {p}gates set used = max(0, used - 1), wake_at = ? where name = ? and kind = 'places';
+
+-- name: places_running
+select w.value ->> 'name', count(*)
+from {p}jobs as j, json_each(cast(j.gates as text)) as w
+where j.state = 'running' and j.gates is not null and w.value ->> 'kind' = 'places'
+group by 1;
+
+-- name: places_used
+select name, used from {p}gates where used > 0;
+
+-- name: gates_unused
+select name from {p}gates as g
+where touched_at <= :before and used = 0 and full_at <= :now and is_set = 0
+    and (shut_until is null or shut_until <= :now)
+    and not exists (
+        select 1 from {p}jobs where state = 'blocked' and waits_at = g.name
+    )
+limit :limit;
+
+-- name: delete_gate
+delete from {p}gates where name = ?;
+
+-- name: all_gates
+select name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
+    wake_at, defined_at, is_set,
+    (select count(*) from {p}jobs where state = 'blocked' and waits_at = g.name)
+from {p}gates as g
+where (:only is null or name = :only) and name > :after order by name limit :limit;

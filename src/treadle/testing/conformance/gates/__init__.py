@@ -1,0 +1,1 @@
+"""What gates promise, in four files: places, rates, ways out, and control."""

@@ -1,0 +1,98 @@
+"""`treadle gates`."""
+
+import json
+from pathlib import Path
+
+from click.testing import Result
+
+from tests.e2e.cli_kit import invoke, store_url
+from treadle import Concurrency, RateLimit, Treadle
+
+
+def _call(folder: Path, *args: str) -> Result:
+    return invoke(*args, "--store", store_url(folder))
+
+
+def _gate(folder: Path, name: str) -> dict[str, object]:
+    rows = json.loads(_call(folder, "gates", "ls", "--json").stdout)["gates"]
+    [row] = [row for row in rows if row["name"] == name]
+    assert isinstance(row, dict)
+    return row
+
+
+def _fill(folder: Path) -> None:
+    app = Treadle(store_url(folder))
+
+    @app.task(name="pay", limits=[Concurrency(3, name="stripe"), RateLimit("10/m")])
+    def pay() -> None: ...
+
+    app.gates.pause("stripe")
+    pay.enqueue_many([()] * 2)
+    app.gates.resume("stripe")
+    app.close()
+
+
+def test_gates_are_listed_with_what_they_bound(tmp_path: Path) -> None:
+    """A row a gate: its limit, who runs and waits, and whether it is open."""
+    _fill(tmp_path)
+    _call(tmp_path, "gates", "pause", "stripe", "--note", "they are down")
+    lines = _call(tmp_path, "gates", "ls").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["GATE", "LIMIT", "RUNNING", "WAITING", "STATE"],
+        ["pay/10/m", "10/60s", "-", "0", "open"],
+        ["stripe", "3", "0", "0", "paused:", "they", "are", "down"],
+    ]
+
+
+def test_the_document_of_gates(tmp_path: Path) -> None:
+    """Every key is there, whatever the kind of the gate."""
+    _fill(tmp_path)
+    row = _gate(tmp_path, "pay/10/m")
+    assert list(row) == [
+        *("name", "kind", "limit", "burst", "running", "room", "waiting", "paused"),
+        *("opens_at", "note", "is_set"),
+    ]
+    assert (row["kind"], row["burst"], row["room"], row["running"]) == ("rate", 10, 10, None)
+
+
+def test_no_gate_is_said(tmp_path: Path) -> None:
+    """A store whose tasks have no limits has no gates."""
+    Treadle(store_url(tmp_path)).queues.list()
+    assert _call(tmp_path, "gates", "ls").stdout == "No job has named a gate of late.\n"
+
+
+def test_pause_and_resume(tmp_path: Path) -> None:
+    """Resume says whether it changed anything; a pause may end by itself."""
+    _fill(tmp_path)
+    assert _call(tmp_path, "gates", "pause", "stripe").stdout == "Gate stripe is paused.\n"
+    assert _gate(tmp_path, "stripe")["paused"] is True
+    assert _call(tmp_path, "gates", "resume", "stripe").stdout == "Gate stripe is not paused.\n"
+    assert "as it was before" in _call(tmp_path, "gates", "resume", "stripe").stdout
+    _call(tmp_path, "gates", "pause", "stripe", "--for", "3600")
+    assert "paused until in " in _call(tmp_path, "gates", "ls").stdout
+
+
+def test_set_and_reset(tmp_path: Path) -> None:
+    """A number bounds what runs, a rate what starts; a reset follows the jobs again."""
+    _fill(tmp_path)
+    _call(tmp_path, "gates", "set", "stripe", "5/s", "--burst", "2")
+    row = _gate(tmp_path, "stripe")
+    assert (row["kind"], row["limit"], row["burst"], row["is_set"]) == ("rate", "5/1s", 2, True)
+    _call(tmp_path, "gates", "set", "stripe", "7")
+    assert _gate(tmp_path, "stripe")["limit"] == "7"
+    assert "follows its jobs again" in _call(tmp_path, "gates", "reset", "stripe").stdout
+    assert "was not set" in _call(tmp_path, "gates", "reset", "stripe").stdout
+
+
+def test_what_is_no_limit_is_refused(tmp_path: Path) -> None:
+    """The error is one line that says what to write."""
+    for words in (
+        ("stripe", "10/x"),
+        ("stripe", "many"),
+        ("stripe", "0"),
+        ("stripe", "5", "--burst", "2"),
+    ):
+        refused = _call(tmp_path, "gates", "set", *words)
+        assert refused.exit_code == 2
+        assert "Traceback" not in refused.stderr
+        assert "Error: " in refused.stderr

@@ -1,0 +1,138 @@
+"""Limits as users meet them: a worker runs the jobs, and the jobs themselves say what ran when."""
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from treadle import Concurrency, JobState, RateLimit, Settings, Treadle, Worker
+from treadle.store.open import open_store
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Treadle:
+    """Give an application on each store."""
+    kind, own = request.param, f"t_{secrets.token_hex(6)}"
+    if kind == "memory":
+        return Treadle("memory://")
+    if kind == "sqlite":
+        return Treadle(f"sqlite:///{tmp_path}/jobs.db")
+    url = request.getfixturevalue(f"{kind}_url")
+    if kind == "postgres":
+        asyncio.run(open_store(url, own, Settings()).migrate())
+    return Treadle(url, namespace=own)
+
+
+@contextmanager
+def _running(app: Treadle) -> Iterator[None]:
+    """Run a worker beside the test, on a thread of its own."""
+    worker = Worker(app, concurrency=16)
+    ready = threading.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def work() -> None:
+        async with worker:
+            loops.append(asyncio.get_running_loop())
+            ready.set()
+            await worker.wait()
+        await app.aclose()
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    assert ready.wait(20)
+    try:
+        yield
+    finally:
+        loops[0].call_soon_threadsafe(worker.stop)
+        thread.join()
+
+
+class _Crowd:
+    """Counts how many run at once, and the most there ever were."""
+
+    def __init__(self) -> None:
+        self.now = self.most = self.all = 0
+        self._mutex = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._mutex:
+            self.now += 1
+            self.all += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_: object) -> None:
+        with self._mutex:
+            self.now -= 1
+
+
+def test_no_more_jobs_run_at_once_than_the_limit(app: Treadle) -> None:
+    """Sixteen slots, a limit of three: three run, and the burst ends all of them."""
+    crowd = _Crowd()
+
+    @app.task(name="pay", limits=Concurrency(3))
+    def pay(number: int) -> int:
+        with crowd:
+            time.sleep(0.005)
+        return number
+
+    jobs = pay.enqueue_many([(n,) for n in range(40)])
+    Worker(app, concurrency=16, burst=True).run()
+    assert (crowd.all, crowd.most) == (40, 3)
+    assert {app.job(job.id).state for job in jobs} == {JobState.SUCCEEDED}
+    shown = app.gates.get("pay/concurrency")
+    assert shown is not None
+    assert (shown.running, shown.waiting) == (0, 0)
+    app.close()
+
+
+def test_jobs_start_no_faster_than_their_rate(app: Treadle) -> None:
+    """Twenty a second, one at a time: eleven jobs take half a second, and not much longer."""
+    starts: list[float] = []
+
+    @app.task(name="mail", limits=RateLimit("20/s", burst=1))
+    async def mail() -> None:
+        starts.append(time.monotonic())
+
+    mail.enqueue_many([()] * 11)
+    done = threading.Event()
+
+    @app.task(name="last", priority=-100, limits=RateLimit("20/s", burst=1, name="mail/20/s"))
+    async def last() -> None:
+        done.set()
+
+    last.enqueue()
+    with _running(app):
+        assert done.wait(20)
+    gaps = [b - a for a, b in pairwise(starts)]
+    assert len(starts) == 11
+    assert min(gaps) > 0.03
+    assert starts[-1] - starts[0] > 0.48
+    app.close()
+
+
+def test_a_paused_gate_holds_its_jobs_and_no_others(app: Treadle) -> None:
+    """What is behind it waits, and `explain` says where; the rest of the queue goes on."""
+
+    @app.task(name="pay", limits=Concurrency(3, name="stripe"))
+    def pay() -> None: ...
+
+    @app.task(name="mail")
+    def mail() -> None: ...
+
+    app.gates.pause("stripe", note="they are down")
+    held, free = pay.enqueue(), mail.enqueue()
+    Worker(app, burst=True).run()
+    states = [app.job(job.id).state for job in (held, free)]
+    assert states == [JobState.BLOCKED, JobState.SUCCEEDED]
+    assert app.job(held.id).gate == "stripe"
+    assert "parked at the gate 'stripe'" in app.job(held.id).explain()
+    assert app.gates.resume("stripe")
+    Worker(app, burst=True).run()
+    assert app.job(held.id).state == JobState.SUCCEEDED
+    app.close()

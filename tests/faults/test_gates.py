@@ -1,0 +1,46 @@
+"""A bound holds over a fleet that is being killed: never more than it allows, nothing left held."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.far import FarScene
+from tests.faults.scene import QUICK, Scene, check_crowd
+
+WORKERS = 8
+JOBS = 60
+KILLED = 3
+
+
+def _scene(request: pytest.FixtureRequest, store: str, folder: Path) -> Scene:
+    if store == "sqlite":
+        return Scene(folder, QUICK).prepare()
+    return FarScene(folder, request.getfixturevalue(f"{store}_url"), QUICK).prepare()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "store",
+    [
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("redis", marks=pytest.mark.slow),
+    ],
+)
+def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Three of eight die as they run bounded jobs; the others end all, two at a time."""
+    with _scene(request, store, tmp_path / "scene") as scene:
+        scene.enqueue("bounded", *(f"bounded{n}" for n in range(JOBS)))
+        doomed = [scene.worker(fault="execute.after_return:kill@3") for _ in range(KILLED)]
+        # Each of them comes to its turn: what a dead one held is freed by the next one's rescue.
+        scene.until(lambda: all(worker.ended for worker in doomed), "the doomed have died", 60)
+        crew = [scene.worker() for _ in range(WORKERS - KILLED)]
+        scene.until_done(90)
+        for worker in crew:
+            assert scene.stop(worker) == 0, worker.said
+        account = scene.account()
+        assert account.sound, account
+        check_crowd(scene.ledger.entries())
+        assert scene.places("bounded") == (0, 0)

@@ -1,0 +1,219 @@
+"""Gates against an oracle: random lives of jobs with two gates each, on every store.
+
+The oracle counts by itself what runs behind each gate and what started when. After each step no
+gate may hold more than it allows; after a second in which workers ask, no job may wait that could
+run, and at the end nothing holds a place.
+"""
+
+import asyncio
+import random
+import secrets
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from treadle.core.clock import MovedClock
+from treadle.core.durations import SECOND
+from treadle.core.gates.gate import PLACES, RATE, GateUse, write_gates
+from treadle.core.ids import new_id
+from treadle.core.job import Claim, JobRecord, JobState
+from treadle.core.outcome import Failed, Outcome, Released, Snoozed, Succeeded
+from treadle.core.settings import Settings
+from treadle.store.contract import Store
+from treadle.store.open import open_store
+from treadle.store.postgres.store import PostgresStore
+from treadle.testing.conformance.kit import ERROR, Hand, new_job, settlement, take, worker_info
+
+STEPS = 120
+GATES = {
+    "a": GateUse("a", PLACES, quota=2),
+    "b": GateUse("b", PLACES, quota=1),
+    "c": GateUse("c", PLACES, quota=3),
+    "r": GateUse("r", RATE, quota=5, period=SECOND, burst=2),
+}
+OUTCOMES: Sequence[Outcome] = (
+    Succeeded(None), Succeeded(None), Failed(ERROR, delay=0), Released(), Snoozed(SECOND),
+    Failed(ERROR, retryable=False),
+)  # fmt: skip
+
+
+class Life:
+    """Random jobs, workers and steps on one store, and the oracle's own counts."""
+
+    def __init__(self, store: Store, clock: MovedClock, seed: int) -> None:
+        self.store = store
+        self.clock = clock
+        self.random = random.Random(seed)  # noqa: S311 -- lives, not secrets
+        self.hands = [Hand(store, worker_info(name)) for name in ("w1", "w2")]
+        self.gates: dict[bytes, tuple[str, ...]] = {}
+        self.running: dict[bytes, tuple[Hand, Claim]] = {}
+        self.starts: list[int] = []
+
+    async def begin(self) -> None:
+        """Make the workers known."""
+        for hand in self.hands:
+            await hand.register()
+
+    async def add(self) -> None:
+        """Enqueue a few jobs behind up to two gates."""
+        jobs = []
+        for _ in range(self.random.randint(1, 6)):
+            names = self.random.sample(sorted(GATES), self.random.choice((0, 1, 2, 2)))
+            job = new_job(
+                gates=write_gates([GATES[name] for name in names]),
+                priority=self.random.randint(-1, 1),
+                delay=self.random.choice((0, 0, SECOND)),
+            )
+            self.gates[job.id] = tuple(names)
+            jobs.append(job)
+        await self.store.enqueue(new_id(), jobs)
+
+    async def exchange(self, limit: int) -> int:
+        """Settle some of a worker's jobs and claim others, in one exchange."""
+        hand = self.random.choice(self.hands)
+        own = [one for one in self.running.values() if one[0] is hand]
+        ended = self.random.sample(own, self.random.randint(0, len(own)))
+        outcomes = [self.random.choice(OUTCOMES) for _ in ended]
+        batch = [settlement(c, o) for (_, c), o in zip(ended, outcomes, strict=True)]
+        for _, claim in ended:
+            del self.running[claim.id]
+        return self.took(hand, (await hand.exchange(batch, take(limit))).claims)
+
+    def took(self, hand: Hand, claims: Sequence[Claim]) -> int:
+        """Note what a worker was given."""
+        for claim in claims:
+            assert claim.id not in self.running, "one job runs twice"
+            self.running[claim.id] = (hand, claim)
+            if "r" in self.gates[claim.id]:
+                self.starts.append(self.clock.wall())
+        self.check()
+        return len(claims)
+
+    def check(self) -> None:
+        """No gate lets more pass than it may."""
+        held = self.held()
+        assert all(held[name] <= GATES[name].quota for name in "abc"), held
+        for place, first in enumerate(self.starts):
+            for later in range(place, len(self.starts)):
+                span = self.starts[later] - first
+                assert later - place + 1 <= 2 + span * 5 / SECOND, "the rate was overrun"
+
+    def held(self) -> Counter[str]:
+        """Count what runs behind each gate."""
+        return Counter(name for id_ in self.running for name in self.gates[id_])
+
+    async def cancel(self) -> None:
+        """Cancel jobs, whatever they are doing."""
+        ids = self.random.sample(sorted(self.gates), min(2, len(self.gates)))
+        for id_, done in zip(ids, await self.store.cancel(ids), strict=True):
+            if done:
+                self.running.pop(id_, None)
+
+    async def replay(self) -> None:
+        """Make jobs ready again that had ended."""
+        ids = self.random.sample(sorted(self.gates), min(2, len(self.gates)))
+        await self.store.retry(ids)
+
+    async def settle_down(self) -> None:
+        """Let workers ask for a second and a half: then no job waits that could run."""
+        for _ in range(15):
+            self.clock.move(0.1)
+            await self.store.stage((), 500)
+            for hand in self.hands:
+                self.took(hand, (await hand.exchange(demand=take(100))).claims)
+        held = self.held()
+        waiting = [
+            record for record in await self.records() if record.state in ("ready", "blocked")
+        ]
+        could = [
+            record.id.hex()
+            for record in waiting
+            if all(held[name] < GATES[name].quota for name in self.gates[record.id] if name != "r")
+            and "r" not in self.gates[record.id]
+        ]
+        assert not could, f"{len(could)} jobs wait beside free places: {held}"
+
+    async def records(self) -> list[JobRecord]:
+        """Read every job that is there."""
+        return [one for one in await self.store.get(sorted(self.gates)) if one is not None]
+
+    async def drain(self) -> None:
+        """End everything: each job gets its turn, and at last nothing is held."""
+        states: set[JobState] = set()
+        for _ in range(400):
+            self.clock.move(0.5)
+            await self.store.stage((), 500)
+            for hand in self.hands:
+                own = [claim for by, claim in self.running.values() if by is hand]
+                batch = [settlement(claim, Succeeded(None)) for claim in own]
+                for claim in own:
+                    del self.running[claim.id]
+                self.took(hand, (await hand.exchange(batch, take(100))).claims)
+            states = {record.state for record in await self.records()}
+            if all(JobState(state).is_terminal for state in states):
+                break
+        else:
+            raise AssertionError(f"jobs are left: {states}")
+        shown = await self.store.gates()
+        assert [(gate.used, gate.waiting) for gate in shown] == [(0, 0)] * len(shown)
+
+
+async def live(store: Store, clock: MovedClock, seed: int) -> None:
+    """Live through one seed."""
+    await store.open()
+    life = Life(store, clock, seed)
+    await life.begin()
+    try:
+        for _ in range(STEPS):
+            step = life.random.random()
+            if step < 0.25:
+                await life.add()
+            elif step < 0.75:
+                await life.exchange(life.random.choice((1, 2, 5, 50)))
+            elif step < 0.8:
+                await life.cancel()
+            elif step < 0.85:
+                await life.replay()
+            elif step < 0.95:
+                clock.move(life.random.choice((0.01, 0.3, 1.2)))
+                await store.stage((), life.random.choice((1, 10, 500)))
+            else:
+                await life.settle_down()
+        await life.drain()
+    finally:
+        await store.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
+def make(request: pytest.FixtureRequest, tmp_path: object) -> Callable[[MovedClock], Store]:
+    """Make a store of each kind with a clock of the test's."""
+
+    def made(clock: MovedClock) -> Store:
+        own = f"m_{secrets.token_hex(6)}"
+        if request.param == "memory":
+            return open_store("memory://", own, Settings(), clock)
+        if request.param == "sqlite":
+            return open_store(f"sqlite:///{tmp_path}/jobs.db", own, Settings(), clock)
+        url = request.getfixturevalue(f"{request.param}_url")
+        if request.param == "redis":
+            return open_store(url, own, Settings(), clock)
+        store = PostgresStore(url, own, Settings(), clock)
+        store.migrate_now()
+        return store
+
+    return made
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_gates_let_pass_what_they_may_and_leave_no_place_idle(
+    make: Callable[[MovedClock], Store], turn: int
+) -> None:
+    """Whatever happens to the jobs, in every order that the seed comes upon."""
+    seed = random.randrange(1 << 30) + turn  # noqa: S311 -- as above
+    clock = MovedClock()
+    try:
+        asyncio.run(live(make(clock), clock, seed))
+    except AssertionError as error:
+        error.add_note(f"seed {seed}")
+        raise

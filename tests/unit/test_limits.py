@@ -1,0 +1,226 @@
+"""What users put into `limits=`: what is wrong is said where it is written."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from treadle import BadArguments, Concurrency, Every, Job, RateLimit, Treadle
+from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
+from treadle.core.gates.gate import PLACES, RATE, Gate, GateUse, read_gates, write_gates
+from treadle.core.gates.limits import NAME_MAX, Limit, parse_rate
+
+
+@pytest.fixture
+def app() -> Iterator[Treadle]:
+    """Give an application in memory."""
+    app = Treadle("memory://")
+    yield app
+    app.close()
+
+
+def _of(job: Job[Any]) -> list[GateUse]:
+    return read_gates(job.record().gates)
+
+
+def _gates(app: Treadle, limits: Any, *args: Any, **kwargs: Any) -> list[GateUse]:  # noqa: ANN401
+    @app.task(name="pay", limits=limits, cost=3)
+    def pay(account: int, kind: str = "card", *rest: int) -> None:
+        del account, kind, rest
+
+    return _of(pay.enqueue(*args, **kwargs))
+
+
+@pytest.mark.parametrize(
+    ("said", "quota", "period"),
+    [
+        ("10/m", 10, MINUTE),
+        ("1/s", 1, SECOND),
+        ("500/h", 500, HOUR),
+        ("5000 / d", 5000, DAY),
+        ("3/10s", 3, 10 * SECOND),
+        ("10/minute", 10, MINUTE),
+        ("2/2 hours", 2, 2 * HOUR),
+    ],
+)
+def test_a_rate_is_a_number_and_a_period(said: str, quota: int, period: int) -> None:
+    """Its units may be written out, and there may be several of them."""
+    assert parse_rate(said) == (quota, period)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("10/x", "10", "/m", "10/", "", "ten/m", "10/m/m", "-1/m", "0/m", "1/0s", "1.5/s"),
+        *("10/99d", "2000000/s", "10\u0664/m", "1" * 1_000, "1/" + "9" * 1_000 + "s"),
+    ],
+)
+def test_what_is_no_rate_is_refused(said: str) -> None:
+    """The error shows what was written, and what could be."""
+    with pytest.raises(ValueError, match=r"rate|number|period|microsecond"):
+        RateLimit(said)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: Concurrency(0), ValueError, "from 1 to"),
+        (lambda: Concurrency(-3), ValueError, "not -3"),
+        (lambda: Concurrency(limit=True), TypeError, "not bool"),
+        (lambda: Concurrency("5"), TypeError, "not str"),  # type: ignore[arg-type]
+        (lambda: Concurrency(5, on_full="explode"), ValueError, "on_full"),
+        (lambda: Concurrency(5, key="{"), ValueError, "no template"),
+        (lambda: Concurrency(5, key="{a.b}"), ValueError, "names of arguments"),
+        (lambda: Concurrency(5, key="{}"), ValueError, "names of arguments"),
+        (lambda: Concurrency(5, key="{a!r}"), ValueError, "names of arguments"),
+        (lambda: Concurrency(5, key="all"), ValueError, "names no argument"),
+        (lambda: Concurrency(5, key=7), TypeError, "template"),  # type: ignore[arg-type]
+        (lambda: Concurrency(5, name=""), ValueError, "printable"),
+        (lambda: RateLimit("10/m", burst=0), ValueError, "burst"),
+        (lambda: RateLimit(10), TypeError, "'10/m'"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_limit_out_of_range_is_refused(
+    make: Callable[[], Limit], error: type[Exception], text: str
+) -> None:
+    """It is refused where it is written, with the value."""
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_a_key_names_arguments_that_the_task_has(app: Treadle) -> None:
+    """A name that is none is an error when the task is defined; the error lists those there are."""
+    with pytest.raises(ValueError, match=r"'acount', which is no argument of pay.*account, kind"):
+        _gates(app, Concurrency(1, key="{acount}"))
+
+
+def test_a_key_may_not_name_all_the_rest(app: Treadle) -> None:
+    """`*rest` is no single value."""
+    with pytest.raises(ValueError, match="'rest', which is no argument"):
+        _gates(app, Concurrency(1, key="{rest}"))
+
+
+def test_two_limits_of_one_name_are_refused(app: Treadle) -> None:
+    """Limits that share a name would be one gate with two meanings."""
+    with pytest.raises(ValueError, match=r"two limits of pay are named 'pay/10/m'"):
+        _gates(app, [RateLimit("10/m"), RateLimit("10/m", burst=1)])
+
+
+def test_what_is_no_limit_is_refused(app: Treadle) -> None:
+    """A number alone does not say what it bounds."""
+    with pytest.raises(TypeError, match="Concurrency"):
+        _gates(app, [5])
+
+
+def test_a_job_carries_its_gates_in_the_order_of_their_names(app: Treadle) -> None:
+    """Each with its definition and what the job costs."""
+    limits = [RateLimit("10/m", name="z", burst=4), Concurrency(5, name="a")]
+    assert _gates(app, limits, 1) == [
+        GateUse("a", PLACES, 3, 5),
+        GateUse("z", RATE, 3, 10, MINUTE, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "name"),
+    [
+        ((7,), {}, "pay/concurrency:7-card"),
+        ((7, "iban"), {}, "pay/concurrency:7-iban"),
+        ((), {"kind": "iban", "account": 8}, "pay/concurrency:8-iban"),
+    ],
+)
+def test_a_key_is_made_of_the_arguments(
+    app: Treadle, args: tuple[object, ...], kwargs: dict[str, object], name: str
+) -> None:
+    """By place, by keyword or by default, the same call has the same gate."""
+    [gate] = _gates(app, Concurrency(1, key="{account}-{kind}"), *args, **kwargs)
+    assert gate.name == name
+
+
+def test_an_argument_without_plain_text_is_refused(app: Treadle) -> None:
+    """A list has no text that stays the same, so its call is an error and stores nothing."""
+    with pytest.raises(BadArguments, match=r"'account' is a list"):
+        _gates(app, Concurrency(1, key="{account}"), [1])
+
+
+@pytest.mark.parametrize("value", ["x" * 500, "a\0b", "a\nb"])
+def test_a_key_that_cannot_be_a_name_is_told_by_its_digest(app: Treadle, value: str) -> None:
+    """Long or unprintable text still tells calls apart."""
+    [gate] = _gates(app, Concurrency(1, key="{kind}"), 1, value)
+    assert len(gate.name) <= NAME_MAX
+    assert gate.name.isprintable()
+    assert gate.name.startswith("pay/concurrency:")
+
+
+def test_limits_shared_by_name_are_one_gate(app: Treadle) -> None:
+    """Two tasks that name a limit carry the same gate."""
+
+    @app.task(name="one", limits=Concurrency(2, name="stripe"))
+    def one() -> None: ...
+
+    @app.task(name="two", limits=Concurrency(2, name="stripe"))
+    def two() -> None: ...
+
+    assert _of(one.enqueue()) == _of(two.enqueue())
+
+
+def test_each_call_of_many_has_its_own_key(app: Treadle) -> None:
+    """Calls that are enqueued together are not all of the first one's account."""
+
+    @app.task(name="pay", limits=Concurrency(1, key="{account}"))
+    def pay(account: int) -> None:
+        del account
+
+    names = [_of(job)[0].name for job in pay.enqueue_many([(1,), (2,), pay.s(3)])]
+    assert names == [f"pay/concurrency:{n}" for n in (1, 2, 3)]
+
+
+def test_a_rate_loses_nothing_to_rounding() -> None:
+    """A third of a second cannot be written in microseconds, yet three a second are three."""
+    gate = Gate("r", RATE, quota=3, period=SECOND, burst=3)
+    now = 1_000 * SECOND
+    for _ in range(3):
+        assert gate.room(now) > 0
+        gate.take(1, now)
+    assert gate.room(now) == 0
+    starts = 3
+    for at in range(now, now + 100 * SECOND, 1_001):
+        while gate.room(at):
+            gate.take(1, at)
+            starts += 1
+    assert starts == 3 + 3 * 100 - 1
+
+
+@pytest.mark.parametrize("cost", [1, 2, 7])
+@pytest.mark.parametrize("quota", [1, 3, 7, 999_983])
+def test_a_gate_opens_just_when_it_says(quota: int, cost: int) -> None:
+    """A microsecond earlier there is no room, and then there is."""
+    gate = Gate("r", RATE, quota=quota, period=MINUTE, burst=7)
+    now = 1_700_000_000 * SECOND
+    gate.take(7, now)
+    at = gate.opens_at(cost, now)
+    assert at is not None
+    assert gate.room(at) >= cost > gate.room(at - 1)
+
+
+def test_the_gates_of_a_job_survive_their_writing() -> None:
+    """What is read is what was written; no gates are nothing."""
+    uses = [GateUse("a", PLACES, 1, 5), GateUse("b", RATE, 2, 10, MINUTE, 3)]
+    assert read_gates(write_gates(uses[::-1])) == uses
+    assert (write_gates([]), read_gates(None)) == (None, [])
+
+
+def test_the_jobs_of_a_schedule_carry_their_gates(app: Treadle) -> None:
+    """A tick makes a job that meets the limits of its task as any other does."""
+
+    @app.schedule(Every(60), args=(7,))
+    @app.task(name="sweep", limits=Concurrency(1, key="{account}"))
+    def sweep(account: int) -> None:
+        del account
+
+    with app.testing() as kit:
+        kit.drain(within=90)
+        jobs = list(app.jobs(task="sweep"))
+        assert jobs
+        assert {_of(job)[0].name for job in jobs} == {"sweep/concurrency:7"}
+        assert {job.state for job in jobs} == {"succeeded"}
