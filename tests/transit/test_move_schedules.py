@@ -5,6 +5,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -18,15 +19,18 @@ from msgspec.structs import replace
 from tests.transit.houses import WAIT_S, House, Make, move
 from treadle import Cron, Every, Treadle
 from treadle.cli.main import cli
+from treadle.core import fault
 from treadle.core.errors import ScheduleError
 from treadle.core.job import JobState
 from treadle.core.schedule.record import read_schedule, write_schedule
 from treadle.store.contract import Filter, Store
 from treadle.store.scheduled import Move as Write
 from treadle.testing.faults import points
+from treadle.transit.moving import Move as TakeAlong
 from treadle.worker.firing.firing import Firing
 
-POINTS: Final = [point.name for point in points() if point.name.startswith("schedules.")]
+STEPS: Final = ("seal", "adopt", "drop", "open")
+POINTS: Final = [f"schedules.after_{step}" for step in STEPS]
 DIRECTIONS: Final = (
     *(("sqlite", "redis"), ("redis", "postgresql")),
     *(("postgresql", "sqlite"), ("sqlite", "sqlite")),
@@ -123,8 +127,8 @@ def test_no_tick_is_lost_or_fired_twice(house: Make, source: str, target: str, p
 
 def test_every_step_of_the_schedules_is_killed() -> None:
     """There is a point behind each of its writes."""
-    steps = ("seal", "adopt", "drop", "open")
-    assert sorted(POINTS) == sorted(f"schedules.after_{step}" for step in steps)
+    found = [point.name for point in points() if point.name.startswith("schedules.")]
+    assert sorted(POINTS) == sorted(found)
 
 
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
@@ -181,6 +185,39 @@ def test_a_pause_between_two_tries_goes_along(house: Make) -> None:
     assert paused.note == "late"
 
 
+@pytest.mark.parametrize("point", POINTS[:3])
+def test_a_pause_in_the_middle_of_a_move_goes_along(house: Make, point: str) -> None:
+    """A person who changes a schedule between two steps of a move finds the change there."""
+    here, there = house("sqlite"), house("redis")
+    with shop(here) as app:
+        app.schedules.add(HOURLY, "shop.mail", name="hourly")
+
+    async def main(app: Treadle) -> None:
+        hits = Counter[str]()
+
+        def pause(name: str) -> None:
+            hits[name] += 1
+            if name == point and hits[name] == 1:
+                app.schedules.pause("hourly", "late", by="ann")
+
+        async with here.opened() as old, there.opened() as new:
+            fault.arm(pause)
+            try:
+                report = await TakeAlong(old, new, "m", lambda _: None).run()
+            finally:
+                fault.arm(None)
+            assert report.schedules.names == ["hourly"]
+
+    with shop(here if point != "schedules.after_drop" else there) as app:
+        thread = ThreadPoolExecutor(1)
+        thread.submit(asyncio.run, main(app)).result(WAIT_S)
+        thread.shutdown()
+    with shop(there) as app:
+        paused = app.schedules.get("hourly").paused
+    assert paused is not None
+    assert names(here) == []
+
+
 @pytest.mark.parametrize("point", ["", *POINTS])
 def test_what_code_declares_on_both_sides_becomes_one(house: Make, point: str) -> None:
     """Counts add up once, a pause of any moment goes along, and neither side declares it anew."""
@@ -224,6 +261,18 @@ def test_what_was_declared_goes_when_the_code_no_longer_declares_it(house: Make)
     assert names(there) == ["nightly"]
     with shop(there) as app:
         assert list(app.schedules.declare().removed) == ["nightly"]
+
+
+def test_code_that_declares_no_more_leaves_what_is_on_its_way(house: Make) -> None:
+    """A worker of new code that starts here between two tries deletes nothing."""
+    here, there = house("sqlite"), house("redis")
+    with shop(here, HOURLY):
+        pass
+    assert move(here, there, fault="schedules.after_seal:kill@1").returncode == -signal.SIGKILL
+    with shop(here) as app:
+        assert list(app.schedules.declare(force=True).removed) == []
+    assert move(here, there).returncode == 0
+    assert (names(here), names(there)) == ([], ["nightly"])
 
 
 def test_another_schedule_of_that_name_is_refused(house: Make) -> None:

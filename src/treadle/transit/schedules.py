@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from treadle.client.schedules.changes import TRIES, move_with, readable
+from treadle.client.schedules.changes import TRIES, contended, move_with, readable
 from treadle.client.schedules.sync import is_record
 from treadle.core import fault
 from treadle.core.errors import ScheduleError
@@ -246,7 +246,11 @@ class ScheduleMove:
         return gone
 
     async def _unseal(self, store: Store, names: Sequence[str], side: str) -> None:
-        """Give schedules their next look, by the store's own time."""
+        """Give schedules their next look, by the store's own time.
+
+        Raises:
+            StoreUnavailable: others changed one each time; the same move goes on from there.
+        """
         left = list(names)
         for _ in range(TRIES):
             if not left:
@@ -261,6 +265,7 @@ class ScheduleMove:
                     moves.append(move_with(name, row.revision, _opened(schedule, now), ()))
             await patiently(store.fire, moves)
             left = [move.name for move in moves]
+        raise contended(left[0])
 
     async def _records(self) -> None:
         """Copy what is remembered of the code's declarations, where nothing is known there.
