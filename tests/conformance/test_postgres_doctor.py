@@ -121,7 +121,7 @@ def test_a_prepared_transaction_and_a_slot_are_named() -> None:
 def test_dead_rows_of_the_hot_table(
     url: str, other: "psycopg.Connection[tuple[object, ...]]"
 ) -> None:
-    """Many rows changed and nobody may vacuum: both are found, and the table named as it is called."""
+    """Many rows changed and nobody may vacuum: both are found, with the table's own name."""
     store = PostgresStore(url, "shop", Settings())
     store.migrate_now()
     for _ in range(DEAD // 1_000):

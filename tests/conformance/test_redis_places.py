@@ -26,6 +26,7 @@ from treadle.core.job import JobState
 from treadle.core.outcome import Succeeded, Verdict
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
+from treadle.store.findings import Level
 from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, worker_info
 from treadle.testing.servers import Redis

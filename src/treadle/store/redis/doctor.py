@@ -147,9 +147,9 @@ def _eviction(policy: str) -> Finding:
         means = "When memory is full the server deletes keys of its choice, and jobs are keys."
         return Finding(Level.LOSES, "maxmemory-policy", policy, means, advice)
     means = (
-        "When memory is full the server deletes keys that expire. Jobs do not; locks, keys held for "
-        "a time (Throttle) and the answers to batches with keys do: a lock gets two "
-        "holders, a job is stored twice."
+        "When memory is full the server deletes keys that expire. Jobs do not; locks, keys held "
+        "for a time (Throttle) and the answers to batches with keys do: a lock gets two holders, "
+        "a job is stored twice."
     )
     return Finding(Level.WARNING, "maxmemory-policy", policy, means, advice)
 

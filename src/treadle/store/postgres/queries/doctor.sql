@@ -16,7 +16,7 @@ select (select sum(numbackends)::bigint from pg_stat_database),
 
 -- name: snapshot_holders
 -- Who keeps dead rows from being removed: the oldest first. Slots of other databases count too.
--- The server's own workers (autovacuum) are left out: they end by themselves, and must not be ended.
+-- The server's own workers (autovacuum) are left out: they end by themselves, and nobody ends them.
 select kind, who, age, seconds from (
     select 'session' as kind,
         'process ' || pid || ', user ' || coalesce(usename::text, 'unknown') || ', '
