@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
-from psycopg.pq import ExecStatus, PGconn
+from psycopg.pq import ExecStatus, PGconn, abc
 
 from tests.conformance.looks import look, losing
 from tests.conformance.own_pooler import needs_pooler
@@ -178,7 +178,7 @@ def test_a_full_server_is_seen_by_a_plain_user() -> None:
                 assert "of 17 connections in use" in found.found
 
 
-def feedback(url: str, xmin: int, slot: str = "") -> PGconn:
+def feedback(url: str, xmin: int, slot: str = "") -> abc.PGconn:
     """Follow a server as a standby does, and tell it the oldest transaction that is read there."""
     link = PGconn.connect(f"{url}?replication=true".encode())
     start = f"START_REPLICATION {f'SLOT {slot} ' if slot else ''}PHYSICAL 0/1000000"
