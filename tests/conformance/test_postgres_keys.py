@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from typing import LiteralString, Self
 
 import psycopg
 import pytest
@@ -171,13 +172,13 @@ async def deadlocks(url: str) -> int:
 class Held:
     """A store, a worker by hand, and an application's transaction that keeps a key's row locked."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = "w") -> None:
         self.store = PostgresStore(url, "default", Settings())
         self.db = session(url)
         self.app = Treadle(url)
-        self.hand = Hand(self.store, worker_info("w"))
+        self.hand = Hand(self.store, worker_info(name))
 
-    async def __aenter__(self) -> "Held":
+    async def __aenter__(self) -> Self:
         await self.store.migrate()
         await self.store.open()
         await self.hand.register()
@@ -205,6 +206,12 @@ class Held:
         job = new_job(task="t", key=Key("unique:t:k", until=until, conflict=way))
         return (await self.store.enqueue(new_id(), [job]))[0]
 
+    def count(self, query: LiteralString) -> int:
+        """Give the number that a query tells."""
+        row = self.db.execute(query).fetchone()
+        assert row is not None
+        return int(str(row[0]))
+
     async def holder(self) -> bytes | None:
         """Tell who holds the key."""
         (found,) = await self.store.keys(["unique:t:k"])
@@ -212,7 +219,9 @@ class Held:
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_the_line_goes_on_beside_an_open_transaction(postgres_schema: str, *, commits: bool) -> None:
+def test_the_line_goes_on_beside_an_open_transaction(
+    postgres_schema: str, *, commits: bool
+) -> None:
     """Who holds the row of a key keeps no settlement waiting, and the key is free after it."""
 
     async def play() -> None:
@@ -290,6 +299,78 @@ def test_claim_and_cancel_pass_over_a_locked_key(postgres_schema: str) -> None:
             assert await asyncio.wait_for(held.store.cancel([second]), SOON_S)
             held.end(commits=True)
             assert await held.enqueue() is JobState.READY
+
+    asyncio.run(play())
+
+
+def test_upkeep_deletes_rows_that_were_left_a_page_at_a_time(postgres_schema: str) -> None:
+    """Each prune looks at a bounded number of keys, and passes over one that is locked."""
+
+    async def play() -> None:
+        async with Held(postgres_schema) as held:
+            await held.enqueue()
+            await held.store.enqueue(new_id(), [new_job(key=Key(f"k{n:02}")) for n in range(20)])
+            held.db.execute("delete from treadle_jobs")
+            held.db.commit()
+            held.db.execute("select from treadle_keys where name = 'unique:t:k' for update")
+            for left in (11, 1, 1):
+                await asyncio.wait_for(held.store.prune(10), SOON_S)
+                assert held.count("select count(*) from treadle_keys") == left
+            held.end(commits=True)
+            for _ in range(3):
+                await held.store.prune(10)
+            assert held.count("select count(*) from treadle_keys") == 0
+
+    asyncio.run(play())
+
+
+TWICE = (
+    "select count(*) from (select key from treadle_jobs where key is not null"
+    " and state <> 'blocked' group by key having count(*) > 1) as twice"
+)
+
+
+def test_one_job_a_key_beside_open_transactions(postgres_schema: str) -> None:
+    """Ends, cancels and stages beside transactions that stay open: never two active, none stuck."""
+    over = threading.Event()
+
+    def call(held: Held) -> None:
+        for turn in range(60):
+            held.ask("replace" if turn % 3 else "existing")
+            over.wait(0.01)
+            held.end(commits=turn % 4 != 3)
+
+    async def end_all(held: Held) -> None:
+        while not over.is_set():
+            claims = (await held.hand.exchange((), take(4))).claims
+            found = await held.holder()
+            if found is not None and len(claims) == 1:
+                await held.store.cancel([found])
+            await held.hand.settle(*(settlement(claim, Succeeded(b"1")) for claim in claims))
+            await held.store.stage([], 100)
+
+    async def watch(held: Held) -> None:
+        while not over.is_set():
+            assert held.count(TWICE) == 0
+            held.db.commit()
+            await asyncio.sleep(0)
+
+    async def play() -> None:
+        async with (
+            Held(postgres_schema, "one") as one,
+            Held(postgres_schema, "two") as two,
+            Held(postgres_schema, "eye") as eye,
+        ):
+            others = asyncio.gather(end_all(one), end_all(two), watch(eye))
+            await asyncio.gather(asyncio.to_thread(call, one), asyncio.to_thread(call, two))
+            over.set()
+            await others
+            for _ in range(4):
+                await eye.store.stage([], 100)
+                claims = (await eye.hand.exchange((), take(9))).claims
+                await eye.hand.settle(*(settlement(c, Succeeded(b"1")) for c in claims))
+            assert eye.count("select count(*) from treadle_jobs") == 0
+            assert await eye.holder() is None
 
     asyncio.run(play())
 
