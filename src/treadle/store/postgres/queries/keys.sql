@@ -69,10 +69,12 @@ update {p}keys k set
     hash = case when a.heir is null then g.hash else k.hash end
 from abandoned a join unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::bytea[])
     as g (name, id, until, hold, hash) on g.name = a.name
-where k.name = a.name and {is_made} and not exists (select from {p}records r where r.id = g.id);
+where k.name = a.name and {is_made}
+    and not exists (select from {p}records r where r.id = g.id);
 
 -- name: store_keyed
--- After take_left, with the rows of take_keys locked. One row of answer for each job that is not simply stored.
+-- After take_left, with the rows of take_keys locked. One row of answer for each job that is not
+-- simply stored.
 with given as (
     select * from unnest(
         $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
@@ -298,7 +300,8 @@ where k.name = over.name;
 
 -- name: sweep
 -- Frees the keys of a page by name whose job does not hold them: one that somebody has deleted by
--- hand, that a worker without keys has ended, or that was left. Answers the last name, and how many there were.
+-- hand, that a worker without keys has ended, or that was left. Answers the last name, and how
+-- many there were.
 with page as (
     select k.name, k.job, k.until, k.xmin as version
     from {p}keys k where k.name > $1::text order by k.name
