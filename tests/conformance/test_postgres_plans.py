@@ -45,6 +45,7 @@ RIDES: Final = {
     "sweep_logs": "logs_pkey",
     "prune_requests": "requests_made",
     "free_ended": "keys_job",
+    "free_left": "keys_next",
     "hand_on": "keys_loose",
     "keys_over": "keys_until",
     "sweep": "keys_pkey",
@@ -144,7 +145,7 @@ def names() -> list[str]:
         "picking_marked",
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
-        *("is_made", "is_free", "may_run", "freed"),
+        *("is_made", "is_free", "is_left", "may_run", "freed"),
     }
     return [name for name in found if name not in fragments]
 

@@ -48,11 +48,12 @@ def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[S
         (sql["retry_live"], (which,)),
         (sql["lock_ended"], (which,)),
         (sql["retake_keys"], (which,)),
+        (sql["retake_left"], (which,)),
         (sql["retry_ended"], (which,)),
         (sql["trim_attempts"], (which, int8(ATTEMPTS_KEPT))),
         (sql["park_ready"], (which,)),
     ]
-    _, (live, _, _, ended, *_) = yield Ask(calls, after=ring)
+    _, (live, _, _, _, ended, *_) = yield Ask(calls, after=ring)
     return _done(ids, live, ended)
 
 

@@ -104,6 +104,7 @@ class PostgresTransactional:
             ids = [_id(one.job.id) for one in wanted]
             taken = (names, ids, untils, [key.hold for key in keys], hashes, at)
             yield self._say("take_keys", taken, now=6)
+            yield self._say("take_left", taken, now=6)
             given = (
                 _id(bytes(16)), *_columns([one.job for one in wanted]), names, untils, hashes,
                 [key.conflict.value for key in keys], [key.max_wait for key in keys],

@@ -1,8 +1,8 @@
 """Storing jobs that want a key.
 
 The rows of the keys decide: they are locked first, in the order of their names, so two batches
-wait for each other in one direction only. What each job meets is judged by the statement after
-that, which sees what was committed until then. Jobs of one batch that want one key are judged in
+wait for each other in one direction only. What each job meets is judged by the statements after
+that, which see what was committed until then. Jobs of one batch that want one key are judged in
 rounds, the first of each name, then the second, and so on.
 """
 
@@ -63,7 +63,8 @@ def enqueue_keyed(
     if plain:
         calls.append((sql["store_unkeyed"], (name, *columns(plain))))
     for wanted in rounds_of(jobs):
-        calls.append((sql["take_keys"], _names(wanted)))
+        names = _names(wanted)
+        calls += [(sql["take_keys"], names), (sql["take_left"], names)]
         calls.append((sql["store_keyed"], (name, *_jobs(wanted))))
     calls += meet(sql, jobs)
     made_at, answers = yield Ask(calls, after=ring)

@@ -1,7 +1,9 @@
 -- Called by: enqueue with keys; settle, claim, cancel, retry, purge, discard, stage and prune for
 -- jobs that have one; keys. The row of a key decides between those who want it, and is locked by
 -- name, in the order of names. Whoever holds the row of a key waits for no row of a job: those
--- that he cannot have at once are being ended or claimed, and he takes them for running.
+-- that he cannot have at once are being ended or claimed, and he takes them for running. Only who
+-- wants a key waits for its row, which a caller's transaction may lock for as long as it likes: an
+-- end passes over it, and the key is left to a job that does not hold it (is_left).
 
 -- name: is_made
 current_setting('treadle.made', true) <> ''
@@ -26,6 +28,17 @@ select made_at, fates from {p}requests where id = $1::uuid;
 -- name: is_free
 (k.job is null or (k.until = 'time' and k.until_at <= {now}))
 
+-- name: is_left
+-- The holder has ended, or begun, and could not free the key. Of a row that was waited for only a
+-- statement after that may ask, as only that sees the jobs which came with it. Asked one by one,
+-- by id: with `exists` a plan could read whole tables.
+(k.job is not null and k.until <> 'time' and (
+    select true from {p}jobs j
+    where j.id = k.job and (k.until <> 'claim' or j.state <> 'running') limit 1
+) is null and not (k.until = 'record' and (
+    select true from {p}history h where h.id = k.job and h.state = 'succeeded' limit 1
+) is not null))
+
 -- name: take_keys
 -- Locks each row in the order of names, and waits for who has just inserted one.
 insert into {p}keys as k (name, job, until, until_at, hash)
@@ -42,8 +55,26 @@ on conflict (name) do update set
     next = case when {is_free} then null else k.next end,
     loose = k.loose and not {is_free};
 
+-- name: take_left
+-- After take_keys, with its rows locked: a key that was left goes to the job that waits behind it,
+-- which stage wakes, else to the one that wants it.
+with abandoned as materialized (
+    select k.name, (select f.id from {p}jobs f where f.id = k.next) as heir
+    from {p}keys k where k.name = any($1::text[]) and k.job <> all($2::uuid[]) and {is_left}
+)
+update {p}keys k set
+    job = coalesce(a.heir, g.id), next = null, loose = a.heir is not null,
+    until = case when a.heir is null then g.until else k.until end,
+    until_at = case when a.heir is null and g.until = 'time' then {now} + g.hold end,
+    hash = case when a.heir is null then g.hash else k.hash end
+from abandoned a join unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::bytea[])
+    as g (name, id, until, hold, hash) on g.name = a.name
+where k.name = a.name and {is_made}
+    and not exists (select from {p}records r where r.id = g.id);
+
 -- name: store_keyed
--- After take_keys, with its rows locked. One row of answer for each job that is not simply stored.
+-- After take_left, with the rows of take_keys locked. One row of answer for each job that is not
+-- simply stored.
 with given as (
     select * from unnest(
         $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
@@ -151,6 +182,7 @@ select 1 from freed;
 
 -- name: freed
 -- Each of these takes effect on the row as it is once it is locked, whatever was read of it before.
+-- What somebody else has locked is left; see is_left.
 keyed as (
     select found.name, array_agg(found.id) as ids from (
         select k.name, l.id from leaving l join {p}keys k on k.job = l.id
@@ -161,7 +193,7 @@ keyed as (
     ) as found group by found.name
 ), locked as (
     select k.name, keyed.ids from keyed join {p}keys k on k.name = keyed.name
-    order by k.name for update of k
+    order by k.name for update of k skip locked
 ), freed as (
     update {p}keys k set
         job = case when k.job <> all(l.ids) then k.job
@@ -171,6 +203,18 @@ keyed as (
     from locked l where k.name = l.name
     returning 1
 )
+
+-- name: free_left
+-- Before the hand_on of stage: gives a key that was left to who waits behind it. A row that has
+-- changed since it was read (xmin) may be held again, by a dead letter that was put back.
+with abandoned as materialized (
+    select k.name, k.xmin as version from {p}keys k where k.next is not null and {is_left}
+    order by k.name limit 1000
+), locked as (
+    select k.name from abandoned a join {p}keys k on k.name = a.name and k.xmin = a.version
+    order by k.name for update of k skip locked
+)
+update {p}keys k set job = k.next, next = null, loose = true from locked l where k.name = l.name;
 
 -- name: hand_on
 -- Called after keys were freed, in the same transaction, and by stage for what was freed beside a
@@ -219,6 +263,28 @@ on conflict (name) do update set
     next = case when {is_free} then null else k.next end,
     loose = k.loose and not {is_free};
 
+-- name: retake_left
+-- After retake_keys, with its rows locked: a key that was left goes as in take_left.
+with abandoned as materialized (
+    select k.name, (select f.id from {p}jobs f where f.id = k.next) as heir
+    from {p}keys k
+    where k.name in (select h.key from {p}history h where h.id = any($1::uuid[]))
+        and k.job <> all($1::uuid[]) and {is_left}
+), wanted as (
+    select distinct on (h.key) h.key, h.id, h.key_until, h.key_hash
+    from {p}history h
+    where h.id = any($1::uuid[]) and h.state in ('failed', 'cancelled', 'expired')
+        and h.key is not null and h.key_until <> 'time'
+        and not exists (select from {p}jobs j where j.id = h.id)
+    order by h.key, h.id
+)
+update {p}keys k set
+    job = coalesce(a.heir, w.id), next = null, loose = a.heir is not null, until_at = null,
+    until = case when a.heir is null then w.key_until else k.until end,
+    hash = case when a.heir is null then w.key_hash else k.hash end
+from abandoned a join wanted w on w.key = a.name
+where k.name = a.name;
+
 -- name: may_run
 (h.key is null or h.key_until = 'time' or exists (
     select from {p}keys k where k.name = h.key and k.job = h.id
@@ -234,9 +300,11 @@ where k.name = over.name;
 
 -- name: sweep
 -- Frees the keys of a page by name whose job does not hold them: one that somebody has deleted by
--- hand, or that a worker without keys has ended. Answers the last name, and how many there were.
+-- hand, that a worker without keys has ended, or that was left. Answers the last name, and how
+-- many there were.
 with page as (
-    select k.name, k.job, k.until from {p}keys k where k.name > $1::text order by k.name
+    select k.name, k.job, k.until, k.xmin as version
+    from {p}keys k where k.name > $1::text order by k.name
     limit $2::bigint
 ), asked as materialized (
     select array(select job from page where until = 'record') as ids
@@ -244,17 +312,22 @@ with page as (
     select id from {p}history
     where id = any ((select ids from asked)::uuid[]) and state = 'succeeded'
 ), dead as (
-    select p.name, p.job from page p
+    select p.name, p.version from page p
     where p.until <> 'time' and p.job is not null and not exists (
         select from {p}jobs j
         where j.id = p.job and (p.until <> 'claim' or j.state <> 'running')
     ) and not (p.until = 'record' and p.job = any (array(select id from remembered)))
+), locked as (
+    select k.name from dead d join {p}keys k on k.name = d.name and k.xmin = d.version
+    order by k.name for update of k skip locked
 ), freed as (
     update {p}keys k set job = k.next, next = null, loose = true
-    from dead where k.name = dead.name and k.job = dead.job
+    from locked l where k.name = l.name
 )
 select max(name), count(*) from page;
 
 -- name: keys
-select name, job, until, until_at, next from {p}keys k
-where name = any($1::text[]) and not {is_free};
+select name, case when {is_left} then next else job end, until, until_at,
+    case when not {is_left} then next end
+from {p}keys k
+where name = any($1::text[]) and not {is_free} and (next is not null or not {is_left});
