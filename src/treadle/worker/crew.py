@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from treadle.core import fault
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
 from treadle.events import Event
 from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
 from treadle.worker.executors.group import Executors
-from treadle.worker.firing.begin import begin_schedules
+from treadle.worker.firing.begin import begin_schedules, tend_schedules
 from treadle.worker.firing.firing import Firing
 from treadle.worker.journal import Journal
 from treadle.worker.kit import Kit
@@ -157,14 +158,26 @@ class Crew:
         for hook in self.app.startup_hooks:
             await _called(hook())
         await self._register(info)
-        await warn_of_losses(self.store)
-        self.health.started()
-        self.lease.start()
-        await begin_schedules(self.app, self._firing)
+        try:
+            await warn_of_losses(self.store)
+            self.health.started()
+            self.lease.start()
+            fault.point("start.after_lease")
+            await begin_schedules(self.app, self._firing, self.id)
+        except BaseException:
+            # Else the lease's thread would beat on for a worker that does nothing.
+            self.health.stopped()
+            self.executors.close()
+            await asyncio.to_thread(self.lease.stop)
+            await self._leave()
+            raise
         self.services.start()
         self._upkeep = [
             asyncio.create_task(self.notes.run(), name="treadle-notes"),
             asyncio.create_task(self._look_around(), name="treadle-look"),
+            asyncio.create_task(
+                tend_schedules(self.app, lambda: self.id), name="treadle-declarations"
+            ),
         ]
         _log.info(
             "worker %s is ready: slots %d, queues %s, tasks %d",

@@ -4,6 +4,9 @@ One record a declaring module remembers which declarations have been stored, and
 of them was first seen. So two versions of the code in a rolling deploy do not fight: the newest
 has the say, and an older worker that starts again meanwhile changes nothing. When it still starts
 ten minutes later it is taken for a deploy back to the older code, and has the say again.
+
+Nobody removes what a live worker declares: see `live`. A worker that starts puts back what was
+removed while it was away.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from msgspec.structs import replace
 
 from treadle.client.link import Steps
 from treadle.client.schedules.changes import TRIES, contended, readable, store_now
+from treadle.client.schedules.live import declared_by_live, note
 from treadle.client.schedules.options import new_incarnation
 from treadle.client.schedules.views import SyncDiff
 from treadle.core.durations import MINUTE, as_datetime
@@ -24,7 +28,7 @@ from treadle.core.schedule.record import Schedule, write_schedule
 from treadle.store.scheduled import MOVES_MAX, Move, ScheduleRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from treadle.client.schedules.declare import Declared
     from treadle.store.contract import Store
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 OVERLAP: Final = 10 * MINUTE
 """For so long after a version was stored, workers of an older one change nothing."""
 VERSIONS_KEPT: Final = 20
+GONE_MAX: Final = 1_000
+"""Removed names that a record remembers."""
 
 _PREFIX: Final = " declared "
 """Begins the names of the records; no schedule's name begins with a blank."""
@@ -49,6 +55,9 @@ class Record(Struct, frozen=True, omit_defaults=True):
 
     current: Version
     names: tuple[str, ...] = ()
+    """The schedules that are stored for it."""
+    gone: tuple[str, ...] = ()
+    """Those that were removed as nobody declared them; a worker that does puts them back."""
     past: tuple[Version, ...] = ()
 
 
@@ -61,36 +70,104 @@ def is_record(name: str) -> bool:
 
 
 def sync(
-    store: Store, module: str, declared: Mapping[str, Declared], *, force: bool = False
+    store: Store,
+    module: str,
+    declared: Mapping[str, Declared],
+    *,
+    force: bool = False,
+    worker: str = "",
+    may_go: Collection[str] | None = None,
 ) -> Steps[SyncDiff]:
     """Store what the code declares; give what that changed.
+
+    `worker` is the id of a registered worker that asks, and `may_go` is for one that looks again:
+    it has no new say, and only these names may be removed.
 
     Raises:
         StoreUnavailable: others were faster each time.
     """
     key, digest = f"{_PREFIX}{module}"[:200], _digest(declared)
+    if worker and declared:
+        yield from note(store, worker, module, declared)
     for _ in range(TRIES):
         [row] = yield store.schedules([key])
         record = None if row is None else _decode.decode(row.body)
         if record is None and not declared:
             return SyncDiff()
-        if record is not None and record.current.digest == digest and not force:
+        ask = _Ask(module, declared, digest, force, bool(worker), may_go)
+        same = record is not None and record.current.digest == digest and not force
+        if record is not None and same and not ask.back(record) and not ask.foreign(record):
             return SyncDiff()
         now = yield from store_now(store)
-        if record is not None and not force and _is_older(record, digest, now):
-            since = as_datetime(record.current.seen_at)
-            return SyncDiff(
-                left_alone=f"newer code declared schedules at {since:%H:%M:%S} UTC, so those of "
-                "this older code are left alone; after a deploy back run "
-                "`treadle schedules declare --force`"
-            )
-        names = sorted({*declared, *(record.names if record else ())})
+        older = record is not None and not same and ask.is_older(record, now)
+        if record is not None and older and not ask.back(record):
+            return SyncDiff(left_alone="" if may_go is not None else _left_alone(record))
+        held, unused = yield from _held(store, ask, None if older else record)
+        keeps = record if same or older else None
+        wanted = declared if keeps is None else {name: declared[name] for name in ask.back(keeps)}
+        going = set[str]() if record is None or older else ask.foreign(record) - held
+        names = sorted(set(wanted) | going)
         rows: Sequence[ScheduleRow | None] = yield store.schedules(names)
-        plan = _Changes(module, declared, dict(zip(names, rows, strict=True)), now)
-        head = Move(key, row.revision if row else 0, json.encode(_next(record, digest, plan, now)))
+        plan = _Changes(wanted, dict(zip(names, rows, strict=True)), now)
+        diff = plan.diff(held, unused & held)
+        if same and not names:
+            return diff
+        after = _after(record, keeps, Version(digest, now), {*wanted, *held})
+        after = replace(after, names=tuple(sorted({*after.names} - going)))
+        after = replace(after, gone=ask.gone(record, after, diff.removed))
+        head = Move(key, row.revision if row else 0, json.encode(after))
         if (yield from _write(store, plan.moves, head)):
-            return plan.diff()
+            return diff
     raise contended(key.strip())
+
+
+class _Ask(Struct, frozen=True):
+    """What `sync` was asked."""
+
+    module: str
+    declared: Mapping[str, Declared]
+    digest: str
+    force: bool
+    by_worker: bool
+    may_go: Collection[str] | None
+
+    def back(self, record: Record) -> set[str]:
+        """Give what a worker puts back: removed while it was away."""
+        return set(record.gone) & set(self.declared) if self.by_worker else set()
+
+    def foreign(self, record: Record) -> set[str]:
+        """Give what is stored and not declared here."""
+        return set(record.names) - set(self.declared)
+
+    def is_older(self, record: Record, now: int) -> bool:
+        """Tell whether other code has the say."""
+        return not self.force and (self.may_go is not None or _is_older(record, self.digest, now))
+
+    def gone(self, record: Record | None, after: Record, removed: Sequence[str]) -> tuple[str, ...]:
+        """Give what has been removed as nobody declared it; by force it is for good."""
+        if record is None or self.force:
+            return ()
+        return tuple(sorted({*record.gone, *removed} - {*after.names}))[:GONE_MAX]
+
+
+def _held(store: Store, ask: _Ask, record: Record | None) -> Steps[tuple[set[str], set[str]]]:
+    """Give what stays though it is not declared here, and what no live worker declares."""
+    extra = set[str]() if record is None or ask.force else ask.foreign(record)
+    if not extra:
+        return set(), set()
+    needed = yield from declared_by_live(store, ask.module)
+    unused = set[str]() if needed is None else extra - needed
+    return extra - (unused if ask.may_go is None else unused & set(ask.may_go)), unused
+
+
+def _after(
+    record: Record | None, keeps: Record | None, current: Version, names: set[str]
+) -> Record:
+    """Give the record with these names; one with no new say keeps its version and names."""
+    if keeps is not None:
+        return replace(keeps, names=tuple(sorted({*keeps.names, *names})))
+    past = () if record is None else _past(record, current.digest)
+    return Record(current, tuple(sorted(names)), past=past)
 
 
 def _write(store: Store, moves: Sequence[Move], head: Move) -> Steps[bool]:
@@ -110,12 +187,17 @@ def _is_older(record: Record, digest: str, now: int) -> bool:
     return known and now - record.current.seen_at < OVERLAP
 
 
-def _next(record: Record | None, digest: str, plan: _Changes, now: int) -> Record:
-    current = Version(digest, now)
-    if record is None:
-        return Record(current, plan.names)
+def _left_alone(record: Record) -> str:
+    since = as_datetime(record.current.seen_at)
+    return (
+        f"newer code declared schedules at {since:%H:%M:%S} UTC, so those of this older code are "
+        "left alone; after a deploy back run `treadle schedules declare --force`"
+    )
+
+
+def _past(record: Record, digest: str) -> tuple[Version, ...]:
     past = [version for version in (record.current, *record.past) if version.digest != digest]
-    return Record(current, plan.names, tuple(past[:VERSIONS_KEPT]))
+    return tuple(past[:VERSIONS_KEPT])
 
 
 def _digest(declared: Mapping[str, Declared]) -> str:
@@ -128,15 +210,12 @@ class _Changes:
 
     def __init__(
         self,
-        module: str,
         declared: Mapping[str, Declared],
         stored: Mapping[str, ScheduleRow | None],
         now: int,
     ) -> None:
         self.moves: list[Move] = []
-        self.names = tuple(sorted(declared))
         self._said: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
-        self._module = module
         for name, row in stored.items():
             change = self._change(name, declared.get(name), row, now)
             if change is not None:
@@ -144,9 +223,15 @@ class _Changes:
                 self._said[kind].append(name)
                 self.moves.append(move)
 
-    def diff(self) -> SyncDiff:
+    def diff(self, kept: Collection[str], unused: Collection[str]) -> SyncDiff:
         said = self._said
-        return SyncDiff(said["added"], said["changed"], said["removed"])
+        return SyncDiff(
+            said["added"],
+            said["changed"],
+            said["removed"],
+            kept=sorted(kept),
+            unused=sorted(unused),
+        )
 
     def _change(
         self, name: str, wanted: Declared | None, row: ScheduleRow | None, now: int

@@ -123,6 +123,10 @@ class SyncDiff(Struct, frozen=True):
     removed: Sequence[str] = ()
     left_alone: str = ""
     """Why nothing was changed, when another version of the code has the say."""
+    kept: Sequence[str] = ()
+    """What this code does not declare and what was not removed, for the sake of other workers."""
+    unused: Sequence[str] = ()
+    """Those of `kept` that no live worker declares."""
 
     def __bool__(self) -> bool:
         """Tell whether anything was changed."""

@@ -16,6 +16,7 @@ from msgspec import Struct
 from treadle.client.schedules.changes import move_of, readable
 from treadle.client.schedules.sync import is_record
 from treadle.core import fault
+from treadle.core.durations import MINUTE
 from treadle.core.errors import ScheduleError
 from treadle.core.schedule.advance import Last, Step, advance
 from treadle.core.schedule.record import Schedule
@@ -102,8 +103,11 @@ class Firing:
         if found.next_due is not None:
             following.append(found.next_due)
         next_in = min(following, default=None)
-        # A schedule that has many ticks to make up for is due still.
-        more = len(rows) >= PAGE or won < len(rows) or (next_in is not None and next_in <= 0)
+        # A schedule that has many ticks to make up for is due still; one left to others is, too,
+        # but there is nothing more to do about it here.
+        left = len(rows) - len(moves)
+        full = len(rows) >= PAGE and bool(moves)
+        more = full or won + left < len(rows) or (next_in is not None and next_in <= 0)
         return Look(
             len(rows), won, jobs, next_in, late, found.workers, found.first, more
         )  # fmt: skip
@@ -117,31 +121,55 @@ class Firing:
         for row in rows:
             schedule = None if is_record(row.name) else readable(row)
             if schedule is None:
-                _log.error("schedule %r is set aside: its record cannot be read", row.name)
-                moves.append(Move(row.name, row.revision, row.body))
+                moves += self._leave(row, now, "its record cannot be read here")
             else:
                 found.append((row, schedule))
         lasts = await self._lasts([schedule for _, schedule in found])
         steps: list[tuple[ScheduleRow, Step]] = []
         for row, schedule in found:
             step = self._step(schedule, now, lasts)
+            if isinstance(step, ScheduleError):
+                moves += self._leave(row, now, str(step))
+                continue
             moves.append(move_of(self._namespace, row.name, row.revision, step))
             steps.append((row, step))
-        cancel = [s.schedule.job for _, s in steps if s.cancel and s.schedule.job is not None]
-        if cancel:
-            # Before the write, not after it: a worker that dies in between leaves the tick due.
-            await self._store.cancel(cancel)
-            fault.point("fire.after_cancel")
+        await self._cancel([(row, step) for row, step in steps if step.cancel])
         return moves, [step.due for _, step in steps]
 
-    def _step(self, schedule: Schedule, now: int, lasts: dict[bytes, Last]) -> Step:
-        """Decide about one schedule; one whose trigger cannot be read stands still."""
+    async def _cancel(self, steps: Sequence[tuple[ScheduleRow, Step]]) -> None:
+        """Cancel the last jobs of schedules that are still as they were read.
+
+        Before the write, not after it: a worker that dies in between leaves the tick due.
+        """
+        if not steps:
+            return
+        fault.point("fire.before_cancel")
+        present = await self._store.schedules([row.name for row, _ in steps])
+        jobs = [
+            step.schedule.job
+            for (row, step), found in zip(steps, present, strict=True)
+            if found is not None and found.revision == row.revision and step.schedule.job
+        ]
+        if jobs:
+            await self._store.cancel(jobs)
+            fault.point("fire.after_cancel")
+
+    def _leave(self, row: ScheduleRow, now: int, why: str) -> list[Move]:
+        """Leave a schedule to workers that can read it; after a minute let others pass it."""
+        if row.name not in self._warned and len(self._warned) < _WARNED_MAX:
+            self._warned.add(row.name)
+            _log.warning("schedule %r is left to workers that can read it: %s", row.name, why)
+        if row.due is None or now - row.due < MINUTE:
+            return []
+        return [Move(row.name, row.revision, row.body, now + MINUTE)]
+
+    def _step(self, schedule: Schedule, now: int, lasts: dict[bytes, Last]) -> Step | ScheduleError:
+        """Decide about one schedule; give why not when its trigger cannot be read."""
         last = Last() if schedule.job is None else lasts.get(schedule.job, Last())
         try:
             step = advance(schedule, now, last)
         except ScheduleError as error:
-            _log.error("schedule %r stands still: %s", schedule.name, error)
-            return Step(schedule)
+            return error
         if step.ticks and not self._knows(schedule.plan.task):
             self._warn(schedule)
         return step
