@@ -24,6 +24,7 @@ from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.job import JobRecord, JobState
 from treadle.store.contract import Filter
 from treadle.store.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
+from treadle.transit.apart import check_apart
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store
@@ -110,6 +111,7 @@ class Move:
             StoreUnavailable: a store was away for too long; the same move goes on from there.
             SameStore: both are one.
         """
+        await check_apart(self._source, self._target)
         await self._pauses()
         await self._each(self._target, JobState.BLOCKED, self._arrivals)
         deadline = time.monotonic() + wait
@@ -173,6 +175,11 @@ class Move:
                 continue
             if is_sealed(record):
                 if self._out.holds(record):
+                    wanted.append(record)
+                continue
+            if record.state is JobState.BLOCKED and record.reason == "key":
+                # It has its key once the holder has left or ended, and goes in a pass after that.
+                if self._dry:
                     wanted.append(record)
                 continue
             blocked = record.state is JobState.BLOCKED and record.reason != "gate"
