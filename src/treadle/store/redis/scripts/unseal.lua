@@ -1,7 +1,7 @@
 -- Called by: unseal and drop, at the end of a move; conditional on the seal it finds. ARGV after
 -- the time: the seal, 1 to open or 0 to delete, then ids. An opened job has the state and reason
 -- that stand behind its seal, and is listed where that state is. Answers 1 for each job that this
--- call has opened or deleted, else 0.
+-- call has opened or deleted, else 0. A deleted one frees its key for who waits behind.
 
 local seal, opens, answer = ARGV[2], ARGV[3] == '1', {}
 local wrong = misused({[JOBS] = 'zset', [DUE] = 'zset', [EXPIRING] = 'zset', [PARKED] = 'zset',
