@@ -1,9 +1,13 @@
 """The doctor on PostgreSQL servers that are set badly on purpose: each finding is seen."""
 
+import struct
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import psycopg
 import pytest
+from psycopg.pq import ExecStatus, PGconn, abc
 
 from tests.conformance.looks import look, losing
 from tests.conformance.own_pooler import needs_pooler
@@ -16,6 +20,7 @@ from treadle.testing.conformance.kit import new_job
 from treadle.testing.servers import NoServerError, PgBouncer, Postgres
 
 DEAD = 12_000
+WAIT_S = 15.0
 
 
 def served(**settings: str) -> Postgres:
@@ -116,21 +121,23 @@ def test_a_prepared_transaction_and_a_slot_are_named() -> None:
 def test_dead_rows_of_the_hot_table(
     url: str, other: "psycopg.Connection[tuple[object, ...]]"
 ) -> None:
-    """Many rows changed and nobody may vacuum: both are found."""
-    store = PostgresStore(url, "default", Settings())
+    """Many rows changed and nobody may vacuum: both are found, with the table's own name."""
+    store = PostgresStore(url, "shop", Settings())
+    store.migrate_now()
     for _ in range(DEAD // 1_000):
         store.enqueue_now(new_id(), [new_job() for _ in range(1_000)])
     store.close_now()
     name = url.partition("?schema=")[2]
     other.execute(f"set search_path = {name}".encode())
-    other.execute("alter table treadle_jobs set (autovacuum_enabled = off)")
+    other.execute("alter table treadle_shop_jobs set (autovacuum_enabled = off)")
     for _ in range(2):
-        other.execute("update treadle_jobs set progress = null")
+        other.execute("update treadle_shop_jobs set progress = null")
     # A session hands its figures over at its next end of a transaction a second later, or now.
     other.execute("select pg_stat_force_next_flush()")
-    found = look(url)
-    assert found["dead rows of the hot table"].level is Level.WARNING
-    assert found["autovacuum of the hot table"].level is Level.WARNING
+    found = look(url, "shop")
+    for what in ("dead rows of the hot table", "autovacuum of the hot table"):
+        assert found[what].level is Level.WARNING
+        assert f"{name}.treadle_shop_jobs" in found[what].advice
 
 
 def test_a_user_who_may_not_see_other_sessions_is_told_so(
@@ -150,6 +157,98 @@ def test_a_user_who_may_not_see_other_sessions_is_told_so(
     finally:
         other.execute("drop owned by treadle_guest")
         other.execute("drop role treadle_guest")
+
+
+def test_a_full_server_is_seen_by_a_plain_user() -> None:
+    """Connections of others count for one who may not see whose they are."""
+    with served(max_connections="20", superuser_reserved_connections="3") as server:
+        url = migrated(server.url)
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute("create role plain login")
+            db.execute("grant usage on schema public to plain")
+            db.execute("grant select on all tables in schema public to plain")
+        plain = url.replace("treadle@", "plain@")
+        assert look(plain)["max_connections"].level is Level.OK
+        with ExitStack() as held:
+            for _ in range(14):
+                held.enter_context(psycopg.connect(url))
+            for one in (plain, url):
+                found = look(one)["max_connections"]
+                assert found.level is Level.WARNING
+                assert "of 17 connections in use" in found.found
+
+
+def feedback(url: str, xmin: int, slot: str = "") -> abc.PGconn:
+    """Follow a server as a standby does, and tell it the oldest transaction that is read there."""
+    link = PGconn.connect(f"{url}?replication=true".encode())
+    start = f"START_REPLICATION {f'SLOT {slot} ' if slot else ''}PHYSICAL 0/1000000"
+    link.send_query(start.encode())
+    answer = link.get_result()
+    assert answer is not None
+    assert answer.status == ExecStatus.COPY_BOTH
+    # The message of hot_standby_feedback: 'h', when, xmin and its epoch, those of the catalogue.
+    link.put_copy_data(struct.pack("!cqIIII", b"h", 0, xmin, 0, 0, 0))
+    link.flush()
+    return link
+
+
+@pytest.mark.parametrize("slot", ["", "old_standby"])
+def test_a_standby_that_holds_back_dead_rows_is_named(slot: str) -> None:
+    """By its slot, also when the standby is gone, or by its process where it has none."""
+    with served(wal_level="replica") as server:
+        url = migrated(server.url)
+        with psycopg.connect(url, autocommit=True) as db:
+            if slot:
+                db.execute("select pg_create_physical_replication_slot(%s, true)", (slot,))
+            now = db.execute("select txid_current()").fetchone()
+            assert now is not None
+            link = feedback(url, int(now[0]), slot)
+            held = (
+                "select count(*) from (select xmin from pg_replication_slots union all"
+                " select backend_xmin from pg_stat_replication) as held where xmin is not null"
+            )
+            wait_for(db, held)
+            if slot:
+                link.finish()
+            found = look(url)["oldest transaction"]
+            said = f"replication slot: {slot}" if slot else f"process {link.backend_pid},"
+            assert said in found.found
+            assert found.level is Level.WARNING
+            link.finish()
+
+
+def wait_for(db: "psycopg.Connection[tuple[object, ...]]", count: str) -> None:
+    """Wait until a statement counts something."""
+    deadline = time.monotonic() + WAIT_S
+    while db.execute(count.encode()).fetchone() == (0,):
+        assert time.monotonic() < deadline
+
+
+def test_an_autovacuum_worker_is_nobody_to_end() -> None:
+    """It holds a snapshot while it works, and is not named beside a command that would end it."""
+    with served(
+        autovacuum_naptime="1", autovacuum_vacuum_cost_delay="100", autovacuum_vacuum_cost_limit="1"
+    ) as server:  # fmt: skip
+        url = migrated(server.url)
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute(
+                "create table many with (autovacuum_vacuum_threshold = 1,"
+                " autovacuum_vacuum_scale_factor = 0, autovacuum_enabled = on)"
+                " as select repeat('x', 500) as text from generate_series(1, 20000)"
+            )
+            db.execute("delete from many")
+            db.execute("select pg_stat_force_next_flush()")
+            wait_for(
+                db,
+                "select count(*) from pg_stat_activity"
+                " where backend_type = 'autovacuum worker' and backend_xmin is not null",
+            )
+            found = look(url)["oldest transaction"]
+            still = db.execute(
+                "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker'"
+            ).fetchone()
+        assert still != (0,)
+        assert found.level is Level.OK
 
 
 @needs_pooler

@@ -9,6 +9,7 @@ import redis
 
 from tests.conformance.looks import look, losing
 from tests.conformance.own_redis import needs_program
+from treadle import LockLost, LockTimeout, Treadle
 from treadle.store.findings import Level
 from treadle.store.redis.doctor import Answers, judge
 from treadle.store.redis.engine.address import read_address
@@ -67,7 +68,9 @@ def test_settings_that_lose_jobs(words: tuple[str, ...], name: str, value: str) 
         ("no-appendfsync-on-rewrite", "yes", "no-appendfsync-on-rewrite", Level.WARNING),
         ("maxmemory", "1mb", "maxmemory", Level.WARNING),
         ("maxmemory", "512mb", "maxmemory", Level.OK),
-        ("maxmemory-policy", "volatile-lru", "maxmemory-policy", Level.OK),
+        ("maxmemory-policy", "volatile-lru", "maxmemory-policy", Level.WARNING),
+        ("maxmemory-policy", "volatile-ttl", "maxmemory-policy", Level.WARNING),
+        ("maxmemory-policy", "noeviction", "maxmemory-policy", Level.OK),
     ],
 )
 def test_settings_that_cost_something(
@@ -82,6 +85,46 @@ def test_settings_that_cost_something(
     client.config_set(setting, value)
     found = look(server.url)
     assert (found[name].level, losing(found)) == (level, set())
+
+
+def test_a_full_server_that_deletes_what_expires_forgets_a_lock(
+    server: Redis,
+    client: Any,  # noqa: ANN401
+) -> None:
+    """What the doctor warns of happens: a job stays, and a held lock is taken a second time."""
+    client.config_set("maxmemory-policy", "volatile-ttl")
+    finding = look(server.url)["maxmemory-policy"]
+    assert "a lock gets two holders" in finding.means
+    assert "noeviction" in finding.advice
+    first, second = Treadle(server.url), Treadle(server.url)
+    job = first.enqueue("elsewhere")
+    held, other = first.lock("till").acquire(), second.lock("till", timeout=0)
+    with pytest.raises(LockTimeout):
+        other.acquire()
+    client.config_set("maxmemory", "1mb")
+    with pytest.raises(redis.OutOfMemoryError):
+        client.set("more", "x")
+    client.config_set("maxmemory", "0")
+    with other, pytest.raises(LockLost):
+        held.release()
+    assert second.job(job.id).state == "ready"
+    first.close()
+    second.close()
+
+
+def test_a_replica_that_is_not_online_yet(server: Redis, client: Any) -> None:  # noqa: ANN401
+    """One that the primary has not sent its copy to is found by its address and state."""
+    client.config_set("repl-diskless-sync", "yes")
+    client.config_set("repl-diskless-sync-delay", "60")
+    with Redis("--replicaof", "127.0.0.1", str(server.port)) as replica:
+        deadline = time.monotonic() + WAIT_S
+        while client.info("replication")["connected_slaves"] == 0:
+            assert time.monotonic() < deadline
+        lag = look(server.url)["replica lag"]
+        assert lag.level is Level.WARNING
+        assert f"127.0.0.1:{replica.port} wait_bgsave" in lag.found
+        # One that is still synchronising puts a polite end off.
+        replica.kill()
 
 
 def test_a_primary_whose_replica_may_be_behind(server: Redis, client: Any) -> None:  # noqa: ANN401

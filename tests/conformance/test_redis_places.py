@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from tests.conformance.certificates import make_certificates
+from tests.conformance.looks import look
 from tests.conformance.own_redis import needs_program
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.ids import new_id
@@ -25,6 +26,7 @@ from treadle.core.job import JobState
 from treadle.core.outcome import Succeeded, Verdict
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
+from treadle.store.findings import Level
 from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, worker_info
 from treadle.testing.servers import Redis
@@ -126,6 +128,15 @@ def door(redis_url: str, certificates: Path) -> Iterator[Door]:
     door = Door(int(redis_url.rpartition(":")[2].partition("/")[0]), certificates)
     yield door
     door.close()
+
+
+def test_the_doctor_tells_whether_the_certificate_is_checked(
+    door: Door, certificates: Path
+) -> None:
+    """Encrypted by somebody whom nobody asked who he is: a warning."""
+    url = f"rediss://localhost:{door.port}/0"
+    assert look(f"{url}?ssl_cert_reqs=none")["tls"].level is Level.WARNING
+    assert look(f"{url}?ssl_ca_certs={certificates}/ours.pem")["tls"].level is Level.OK
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

@@ -36,6 +36,18 @@ def test_a_document_for_programs(tmp_path: Path) -> None:
     assert all(set(f) == set(first) for f in document["findings"])
 
 
+def test_a_job_that_no_worker_knows(tmp_path: Path) -> None:
+    """A worker without its code met it: the task is named, and the command does not fail."""
+    app = Treadle(store_url(tmp_path))
+    app.enqueue("elsewhere.task")
+    assert Worker(app, burst=True).run() == 0
+    app.close()
+    done = invoke("doctor", "--json", "--store", store_url(tmp_path))
+    [found] = [f for f in json.loads(done.stdout)["findings"] if f["name"] == "unknown tasks"]
+    assert (done.exit_code, found["level"]) == (0, "warning")
+    assert found["found"] == "1 jobs of elsewhere.task"
+
+
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     """Exit code 2 and one line; nothing is made."""
     done = invoke("doctor", "--store", store_url(tmp_path))

@@ -5,7 +5,6 @@ namespace that no other test uses.
 """
 
 import asyncio
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -59,15 +58,7 @@ class FarScene(Scene):
 
     def app(self) -> Treadle:
         """Make an application on this scene's store, for this process."""
-        before = os.environ.get("TREADLE_NAMESPACE")
-        os.environ["TREADLE_NAMESPACE"] = self.namespace
-        try:
-            return workload.build(self.direct, self.ledger)
-        finally:
-            if before is None:
-                del os.environ["TREADLE_NAMESPACE"]
-            else:
-                os.environ["TREADLE_NAMESPACE"] = before
+        return workload.build(self.direct, self.ledger, namespace=self.namespace)
 
     def ask(self, question: Callable[[Store], Awaitable[T]]) -> T:
         """Ask the store directly, on a connection of its own."""

@@ -17,6 +17,7 @@ from typing import Final
 import psycopg
 import pytest
 
+from tests.conformance.looks import look, losing
 from tests.faults.far import FarScene
 from tests.faults.scene import PATIENT, QUICK
 from tests.faults.test_servers import IMPATIENT
@@ -158,6 +159,7 @@ def test_redis_on_a_full_disk_refuses_and_goes_on(tmp_path: Path, disk: Path) ->
         filler = fill(disk, 4_000_000)
         with pytest.raises(StoreUnavailable, match="cannot write its files"):
             fill_up(scene)
+        assert losing(look(server.url)) == {"aof_last_write_status"}
         go.touch()
         scene.until(lambda: "the store does not answer" in worker.said, "the worker meets it")
         filler.unlink()

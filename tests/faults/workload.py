@@ -32,9 +32,15 @@ LOOK_S: Final = 0.01
 LOOKS_MAX: Final = 6_000
 
 
-def build(store: str, ledger: Ledger, settings: Mapping[str, object] | None = None) -> Treadle:
+def build(
+    store: str,
+    ledger: Ledger,
+    settings: Mapping[str, object] | None = None,
+    *,
+    namespace: str = "default",
+) -> Treadle:
     """Make an application whose tasks write to the ledger."""
-    app = Treadle(store, settings=settings)
+    app = Treadle(store, namespace=namespace, settings=settings)
     add_quick_tasks(app, ledger)
     add_steered_tasks(app, ledger)
     add_long_tasks(app, ledger)

@@ -16,7 +16,7 @@ from treadle.store.postgres.engine.wire import Ask, Row, Rows
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.runner import Runner, Steps, Talk
-    from treadle.store.postgres.engine.sql import Statements
+    from treadle.store.postgres.engine.sql import Place, Statements
 
 _SETTINGS: Final = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes",
@@ -32,7 +32,9 @@ _STATS_RIGHT: Final = "grant pg_read_all_stats to treadle's user, then look agai
 Settings = Mapping[str, str]
 
 
-def ask(runner: Runner, sql: Statements, version: int, *, deep: bool) -> Steps[list[Finding]]:
+def ask(
+    runner: Runner, place: Place, sql: Statements, version: int, *, deep: bool
+) -> Steps[list[Finding]]:
     """Ask a server, and judge its answers; without `deep` only for what could lose jobs."""
     begun = SystemClock().wall()
     settings, [[at]], sessions, holders, table = yield from runner.run(lambda: _look(sql))
@@ -48,7 +50,7 @@ def ask(runner: Runner, sql: Statements, version: int, *, deep: bool) -> Steps[l
     if deep:
         findings += judge_settings(said)
         findings += [judge_room(said, sessions[0][0]), *judge_holders(holders, sees=sessions[0][1])]
-        findings += judge_table(table)
+        findings += judge_table(table, f"{place.tables}jobs")
         findings.append(judge_pooler((yield from pool_mode(runner))))
     return findings
 
@@ -171,20 +173,23 @@ _ENDINGS: Final = {
 }
 
 
-def judge_table(rows: Rows) -> Iterator[Finding]:
-    """Judge the table of live jobs: (live and dead rows, seconds since a vacuum, switched off)."""
+def judge_table(rows: Rows, name: str) -> Iterator[Finding]:
+    """Judge the table of live jobs: (live and dead rows, seconds since a vacuum, switched off).
+
+    `name` is the table's, with its schema where the URL names one.
+    """
     if not rows:
         return
     [(live, dead, vacuumed, off)] = rows
     if off:
         means = "Dead rows of the hot table stay until somebody vacuums it by hand."
-        advice = "alter table treadle_jobs reset (autovacuum_enabled)"
+        advice = f"alter table {name} reset (autovacuum_enabled)"
         yield Finding(Level.WARNING, "autovacuum of the hot table", "off", means, advice)
     last = "never vacuumed" if vacuumed is None else f"vacuumed {vacuumed:,} s ago"
     shown = f"{dead:,} dead beside {live:,} live rows, {last}"
     if dead >= _DEAD_MIN and dead > live:
         means = "A look for work reads past dead rows."
-        advice = "See who holds the oldest transaction; then vacuum treadle_jobs."
+        advice = f"See who holds the oldest transaction; then vacuum {name}."
         yield Finding(Level.WARNING, "dead rows of the hot table", shown, means, advice)
     else:
         yield ok("dead rows of the hot table", shown)

@@ -113,7 +113,8 @@ class PostgresStore(PostgresKeys, PostgresSchedules):
     async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
         """Ask the server what would lose jobs, or make them slow."""
         version = await drive(self._look())
-        return await drive(doctor.ask(self._runner, self._sql, version, deep=deep))
+        asked = doctor.ask(self._runner, self._place, self._sql, version, deep=deep)
+        return await drive(asked)
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date; return its version before and after."""

@@ -123,13 +123,7 @@ def _door(address: Address) -> Iterator[Finding]:
 def _memory(info: Facts) -> Iterator[Finding]:
     policy, limit = info.get("maxmemory_policy", "unknown"), int(info.get("maxmemory", 0))
     used = int(info.get("used_memory", 0))
-    if policy.startswith("allkeys"):
-        means = "When memory is full the server deletes keys of its choice, and jobs are keys."
-        advice = "CONFIG SET maxmemory-policy noeviction, and write it into the server's file."
-        yield Finding(Level.LOSES, "maxmemory-policy", policy, means, advice)
-    else:
-        means = "" if policy == "noeviction" else "Only keys that expire are deleted; jobs do not."
-        yield ok("maxmemory-policy", policy, means)
+    yield _eviction(policy)
     shown = f"{used / 2**20:,.0f} MiB used"
     if not limit:
         means = "Without a limit the machine's memory is one, and the kernel ends who meets it."
@@ -142,6 +136,22 @@ def _memory(info: Facts) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "maxmemory", shown, means, advice)
     else:
         yield ok("maxmemory", shown)
+
+
+def _eviction(policy: str) -> Finding:
+    """Judge which keys a full server deletes; which of ours expire is listed in `keys`."""
+    if policy == "noeviction":
+        return ok("maxmemory-policy", policy)
+    advice = "CONFIG SET maxmemory-policy noeviction, and write it into the server's file."
+    if policy.startswith("allkeys"):
+        means = "When memory is full the server deletes keys of its choice, and jobs are keys."
+        return Finding(Level.LOSES, "maxmemory-policy", policy, means, advice)
+    means = (
+        "When memory is full the server deletes keys that expire. Jobs do not; locks, keys held "
+        "for a time (Throttle) and the answers to batches with keys do: a lock gets two holders, "
+        "a job is stored twice."
+    )
+    return Finding(Level.WARNING, "maxmemory-policy", policy, means, advice)
 
 
 def _persistence(info: Facts, config: Facts | None, now: float) -> Iterator[Finding]:

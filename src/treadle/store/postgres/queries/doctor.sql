@@ -8,13 +8,15 @@ select {real_now};
 select name, setting from pg_settings where name = any($1::text[]);
 
 -- name: server_sessions
-select count(*) filter (where backend_type = 'client backend'),
+-- The kind of other users' sessions may be hidden; how many there are in a database never is. That
+-- counts a few workers of the server's own as well.
+select (select sum(numbackends)::bigint from pg_stat_database),
     pg_has_role(current_user, 'pg_read_all_stats', 'usage'),
-    (select count(*) from pg_stat_replication where sync_state in ('sync', 'quorum'))
-from pg_stat_activity;
+    (select count(*) from pg_stat_replication where sync_state in ('sync', 'quorum'));
 
 -- name: snapshot_holders
 -- Who keeps dead rows from being removed: the oldest first. Slots of other databases count too.
+-- The server's own workers (autovacuum) are left out: they end by themselves, and nobody ends them.
 select kind, who, age, seconds from (
     select 'session' as kind,
         'process ' || pid || ', user ' || coalesce(usename::text, 'unknown') || ', '
@@ -23,7 +25,8 @@ select kind, who, age, seconds from (
         greatest(age(backend_xmin), age(backend_xid))::bigint as age,
         extract(epoch from clock_timestamp() - xact_start)::bigint as seconds
     from pg_stat_activity
-    where pid <> pg_backend_pid() and (datname = current_database() or datname is null)
+    where pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')
+        and (datname = current_database() or datname is null)
         and (backend_xmin is not null or backend_xid is not null
             or state like 'idle in transaction%')
     union all
