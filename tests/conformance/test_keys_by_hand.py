@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from treadle.core.ids import new_id
-from treadle.core.job import JobState
+from treadle.core.job import JobState, Met
 from treadle.core.keys.key import Conflict, Key
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
@@ -19,7 +19,7 @@ from treadle.store.redis.engine.address import read_address
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.runner import Runner
 from treadle.store.redis.keys import base_key, key
-from treadle.testing.conformance.kit import new_job
+from treadle.testing.conformance.kit import Hand, new_job, worker_info
 
 Delete = Callable[[bytes], None]
 
@@ -83,6 +83,37 @@ def test_a_key_whose_job_is_gone_is_freed_by_upkeep(
         assert found == [None, jobs[1].id, None]
         again = new_job(key=Key("a"))
         assert list(await store.enqueue(new_id(), [again])) == [JobState.READY]
+        await store.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "redis"])
+def test_a_newcomer_does_not_pass_who_waits_behind_a_job_that_is_gone(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """That one has the key, the newcomer's values go into it, and it is ready after upkeep."""
+    store, delete = request.getfixturevalue(kind)
+
+    async def play() -> None:
+        await store.open()
+        jobs = [new_job(key=Key("a", conflict=Conflict.REPLACE)) for _ in range(3)]
+        await store.enqueue(new_id(), jobs[:1])
+        hand = Hand(store, worker_info("w"))
+        await hand.register()
+        assert [claim.id for claim in await hand.claim(1)] == [jobs[0].id]
+        assert list(await store.enqueue(new_id(), jobs[1:2])) == [JobState.BLOCKED]
+        delete(jobs[0].id)
+        [met] = await store.enqueue(new_id(), jobs[2:])
+        assert isinstance(met, Met)
+        assert (met.job, met.how) == (jobs[1].id, "replaced")
+        await store.prune(100)
+        [record] = await store.get([jobs[1].id])
+        assert record is not None
+        assert record.state is JobState.READY
+        [key] = await store.keys(["a"])
+        assert key is not None
+        assert key.job == jobs[1].id
         await store.close()
 
     asyncio.run(play())

@@ -321,13 +321,13 @@ def test_another_moves_schedule_is_left_to_it(house: Make) -> None:
 
 
 def test_one_store_under_two_names_keeps_its_schedules(house: Make) -> None:
-    """The schedule is refused as the same one, and fires as before."""
+    """The move is refused before it comes to the schedule, which fires as before."""
     here = house("redis")
     other = House(here.url.replace("127.0.0.1", "localhost"), here.namespace)
     with shop(here) as app:
         before = app.schedules.add(HOURLY, "shop.mail", name="hourly")
     done = move(here, other)
-    assert done.returncode == 1, done.stderr
-    assert "both names lead to one store" in done.stdout
+    assert done.returncode == 2, done.stdout
+    assert "both names lead to the same store" in done.stderr
     with shop(here) as app:
         assert app.schedules.list() == [before]

@@ -107,18 +107,24 @@ class Moving(Protocol):
         ...
 
     async def drop(self, ids: Sequence[bytes], seal: Seal) -> Sequence[bool]:
-        """Delete sealed jobs with their attempts and logs; True where this call did it."""
+        """Delete sealed jobs with their attempts and logs; True where this call did it.
+
+        Their keys are freed in the same write, each to the job that waits behind.
+        """
         ...
 
 
 class SameStore(StoreError):  # noqa: N818 -- reads as the fact it reports
     """A move's two stores are one: it would delete what it has just written."""
 
-    def __init__(self, id_: bytes) -> None:
-        super().__init__(
-            f"both names lead to the same store: job {id_text(id_)}, which was to be written, lies "
-            "here, sealed by this very move; nothing was moved"
+    def __init__(self, id_: bytes | None = None) -> None:
+        """Take the job that told it, if it was a job."""
+        told = (
+            "what is held through one of them is held for the other"
+            if id_ is None
+            else f"job {id_text(id_)}, which was to be written, lies here, sealed by this very move"
         )
+        super().__init__(f"both names lead to the same store: {told}; nothing was moved")
 
 
 def check_parcels(things: Sequence[object]) -> None:

@@ -21,6 +21,7 @@ from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.job import JobRecord, JobState
 from treadle.store.contract import Filter
 from treadle.store.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
+from treadle.transit.apart import check_apart
 from treadle.transit.patience import patiently
 from treadle.transit.schedules import Moved, ScheduleMove
 
@@ -123,6 +124,7 @@ class Move:
             StoreUnavailable: a store was away for too long; the same move goes on from there.
             SameStore: both are one.
         """
+        await check_apart(self._source, self._target)
         await self._pauses()
         await self._schedules.run()
         await self._each(self._target, JobState.BLOCKED, self._arrivals)
@@ -187,6 +189,11 @@ class Move:
                 continue
             if is_sealed(record):
                 if self._out.holds(record):
+                    wanted.append(record)
+                continue
+            if record.state is JobState.BLOCKED and record.reason == "key":
+                # It has its key once the holder has left or ended, and goes in a pass after that.
+                if self._dry:
                     wanted.append(record)
                 continue
             blocked = record.state is JobState.BLOCKED and record.reason != "gate"

@@ -27,6 +27,7 @@ from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
+from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
 from treadle.testing.conformance.keys.replacing import TestReplace
 from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
@@ -71,6 +72,7 @@ __all__ = [
     "TestGet",
     "TestKeyAgain",
     "TestKeyFreed",
+    "TestKeyLeaves",
     "TestKeyRequests",
     "TestKeyTransactional",
     "TestKeyedAndGated",

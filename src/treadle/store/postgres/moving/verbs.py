@@ -15,6 +15,7 @@ from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Rows
 from treadle.store.postgres.gates.line import written
+from treadle.store.postgres.keys.freeing import freeing
 from treadle.store.postgres.reads import attempt_of, record_of
 
 _INT4_MAX: Final = 2**31 - 1
@@ -60,10 +61,11 @@ class PostgresMoving:
         return await drive(self._runner.run(lambda: _change(self._sql, "unseal", ids, seal, ring)))
 
     async def drop(self, ids: Sequence[bytes], seal: Seal) -> Sequence[bool]:
-        """Delete sealed jobs."""
+        """Delete sealed jobs; their keys go to who waits behind."""
         check_parcels(ids)
+        ring, keyed = self._ears.ring(WORK), freeing(self._sql, uuids(named(ids)))
         return await drive(
-            self._runner.run(lambda: _change(self._sql, "drop_sealed", ids, seal, ()))
+            self._runner.run(lambda: _change(self._sql, "drop_sealed", ids, seal, ring, keyed))
         )
 
 
@@ -195,10 +197,16 @@ def _logs(parcels: Sequence[Parcel]) -> list[Value]:
 
 
 def _change(
-    sql: Statements, name: str, ids: Sequence[bytes], seal: Seal, ring: Sequence[Call]
+    sql: Statements,
+    name: str,
+    ids: Sequence[bytes],
+    seal: Seal,
+    ring: Sequence[Call],
+    then: Sequence[Call] = (),
 ) -> Talk[Sequence[bool]]:
     """Unseal or drop; tell of each id whether it was done."""
     rows: Rows
-    _, [rows] = yield Ask([(sql[name], (uuids(named(ids)), text(str(seal))))], after=ring)
+    call = sql[name], (uuids(named(ids)), text(str(seal)))
+    _, (rows, *_) = yield Ask([call, *then], after=ring)
     done = {id_ for (id_,) in rows}
     return [id_ in done for id_ in ids]

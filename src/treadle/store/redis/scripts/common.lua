@@ -123,7 +123,8 @@ local function hold_key(name, id, until_, hash, hold)
   call('ZADD', NAMES, 0, name)
 end
 
--- Read a key that is held; nothing when its time is over, or its job is gone.
+-- Read a key that is held; nothing when its time is over, or its job is gone, and then who waits
+-- behind.
 local function read_key(name)
   local row = redis.pcall('HMGET', key_key(name), 'job', 'until', 'until_at', 'hash', 'next')
   if row.err or not row[1] then
@@ -131,10 +132,10 @@ local function read_key(name)
   end
   if row[2] == 'time' then
     if (tonumber(row[3]) or 0) <= now then
-      return
+      return nil, row[5]
     end
   elseif call('EXISTS', job_key(row[1])) == 0 then
-    return
+    return nil, row[5]
   end
   return {job = row[1], until_ = row[2], until_at = row[3], hash = row[4] or '', next = row[5]}
 end
@@ -169,6 +170,16 @@ local function let_go(name, behind)
     call('DEL', key_key(name))
     call('ZREM', NAMES, name)
   end
+end
+
+-- Read a key that is held, for who wants it; one whose holder is gone goes to who waits behind.
+local function ask_key(name)
+  local held, behind = read_key(name)
+  if behind then
+    let_go(name, behind)
+    held = read_key(name)
+  end
+  return held
 end
 
 -- Free the key that a job holds when it is of these kinds; one that ends waits for none.

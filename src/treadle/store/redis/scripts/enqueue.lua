@@ -162,7 +162,7 @@ end
 
 -- Tell what becomes of a new job with a key: its state, or how it met whom in which state.
 local function take(run, job)
-  local held = read_key(job.name)
+  local held = ask_key(job.name)
   if not held then
     local state = starts(run.run_at, now)
     store_keyed(run, state, job)

@@ -1,7 +1,7 @@
 -- Called by: unseal and drop, at the end of a move; conditional on the seal it finds. ARGV after
 -- the time: the seal, 1 to open or 0 to delete, then ids. An opened job has the state and reason
 -- that stand behind its seal, and is listed where that state is. Answers 1 for each job that this
--- call has opened or deleted, else 0.
+-- call has opened or deleted, else 0. A deleted one frees its key for who waits behind.
 
 local seal, opens, answer = ARGV[2], ARGV[3] == '1', {}
 local wrong = misused({[JOBS] = 'zset', [DUE] = 'zset', [EXPIRING] = 'zset', [PARKED] = 'zset',
@@ -27,7 +27,7 @@ relieve()
 for at = 4, #ARGV do
   local id = ARGV[at]
   local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'reason', 'priority',
-    'expires_at', 'run_at', 'created_at', 'task')
+    'expires_at', 'run_at', 'created_at', 'task', 'key')
   local held = not row.err and row[1] == 'blocked' and string.sub(row[3] or '', 1, #seal) == seal
   answer[at - 3] = held and '1' or '0'
   if held and opens then
@@ -38,6 +38,7 @@ for at = 4, #ARGV do
     call('ZREM', JOBS, id)
     call('ZREM', EXPIRING, id)
     count(row[2] or '', 'blocked', nil)
+    free_key(id, row[9], FREED_BY_END)
   end
 end
 write_counts()

@@ -39,12 +39,12 @@ def free_one(job: bytes, kinds: frozenset[Until], now: int) -> Steps[None]:
     """Free what one job holds of these kinds; when it ends, it waits for no key any more."""
     for name, until, behind in (yield "keys_of", (job,)):
         if until in kinds:
-            yield from _let_go(name, behind, now)
+            yield from let_go(name, behind, now)
     if kinds is not CLAIMED:
         yield "key_given_up", (job,)
 
 
-def _let_go(name: str, behind: bytes | None, now: int) -> Steps[None]:
+def let_go(name: str, behind: bytes | None, now: int) -> Steps[None]:
     """Hand a key to the job that waits behind, or to nobody."""
     if behind is not None:
         yield "key_pass", (name,)
@@ -60,7 +60,10 @@ def take_again(db: sqlite3.Connection, sql: Statements, job: bytes, now: int) ->
         return True
     name, until, hash_, _ = row
     held = db.execute(sql["key"], (name,)).fetchone()
-    if held is None or (held[1] == Until.TIME and held[2] <= now):
+    if held is not None and held[1] == Until.TIME and held[2] <= now:
+        carry(db, sql, let_go(name, held[4], now))
+        held = db.execute(sql["key"], (name,)).fetchone()
+    if held is None:
         db.execute(sql["key_take"], (name, job, until, None, hash_))
         return True
     return bool(held[0] == job)
@@ -73,7 +76,7 @@ def sweep(db: sqlite3.Connection, sql: Statements, after: str, limit: int, now: 
     that nobody frees. Gives the last name of the page, to go on from; empty at the end.
     """
     for name, _, behind in db.execute(sql["keys_over"], (now, limit)).fetchall():
-        carry(db, sql, _let_go(name, behind, now))
+        carry(db, sql, let_go(name, behind, now))
     page = db.execute(sql["keys_page"], (after, limit)).fetchall()
     for _, job, until, state in page:
         if state is None or state in _ENDS:

@@ -14,6 +14,7 @@ from treadle.core.keys.key import Conflict, Key, Until
 from treadle.store.keyed import KeyRecord
 from treadle.store.sqlite.enqueue import job_row
 from treadle.store.sqlite.gates.line import meet
+from treadle.store.sqlite.keys.freeing import let_go
 from treadle.store.sqlite.keys.steps import Row, Statements, Steps, carry
 
 
@@ -85,7 +86,11 @@ def _store(job: NewJob, now: int) -> Steps[Fate]:
 def _take(job: NewJob, key: Key, now: int) -> Steps[Fate]:
     """Give a job that has just been stored its key, or take the job back."""
     found = yield "key", (key.name,)
-    if not found or (yield from _is_over(found[0], now)):
+    if found and (yield from _is_over(found[0], now)):
+        # Who waits behind has it before a newcomer.
+        yield from let_go(key.name, found[0][4], now)
+        found = yield "key", (key.name,)
+    if not found:
         until_at = now + key.hold if key.until is Until.TIME else None
         yield "key_take", (key.name, job.id, key.until.value, until_at, key.hash)
         return JobState(job_row(job, now)[4])

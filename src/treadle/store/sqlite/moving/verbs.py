@@ -10,6 +10,7 @@ from treadle.core.job import AttemptRecord, JobRecord, write_error
 from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.sqlite.engine.bell import WORK, FileBell, MemoryBell
 from treadle.store.sqlite.engine.runner import Runner, drive
+from treadle.store.sqlite.keys.freeing import ENDED, free
 from treadle.store.sqlite.reads import attempt_of, record_of
 
 Statements = dict[str, str]
@@ -52,11 +53,13 @@ class SqliteMoving:
         return done
 
     async def drop(self, ids: Sequence[bytes], seal: Seal) -> Sequence[bool]:
-        """Delete sealed jobs."""
+        """Delete sealed jobs; their keys go to who waits behind."""
         check_parcels(ids)
-        return await drive(
-            self._runner.write(lambda db, _: [_dropped(db, self._sql, i, seal) for i in ids])
+        done = await drive(
+            self._runner.write(lambda db, at: [_dropped(db, self._sql, i, seal, at) for i in ids])
         )
+        self._bell.ring(WORK)
+        return done
 
 
 def _sealed(
@@ -113,9 +116,10 @@ def _unsealed(db: sqlite3.Connection, sql: Statements, id_: bytes, seal: Seal) -
     return db.execute(sql["unseal"], (state, reason or None, id_, row[0])).rowcount > 0
 
 
-def _dropped(db: sqlite3.Connection, sql: Statements, id_: bytes, seal: Seal) -> bool:
+def _dropped(db: sqlite3.Connection, sql: Statements, id_: bytes, seal: Seal, now: int) -> bool:
     gone = db.execute(sql["drop_sealed"], {"id": id_, "seal": str(seal)}).rowcount > 0
     if gone:
         db.execute(sql["delete_attempts"], (id_,))
         db.execute(sql["delete_logs"], (id_,))
+        free(db, sql, [id_], ENDED, now)
     return gone
