@@ -1,24 +1,26 @@
 """The relay: takes jobs out of an outbox and hands them to the store, in order and once.
 
 A row is deleted only after the store has answered for its job, so a relay that dies loses
-nothing. One that dies between the two sends the row again, and the store, which knows the job by
-its id for as long as its record is kept, changes nothing. A row that the store refuses is set
-aside with the reason, and those behind it go on.
+nothing. One that dies or stands still between the two is followed by one that sends the row again,
+under the same request, and the store changes nothing: it keeps requests for an hour, and knows a
+job that it stored by its id for as long as the record is kept. A row that the store refuses is
+set aside with the reason, and those behind it go on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from treadle.core import fault
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
-from treadle.core.ids import id_text, new_id
+from treadle.core.ids import id_text
 from treadle.transit.desk import Desk
 
 if TYPE_CHECKING:
@@ -124,30 +126,39 @@ class Relay:
         refused: list[tuple[int, str]] = []
         jobs: list[tuple[int, NewJob]] = []
         # Where ended jobs lie apart, the store's enqueue alone would not know them again.
-        known = self._store.get_now([row.id for row in rows])
-        for row, record in zip(rows, known, strict=True):
-            if record is not None:
-                continue
+        records = self._store.get_now([row.id for row in rows])
+        fault.point("relay.after_look")
+        known = {row.id for row, record in zip(rows, records, strict=True) if record is not None}
+        for row in rows:
             try:
                 jobs.append((row.seq, row.job()))
             except ValueError as error:
-                refused.append(self._refused(row.seq, row.id, error))
-        if not jobs:
-            return refused
+                if row.id not in known:
+                    refused.append(self._refused(row.seq, row.id, error))
+        for batch in _batches(jobs):
+            new = [(seq, job) for seq, job in batch if job.id not in known]
+            if new:
+                refused += self._send_batch(_request([job for _, job in batch]), new)
+        return refused
+
+    def _send_batch(
+        self, request: bytes, jobs: Sequence[tuple[int, NewJob]]
+    ) -> list[tuple[int, str]]:
+        """Hand jobs to the store at once, or apart where one of them is refused."""
         try:
-            self._store.enqueue_now(new_id(), [job for _, job in jobs])
+            self._store.enqueue_now(request, [job for _, job in jobs])
         except (StoreUnavailable, SchemaMismatch):
             raise
         except Exception:  # noqa: BLE001 -- one of them is at fault: sent alone, each meets its own
-            refused += self._send_apart(jobs)
-        return refused
+            return self._send_apart(jobs)
+        return []
 
     def _send_apart(self, jobs: Sequence[tuple[int, NewJob]]) -> list[tuple[int, str]]:
         """Hand jobs to the store one by one, in order."""
         refused = []
         for seq, job in jobs:
             try:
-                self._store.enqueue_now(new_id(), (job,))
+                self._store.enqueue_now(_request((job,)), (job,))
             except (StoreUnavailable, SchemaMismatch):
                 raise
             except Exception as error:  # noqa: BLE001 -- whichever, it is this job's alone
@@ -158,6 +169,30 @@ class Relay:
         why = f"{type(error).__name__}: {error}"
         _log.error("job %s of the outbox is set aside: %s", id_text(id_), why)
         return seq, why
+
+
+def _batches(jobs: Sequence[tuple[int, NewJob]]) -> Iterator[list[tuple[int, NewJob]]]:
+    """Part a page, in order: jobs without keys together, each one with a key alone.
+
+    What becomes of a job with a key is known by its request only, as it may have gone into
+    another one; and a request stands for the very jobs that it was first sent with.
+    """
+    batch: list[tuple[int, NewJob]] = []
+    for seq, job in jobs:
+        if job.key is None:
+            batch.append((seq, job))
+            continue
+        if batch:
+            yield batch
+        yield [(seq, job)]
+        batch = []
+    if batch:
+        yield batch
+
+
+def _request(jobs: Sequence[NewJob]) -> bytes:
+    """Name a request so that these jobs have the same one, whoever sends them (16 bytes)."""
+    return hashlib.blake2b(b"".join(job.id for job in jobs), digest_size=16).digest()
 
 
 def age_s(oldest: int | None) -> float:
