@@ -99,7 +99,13 @@ QUICK: Final = Plan(
 )
 
 _SERVER_FULL: Final = replace(
-    FULL, enqueue_s=1.0, drain_s=3.0, latency_jobs=120, idle_s=10.0, probe_jobs=60_000
+    FULL,
+    repetitions=2,
+    enqueue_s=1.0,
+    drain_s=3.0,
+    latency_jobs=120,
+    idle_s=10.0,
+    probe_jobs=60_000,
 )
 _SERVER_QUICK: Final = replace(QUICK, probe_jobs=20_000, total_limit_s=300.0)
 
@@ -107,7 +113,8 @@ _SERVER_QUICK: Final = replace(QUICK, probe_jobs=20_000, total_limit_s=300.0)
 def plan_for(engine: str, *, quick: bool) -> Plan:
     """Return the sizes of a run on an engine.
 
-    Server engines have three times the peers, so each measure of one takes less time.
+    Server engines have three times the peers, so each measure of one takes less time and is
+    taken twice.
     """
     if engine == "sqlite":
         return QUICK if quick else FULL

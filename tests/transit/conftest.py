@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.transit.houses import House, Make
 from tests.transit.kit import Shop
 from treadle import Treadle
 
@@ -43,3 +44,22 @@ def shop(redis_url: str, namespace: str, outbox_url: str) -> Iterator[Shop]:
     shop.make()
     yield shop
     app.close()
+
+
+@pytest.fixture
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Make empty stores of each kind."""
+    schemas = []
+
+    def make(kind: str) -> House:
+        if kind == "sqlite":
+            return House(f"sqlite:///{tmp_path}/{uuid4().hex}.db")
+        if kind == "redis":
+            return House(request.getfixturevalue("redis_url"), f"m_{secrets.token_hex(4)}")
+        schemas.append(f"t_{uuid4().hex}")
+        return House(f"{request.getfixturevalue('postgres_url')}?schema={schemas[-1]}", "shop")
+
+    yield make
+    for schema in schemas:
+        with psycopg.connect(request.getfixturevalue("postgres_url"), autocommit=True) as db:
+            db.execute(f"drop schema if exists {schema} cascade".encode())

@@ -1,6 +1,9 @@
 """Stores to move between, filled with jobs of every kind; nothing here asserts what a move does."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -14,6 +17,9 @@ from treadle.store.open import open_store
 from treadle.testing.conformance.kit import ERROR, Hand, settlement, worker_info
 
 RUNNABLE: Final = (JobState.READY, JobState.SCHEDULED, JobState.RETRYING)
+KINDS: Final = ("sqlite", "postgresql", "redis")
+WAIT_S: Final = 25.0
+Done = subprocess.CompletedProcess[str]
 STATES: Final = (*RUNNABLE, JobState.BLOCKED, JobState.FAILED, JobState.RUNNING)
 
 
@@ -80,6 +86,24 @@ class House:
                 await play(store)  # type: ignore[misc]
 
         asyncio.run(main())
+
+
+Make = Callable[[str], House]
+
+
+def move(source: House, target: House, *words: str, fault: str = "") -> Done:
+    """Run the command as a process; give it when it has ended."""
+    target.ids(JobState.READY)  # The target is there, as after `treadle migrate`.
+    module = ["treadle.testing.faults", fault, "--"] if fault else ["treadle"]
+    command = [*source.words("from"), *target.words("to"), *words]
+    return subprocess.run(
+        [sys.executable, "-m", *module, "move", *command],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+    )
 
 
 def new_job(**fields: object) -> NewJob:

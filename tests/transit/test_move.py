@@ -2,15 +2,8 @@
 
 import asyncio
 import json
-import os
-import secrets
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,11 +11,12 @@ import redis
 from click.testing import CliRunner
 
 from tests.conformance.own_redis import needs_program
-from tests.transit.houses import RUNNABLE, STATES, House, new_job
+from tests.transit.houses import KINDS, RUNNABLE, STATES, WAIT_S, House, Make, move, new_job
 from treadle.cli.main import cli
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import id_text, new_id
 from treadle.core.job import JobState
+from treadle.core.keys.key import Key, Until
 from treadle.core.outcome import Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
@@ -33,45 +27,7 @@ from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Redis
 from treadle.transit.moving import Move
 
-KINDS: Final = ("sqlite", "postgresql", "redis")
 POINTS: Final = [point.name for point in points() if point.name.startswith("move.")]
-WAIT_S: Final = 25.0
-Make = Callable[[str], House]
-Done = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
-    """Make empty stores of each kind."""
-    schemas = []
-
-    def make(kind: str) -> House:
-        if kind == "sqlite":
-            return House(f"sqlite:///{tmp_path}/{uuid4().hex}.db")
-        if kind == "redis":
-            return House(request.getfixturevalue("redis_url"), f"m_{secrets.token_hex(4)}")
-        schemas.append(f"t_{uuid4().hex}")
-        return House(f"{request.getfixturevalue('postgres_url')}?schema={schemas[-1]}", "shop")
-
-    yield make
-    for schema in schemas:
-        with psycopg.connect(request.getfixturevalue("postgres_url"), autocommit=True) as db:
-            db.execute(f"drop schema if exists {schema} cascade".encode())
-
-
-def move(source: House, target: House, *words: str, fault: str = "") -> Done:
-    """Run the command as a process; give it when it has ended."""
-    target.ids(JobState.READY)  # The target is there, as after `treadle migrate`.
-    module = ["treadle.testing.faults", fault, "--"] if fault else ["treadle"]
-    command = [*source.words("from"), *target.words("to"), *words]
-    return subprocess.run(
-        [sys.executable, "-m", *module, "move", *command],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        env=os.environ | {"PYTHONWARNINGS": "error"},
-    )
 
 
 def moved_home(source: House, target: House, ids: list[bytes], states: dict[str, int]) -> None:
@@ -236,6 +192,31 @@ def test_what_a_store_refuses_only_when_it_is_written_fails_alone(
     assert [one["why"] for one in json.loads(done.stdout)["refusals"]] != []
     assert here.ids(JobState.READY) == {bad.id}
     assert there.ids(JobState.READY) == set(ids)
+
+
+@pytest.mark.parametrize(("source", "target"), [("sqlite", "redis"), ("redis", "postgresql")])
+def test_a_job_goes_without_its_key_and_is_named(house: Make, source: str, target: str) -> None:
+    """The key is free on both sides then; a job whose key was freed before is not named."""
+    here, there = house(source), house(target)
+    holder, freed = new_job(key=Key("k", Until.END)), new_job(key=Key("f", Until.TIME, hold=1))
+
+    async def enqueue(store: Store) -> None:
+        await store.enqueue(new_id(), [holder, freed])
+
+    async def again(store: Store) -> None:
+        job = new_job(key=Key("k", Until.END))
+        assert await store.enqueue(new_id(), [job]) == [JobState.READY]
+
+    here.run(enqueue)
+    lost = [{"id": id_text(holder.id), "key": "k"}]
+    dry = json.loads(move(here, there, "--dry-run", "--json").stdout)
+    assert (dry["without_their_keys"], dry["lost_keys"]) == (1, lost)
+    done = move(here, there, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["lost_keys"] == lost
+    assert there.ids(JobState.READY) == {holder.id, freed.id}
+    there.run(again)
+    here.run(again)
 
 
 def test_running_jobs_stay_and_are_told(house: Make) -> None:

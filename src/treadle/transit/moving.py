@@ -3,19 +3,16 @@
 Page by page a job is sealed here, written there, deleted here and opened there (`store.moving`
 says why in this order). A move that dies anywhere is taken up by the same move again: what is
 sealed here goes on, and what is sealed there and gone from here is opened. Workers may live on
-both sides. Schedules will go before the jobs, in a step of their own between `_pauses` and
-`_arrivals`, so that no tick is enqueued on both sides.
+both sides. Schedules go before the jobs (`transit.schedules`); what they have made follows.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
@@ -24,11 +21,11 @@ from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.job import JobRecord, JobState
 from treadle.store.contract import Filter
 from treadle.store.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
+from treadle.transit.patience import patiently
+from treadle.transit.schedules import Moved, ScheduleMove
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store
-
-T = TypeVar("T")
 
 WAITS: Final = (JobState.BLOCKED, JobState.READY, JobState.SCHEDULED, JobState.RETRYING)
 """What is moved before the dead letters; blocked first, to end what a move before has begun."""
@@ -37,8 +34,6 @@ REFUSALS_SHOWN: Final = 50
 """Refused jobs that are named; the others are counted."""
 
 _PASSES_MAX: Final = 100
-_TRIES: Final = 5
-_REST_S: Final = 0.5
 _LOOK_S: Final = 1.0
 _FLOW: Final = "it waits for other jobs, which cannot be moved with it: let them end first"
 
@@ -48,6 +43,13 @@ class Refusal(Struct, frozen=True):
 
     id: bytes
     why: str
+
+
+class LostKey(Struct, frozen=True):
+    """A job that goes without the key that it held."""
+
+    id: bytes
+    key: str
 
 
 class Report(Struct):
@@ -66,11 +68,17 @@ class Report(Struct):
     those of other moves not."""
     foreign: int = 0
     """Jobs on either side that another move has sealed."""
+    schedules: Moved = field(default_factory=Moved)
+    keys: int = 0
+    """Jobs that held a key, and have moved without it."""
+    lost_keys: list[LostKey] = field(default_factory=list)
+    """The first of them."""
 
     @property
     def whole(self) -> bool:
         """Whether nothing is left behind."""
-        return not (self.refused or self.running or self.waiting or self.foreign)
+        left = self.refused or self.running or self.waiting or self.foreign
+        return not (left or self.schedules.refused)
 
 
 def move_name(source: str, target: str) -> str:
@@ -93,10 +101,15 @@ class Move:
         self._dry = False
         """The other store is not to be asked: it may not be there yet."""
         self.report = Report()
+        self._schedules = ScheduleMove(source, target, name, self.report.schedules)
 
-    async def survey(self) -> Report:
-        """Read everything and change nothing: what would be moved, and what refused."""
+    async def survey(self, *, there: bool = True) -> Report:
+        """Read everything and change nothing: what would be moved, and what refused.
+
+        `there` tells whether the other store is there, and can be asked for its schedules.
+        """
         self._dry = True
+        await self._schedules.survey(there=there)
         for state in MOVES:
             await self._each(self._source, state, self._note)
         await self._count_left()
@@ -104,13 +117,14 @@ class Move:
         return self.report
 
     async def run(self, *, wait: float = 0.0) -> Report:
-        """Move what waits and what is dead; `wait` so many seconds for what runs.
+        """Move schedules, what waits and what is dead; `wait` so many seconds for what runs.
 
         Raises:
             StoreUnavailable: a store was away for too long; the same move goes on from there.
             SameStore: both are one.
         """
         await self._pauses()
+        await self._schedules.run()
         await self._each(self._target, JobState.BLOCKED, self._arrivals)
         deadline = time.monotonic() + wait
         await self._drain()
@@ -128,9 +142,9 @@ class Move:
 
     async def _pauses(self) -> None:
         """Pause there what is paused here, before there is anything to run."""
-        for queue in await self._try(self._source.queues):
+        for queue in await patiently(self._source.queues):
             if queue.paused:
-                await self._try(self._target.pause, queue.name)
+                await patiently(self._target.pause, queue.name)
 
     async def _arrivals(self, records: Sequence[JobRecord]) -> int:
         """Open what a move before has written there and deleted here."""
@@ -158,7 +172,7 @@ class Move:
         before: bytes | None = None
         while True:
             which = Filter(state=state)
-            page = await self._try(store.find, which, limit=PARCELS_MAX, before=before)
+            page = await patiently(store.find, which, limit=PARCELS_MAX, before=before)
             if page:
                 done += await do(page)
             if len(page) < PARCELS_MAX:
@@ -184,28 +198,45 @@ class Move:
         return wanted
 
     async def _note(self, records: Sequence[JobRecord]) -> int:
-        for record in self._wanted(records):
-            self.report.moved[record.queue, _state(record)] += 1
+        wanted = self._wanted(records)
+        self.report.moved.update((record.queue, _state(record)) for record in wanted)
+        self._note_keys(await self._held(wanted))
         return 0
+
+    async def _held(self, records: Sequence[JobRecord]) -> dict[bytes, str]:
+        """Give the keys that these jobs hold, by job."""
+        names = sorted({record.key for record in records if record.key is not None})
+        found = await patiently(self._source.keys, names)
+        holders = {(key.job, key.name) for key in found if key is not None}
+        return {r.id: r.key for r in records if r.key and (r.id, r.key) in holders}
+
+    def _note_keys(self, lost: dict[bytes, str]) -> None:
+        self.report.keys += len(lost)
+        room = REFUSALS_SHOWN - len(self.report.lost_keys)
+        self.report.lost_keys += [LostKey(*one) for one in list(lost.items())[:room]]
 
     async def _page(self, records: Sequence[JobRecord]) -> int:
         """Move one page; give how many have left."""
-        ids = [record.id for record in self._wanted(records)]
+        wanted = self._wanted(records)
+        ids = [record.id for record in wanted]
         if not ids:
             return 0
-        sealed = await self._try(self._source.moving.seal, ids, self._out)
+        held = await self._held(wanted)
+        sealed = await patiently(self._source.moving.seal, ids, self._out)
         fault.point("move.after_seal")
         parcels = await self._adopt([parcel for parcel in sealed if parcel is not None])
         fault.point("move.after_adopt")
         waiting = [parcel.record.id for parcel in parcels if not parcel.is_dead]
         dead = [parcel.record.id for parcel in parcels if parcel.is_dead]
-        await self._try(self._source.moving.drop, waiting, self._out)
-        await self._try(self._source.discard, dead)
+        await patiently(self._source.moving.drop, waiting, self._out)
+        await patiently(self._source.discard, dead)
         fault.point("move.after_drop")
         left = set(await self._open(waiting)) | set(await self._keep_dead(dead))
         fault.point("move.after_open")
         gone = [parcel.record for parcel in parcels if parcel.record.id not in left]
         self.report.moved.update((record.queue, _state(record)) for record in gone)
+        went = {record.id for record in gone}
+        self._note_keys({id_: key for id_, key in held.items() if id_ in went})
         self._tell(len(gone))
         return len(gone)
 
@@ -214,17 +245,17 @@ class Move:
         if not parcels:
             return []
         try:
-            written = await self._try(self._target.moving.adopt, parcels, self._in)
+            written = await patiently(self._target.moving.adopt, parcels, self._in)
         except StoreUnavailable:
             raise
         except SameStore:
-            await self._try(self._source.moving.unseal, [p.record.id for p in parcels], self._out)
+            await patiently(self._source.moving.unseal, [p.record.id for p in parcels], self._out)
             raise
         except (StoreError, ValueError, OverflowError) as error:
             if len(parcels) > 1:
                 return [one for parcel in parcels for one in await self._adopt([parcel])]
             id_ = parcels[0].record.id
-            await self._try(self._source.moving.unseal, [id_], self._out)
+            await patiently(self._source.moving.unseal, [id_], self._out)
             self._refuse(id_, str(error))
             return []
         known = [p for p, new in zip(parcels, written, strict=True) if not new]
@@ -234,13 +265,13 @@ class Move:
     async def _replace_dead(self, parcels: Sequence[Parcel]) -> None:
         """Write jobs over dead letters of the same id: they were replayed here after a copy."""
         ids = [parcel.record.id for parcel in parcels]
-        there = await self._try(self._target.get, ids)
+        there = await patiently(self._target.get, ids)
         old = {r.id for r in there if r is not None and r.state is JobState.FAILED}
         self.report.there += sum(r is not None and not self._in.holds(r) for r in there) - len(old)
         if old:
-            await self._try(self._target.discard, sorted(old))
+            await patiently(self._target.discard, sorted(old))
             again = [parcel for parcel in parcels if parcel.record.id in old]
-            await self._try(self._target.moving.adopt, again, self._in)
+            await patiently(self._target.moving.adopt, again, self._in)
 
     async def _open(self, ids: Sequence[bytes]) -> list[bytes]:
         """Open there what is gone from here; give what is not.
@@ -248,24 +279,24 @@ class Move:
         What is still sealed here goes on later. Anything else was cancelled here, or has expired,
         since it was sealed: that is its end, and the copy goes.
         """
-        here = await self._try(self._source.get, ids)
+        here = await patiently(self._source.get, ids)
         gone = [id_ for id_, record in zip(ids, here, strict=True) if record is None]
         ended = [r.id for r in here if r is not None and not self._out.holds(r)]
-        await self._try(self._target.moving.unseal, gone, self._in)
-        await self._try(self._target.moving.drop, ended, self._in)
+        await patiently(self._target.moving.unseal, gone, self._in)
+        await patiently(self._target.moving.drop, ended, self._in)
         return [record.id for record in here if record is not None]
 
     async def _keep_dead(self, ids: Sequence[bytes]) -> list[bytes]:
         """Take back the copies of dead letters that were replayed here meanwhile; give these."""
-        here = await self._try(self._source.get, ids)
+        here = await patiently(self._source.get, ids)
         left = [record.id for record in here if record is not None]
-        await self._try(self._target.discard, left)
+        await patiently(self._target.discard, left)
         return left
 
     async def _count_left(self) -> None:
         """Count what is in the source now, and what another move has sealed there."""
         counts: Counter[str] = Counter()
-        for queue in await self._try(self._source.queues):
+        for queue in await patiently(self._source.queues):
             counts.update(queue.counts)
         self.report.running = counts["running"]
         foreign = await self._each(self._source, JobState.BLOCKED, self._foreign)
@@ -283,27 +314,6 @@ class Move:
         self.report.refused += 1
         if len(self.report.refusals) < REFUSALS_SHOWN:
             self.report.refusals.append(Refusal(id_, why))
-
-    async def _try(
-        self,
-        verb: Callable[..., Awaitable[T]],
-        *args: Any,  # noqa: ANN401 -- the verb's own
-        **more: Any,  # noqa: ANN401
-    ) -> T:
-        """Call a verb that may be sent again, a few times while its store is away."""
-        if args and args[0] == []:
-            # Nothing to do costs no call; each of these verbs answers an empty batch with one.
-            empty: Any = []
-            return empty  # type: ignore[no-any-return]
-        for turn in range(_TRIES):
-            try:
-                return await verb(*args, **more)
-            except StoreUnavailable:
-                if turn == _TRIES - 1:
-                    raise
-                spread = 0.5 + 0.5 * random.random()  # noqa: S311 -- spreads tries
-                await asyncio.sleep(_REST_S * 2**turn * spread)
-        raise AssertionError("the last try returns or raises")
 
 
 def _state(record: JobRecord) -> str:

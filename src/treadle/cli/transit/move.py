@@ -1,4 +1,4 @@
-"""The command `treadle move`: waiting and dead jobs leave one store for another.
+"""The command `treadle move`: schedules, waiting and dead jobs leave one store for another.
 
 How is in `treadle.transit.moving`. Exit codes: 0 when nothing is left behind, 1 when something is
 (jobs that run, that were refused, or that came meanwhile) or after Ctrl-C, 2 when a store could
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypedDict, Unpack
 from urllib.parse import parse_qsl, urlsplit
@@ -62,11 +62,11 @@ class _Options(TypedDict):
 )
 @prints_json
 def move(**options: Unpack[_Options]) -> None:
-    """Move waiting jobs and dead letters to another store.
+    """Move schedules, waiting jobs and dead letters to another store.
 
-    They keep their ids and all that belongs to them, and leave the old store: a job is never to
-    be run in both. Stopped or killed anywhere, the same command goes on where it was. What runs
-    stays and is told; ended jobs and their results stay.
+    No tick of a schedule is fired in both. Jobs keep their ids and all that belongs to them, and
+    leave the old store: a job is never to be run in both. Stopped or killed anywhere, the same
+    command goes on where it was. What runs stays and is told; ended jobs and their results stay.
 
     Exit code 1: something is left in the old store; 2: a store could not be used.
     """
@@ -93,10 +93,11 @@ async def _moved(options: _Options) -> Report:
         raise StoreError(f"--from and --to name the same store, {places[0]}")
     try:
         await source.open(create=False)
-        if not (options["dry_run"] and _is_no_file_yet(options["target"])):
+        there = not (options["dry_run"] and _is_no_file_yet(options["target"]))
+        if there:
             await target.open(create=not options["dry_run"])
         if options["dry_run"]:
-            return await Move(source, target, move_name(*places), _ignore).survey()
+            return await Move(source, target, move_name(*places), _ignore).survey(there=there)
         counts: Counter[str] = Counter()
         for queue in await source.queues():
             counts.update(queue.counts)
@@ -172,6 +173,14 @@ def _document(report: Report, options: _Options) -> dict[str, object]:
         "running": report.running,
         "left": report.waiting,
         "other_moves": report.foreign,
+        "without_their_keys": report.keys,
+        "lost_keys": [{"id": id_text(one.id), "key": one.key} for one in report.lost_keys],
+        "schedules": {
+            "moved": report.schedules.count,
+            "names": report.schedules.names,
+            "refused": report.schedules.refused,
+            "refusals": [{"name": n, "why": why} for n, why in report.schedules.refusals],
+        },
     }
 
 
@@ -185,15 +194,33 @@ def _told(report: Report, *, dry_run: bool) -> str:
     ]
     if report.there:
         lines.append(f"{plural(report.there, 'job')} of them were there already.")
+    if report.keys:
+        goes = "would go" if dry_run else "went"
+        lines.append(f"{plural(report.keys, 'job')} {goes} without the keys that they held:")
+        named = [f"{id_text(one.id)}  {one.key}" for one in report.lost_keys]
+        lines += _names(named, report.keys)
+    if report.schedules.count:
+        lines.append(f"{plural(report.schedules.count, 'schedule')} {verb}:")
+        lines += _names(report.schedules.names, report.schedules.count)
     lines += _left(report, dry_run=dry_run)
     return "\n".join([*lines, ""])
+
+
+def _names(names: Sequence[str], total: int) -> list[str]:
+    more = [f"  and {total - len(names):,} more"] if total > len(names) else []
+    return [*(f"  {safe(name)}" for name in names), *more]
 
 
 def _left(report: Report, *, dry_run: bool) -> list[str]:
     """Say what stays, and what to do about it."""
     lines = []
+    stay = "would stay" if dry_run else "stay"
+    if report.schedules.refused:
+        count = report.schedules.refused
+        lines.append(f"{plural(count, 'schedule')} {stay}, because they cannot go:")
+        named = [f"{name}: {why}" for name, why in report.schedules.refusals]
+        lines += _names(named, count)
     if report.refused:
-        stay = "would stay" if dry_run else "stay"
         lines.append(f"{plural(report.refused, 'job')} {stay}, because they cannot go:")
         lines += [f"  {id_text(one.id)}  {safe(one.why)}" for one in report.refusals]
     if report.running:

@@ -28,6 +28,7 @@ def schedule_row(schedule: ScheduleInfo) -> dict[str, Any]:
         else {"at": paused.at, "note": paused.note, "by": paused.by},
         "next": schedule.next,
         "over": schedule.over,
+        "sealed": schedule.sealed,
         "last_tick": schedule.last_tick,
         "last_job": schedule.last_job,
         "fired": schedule.fired,
@@ -71,6 +72,8 @@ def _cells(schedule: ScheduleInfo, now: datetime) -> list[str | Text]:
 
 def _remark(schedule: ScheduleInfo) -> Text:
     paused = schedule.paused
+    if schedule.sealed:
+        return Text("between two stores: give `treadle move` again", style="yellow")
     if paused is not None:
         by = f" by {paused.by}" if paused.by else ""
         note = f": {paused.note}" if paused.note else ""

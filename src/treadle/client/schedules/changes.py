@@ -94,11 +94,22 @@ def run_now(store: Store, namespace: str, name: str) -> Steps[NewJob]:
 
 
 def drop(store: Store, name: str) -> Steps[bool]:
-    """Delete a schedule; its jobs stay. False where there was none."""
+    """Delete a schedule; its jobs stay. False where there was none.
+
+    Raises:
+        ScheduleError: it is on its way to another store, where it may lie already.
+        StoreUnavailable: others were faster each time.
+    """
     for _ in range(TRIES):
         [row] = yield store.schedules([name])
         if row is None:
             return False
+        schedule = readable(row)
+        if schedule is not None and schedule.sealed is not None:
+            raise ScheduleError(
+                f"schedule {name!r} is between two stores, sealed by a `treadle move` that has "
+                "not ended: give that command again, then remove it where it is"
+            )
         [done] = yield store.fire([Move(name, row.revision, None)])
         if done:
             return True

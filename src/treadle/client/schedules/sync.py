@@ -156,7 +156,8 @@ class _Changes:
         revision = 0 if row is None else row.revision
         if wanted is None:
             # One that was made anew at run time under this name belongs to whoever made it.
-            gone = old is not None and old.declared
+            # One that is on its way to another store may lie there already.
+            gone = old is not None and old.declared and old.sealed is None
             return ("removed", Move(name, revision, None)) if gone else None
         if old is None:
             return "added", _move(revision, begin(_new(wanted, now), now))

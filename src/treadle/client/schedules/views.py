@@ -49,6 +49,8 @@ class ScheduleInfo(Struct, frozen=True):
     """When it is looked at next: its next tick, unless a tick waits for a job to end."""
     over: bool
     """It has no tick any more."""
+    sealed: bool
+    """A `treadle move` that has not ended holds it between two stores: it does not fire."""
     last_tick: datetime | None
     last_job: str | None
     """The id of the last job."""
@@ -79,6 +81,7 @@ class ScheduleInfo(Struct, frozen=True):
             paused=None if paused is None else PauseInfo.of(paused),
             next=None if due is None else as_datetime(due),
             over=schedule.over,
+            sealed=schedule.sealed is not None,
             last_tick=None if schedule.tick is None else as_datetime(schedule.tick),
             last_job=None if schedule.job is None else id_text(schedule.job),
             fired=schedule.fired,

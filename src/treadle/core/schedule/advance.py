@@ -70,7 +70,7 @@ def planned(schedule: Schedule, now: int) -> Step:
 
 def advance(schedule: Schedule, now: int, last: Last) -> Step:
     """Decide about what is due; with nothing due only the next look is found."""
-    if schedule.paused is not None or schedule.over:
+    if schedule.paused is not None or schedule.over or schedule.sealed is not None:
         return Step(schedule)
     trigger = trigger_of(schedule.plan.trigger)
     following: int | None = None
@@ -196,6 +196,8 @@ def _rest(
     following: int | None = None,
 ) -> Step:
     """Find when to look again; a schedule that has no tick any more is over."""
+    if schedule.sealed is not None:
+        return Step(schedule)
     if schedule.remaining == 0:
         return Step(replace(schedule, over=True, waiting=()))
     if schedule.paused is not None:

@@ -56,6 +56,19 @@ class Pause(Struct, frozen=True, omit_defaults=True):
     by: str = ""
 
 
+class Sealed(Struct, frozen=True, omit_defaults=True):
+    """On its way between two stores: until it is opened it has no ticks, whatever changes."""
+
+    side: Literal["out", "in"]
+    """`out` in the store that it leaves, `in` in the other one."""
+    move: str
+    """Names the move: the same for each repeat of it, another one for any other."""
+    copied: int = 0
+    """On side `in`: the revision there that this is a copy of."""
+    before: Schedule | None = None
+    """On side `in`: the schedule that was here and has become one with the copy."""
+
+
 class Schedule(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One schedule as it is stored."""
 
@@ -82,6 +95,7 @@ class Schedule(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How many ticks became none: too late, overlapping or skipped."""
     over: bool = False
     """There is no tick any more."""
+    sealed: Sealed | None = None
 
     @property
     def remaining(self) -> int | None:
