@@ -13,7 +13,8 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -135,10 +136,8 @@ class Relay:
             except ValueError as error:
                 if row.id not in known:
                     refused.append(self._refused(row.seq, row.id, error))
-        for batch in _batches(jobs):
-            new = [(seq, job) for seq, job in batch if job.id not in known]
-            if new:
-                refused += self._send_batch(_request([job for _, job in batch]), new)
+        for request, batch in _batches(jobs, known):
+            refused += self._send_batch(request, batch)
         return refused
 
     def _send_batch(
@@ -171,23 +170,20 @@ class Relay:
         return seq, why
 
 
-def _batches(jobs: Sequence[tuple[int, NewJob]]) -> Iterator[list[tuple[int, NewJob]]]:
-    """Part a page, in order: jobs without keys together, each one with a key alone.
+def _batches(
+    jobs: Sequence[tuple[int, NewJob]], known: Container[bytes]
+) -> Iterator[tuple[bytes, list[tuple[int, NewJob]]]]:
+    """Part a page, in order, into jobs with keys and jobs without; give requests and what to send.
 
-    What becomes of a job with a key is known by its request only, as it may have gone into
-    another one; and a request stands for the very jobs that it was first sent with.
+    Where one with a key went into another job, only its request tells, which a store answers for
+    the very jobs that it was first sent with: so these go whole. Every store knows ended jobs
+    that have a key by their records; of the others those that are known stay behind.
     """
-    batch: list[tuple[int, NewJob]] = []
-    for seq, job in jobs:
-        if job.key is None:
-            batch.append((seq, job))
-            continue
-        if batch:
-            yield batch
-        yield [(seq, job)]
-        batch = []
-    if batch:
-        yield batch
+    for keyed, run in groupby(jobs, lambda pair: pair[1].key is not None):
+        batch = list(run)
+        new = [pair for pair in batch if pair[1].id not in known]
+        if new:
+            yield _request([job for _, job in batch]), batch if keyed else new
 
 
 def _request(jobs: Sequence[NewJob]) -> bytes:
