@@ -192,3 +192,11 @@ def test_an_outbox_lies_in_a_database_with_transactions() -> None:
     """Another URL is an error where the application is made."""
     with pytest.raises(SettingsError, match="not one of 'redis'"):
         Treadle("redis://127.0.0.1/0", settings={"outbox": "redis://127.0.0.1/1"})
+
+
+@pytest.mark.parametrize("url", ["joe:s3cret@db/shop", "s3cret://db/shop", "joe:s3cret://db"])
+def test_a_password_is_not_shown_where_no_scheme_stands(url: str) -> None:
+    """What stands before the address is named only if it can be a scheme."""
+    with pytest.raises(SettingsError, match="begins with no scheme") as caught:
+        Treadle("redis://127.0.0.1/0", settings={"outbox": url})
+    assert "s3cret" not in str(caught.value)

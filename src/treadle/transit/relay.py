@@ -1,24 +1,27 @@
 """The relay: takes jobs out of an outbox and hands them to the store, in order and once.
 
 A row is deleted only after the store has answered for its job, so a relay that dies loses
-nothing. One that dies between the two sends the row again, and the store, which knows the job by
-its id for as long as its record is kept, changes nothing. A row that the store refuses is set
-aside with the reason, and those behind it go on.
+nothing. One that dies or stands still between the two is followed by one that sends the row again,
+under the same request, and the store changes nothing: it keeps requests for an hour, and knows a
+job that it stored by its id for as long as the record is kept. A row that the store refuses is
+set aside with the reason, and those behind it go on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from treadle.core import fault
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
-from treadle.core.ids import id_text, new_id
+from treadle.core.ids import id_text
 from treadle.transit.desk import Desk
 
 if TYPE_CHECKING:
@@ -124,30 +127,37 @@ class Relay:
         refused: list[tuple[int, str]] = []
         jobs: list[tuple[int, NewJob]] = []
         # Where ended jobs lie apart, the store's enqueue alone would not know them again.
-        known = self._store.get_now([row.id for row in rows])
-        for row, record in zip(rows, known, strict=True):
-            if record is not None:
-                continue
+        records = self._store.get_now([row.id for row in rows])
+        fault.point("relay.after_look")
+        known = {row.id for row, record in zip(rows, records, strict=True) if record is not None}
+        for row in rows:
             try:
                 jobs.append((row.seq, row.job()))
             except ValueError as error:
-                refused.append(self._refused(row.seq, row.id, error))
-        if not jobs:
-            return refused
+                if row.id not in known:
+                    refused.append(self._refused(row.seq, row.id, error))
+        for request, batch in _batches(jobs, known):
+            refused += self._send_batch(request, batch)
+        return refused
+
+    def _send_batch(
+        self, request: bytes, jobs: Sequence[tuple[int, NewJob]]
+    ) -> list[tuple[int, str]]:
+        """Hand jobs to the store at once, or apart where one of them is refused."""
         try:
-            self._store.enqueue_now(new_id(), [job for _, job in jobs])
+            self._store.enqueue_now(request, [job for _, job in jobs])
         except (StoreUnavailable, SchemaMismatch):
             raise
         except Exception:  # noqa: BLE001 -- one of them is at fault: sent alone, each meets its own
-            refused += self._send_apart(jobs)
-        return refused
+            return self._send_apart(jobs)
+        return []
 
     def _send_apart(self, jobs: Sequence[tuple[int, NewJob]]) -> list[tuple[int, str]]:
         """Hand jobs to the store one by one, in order."""
         refused = []
         for seq, job in jobs:
             try:
-                self._store.enqueue_now(new_id(), (job,))
+                self._store.enqueue_now(_request((job,)), (job,))
             except (StoreUnavailable, SchemaMismatch):
                 raise
             except Exception as error:  # noqa: BLE001 -- whichever, it is this job's alone
@@ -158,6 +168,27 @@ class Relay:
         why = f"{type(error).__name__}: {error}"
         _log.error("job %s of the outbox is set aside: %s", id_text(id_), why)
         return seq, why
+
+
+def _batches(
+    jobs: Sequence[tuple[int, NewJob]], known: Container[bytes]
+) -> Iterator[tuple[bytes, list[tuple[int, NewJob]]]]:
+    """Part a page, in order, into jobs with keys and jobs without; give requests and what to send.
+
+    Where one with a key went into another job, only its request tells, which a store answers for
+    the very jobs that it was first sent with: so these go whole. Every store knows ended jobs
+    that have a key by their records; of the others those that are known stay behind.
+    """
+    for keyed, run in groupby(jobs, lambda pair: pair[1].key is not None):
+        batch = list(run)
+        new = [pair for pair in batch if pair[1].id not in known]
+        if new:
+            yield _request([job for _, job in batch]), batch if keyed else new
+
+
+def _request(jobs: Sequence[NewJob]) -> bytes:
+    """Name a request so that these jobs have the same one, whoever sends them (16 bytes)."""
+    return hashlib.blake2b(b"".join(job.id for job in jobs), digest_size=16).digest()
 
 
 def age_s(oldest: int | None) -> float:

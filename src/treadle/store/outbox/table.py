@@ -36,6 +36,7 @@ _ENGINES: Final = {
     "postgres": "postgresql",
 }
 _BLOCK: Final = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+_SCHEME: Final = re.compile(r"[a-z+]+")
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 _encode = json.Encoder().encode
@@ -85,9 +86,12 @@ class Outbox:
         scheme, separator, _ = url.partition("://")
         engine = _ENGINES.get(scheme) if separator else None
         if engine is None:
+            # What has no scheme may begin with a password, and is not shown.
+            is_scheme = separator and _SCHEME.fullmatch(scheme)
+            found = f"not one of {scheme!r}" if is_scheme else "this one begins with no scheme"
             msg = (
                 "outbox is the URL of your own database, sqlite:///path or "
-                f"postgresql://user@host/database, and not one of {scheme!r}"
+                f"postgresql://user@host/database, and {found}"
             )
             raise SettingsError([msg])
         self.engine = engine
@@ -141,18 +145,48 @@ class Outbox:
     def page(self, patience: float) -> Script[list[Waiting] | None]:
         """Read the rows to relay next, in order; None while it is another relay's turn.
 
-        On PostgreSQL this begins the transaction that `done` ends; no statement of it, and no
-        rest between two, may take longer than `patience` and four times that (s).
+        They were marked as a page, and that was committed: until they are deleted, every relay
+        is given the same ones together. On PostgreSQL this begins the transaction that `done`
+        ends; no statement of it, and no rest between two, may take longer than `patience` and
+        four times that (s).
         """
+        if not (yield from self._turn(patience)):
+            return None
+        rows = yield Statement(self._sql["page"], [(PAGE,)])
+        if rows and all(page is None for _, page in rows):
+            last = rows[-1][0]
+            yield from self._mark([(seq, last) for seq, _ in rows])
+            if not (yield from self._turn(patience)):
+                return None
+            rows = [(seq, last) for seq, _ in rows]
+        if not rows:
+            return []
+        first, last = next((seq, page) for seq, page in rows if page is not None)
+        found = yield Statement(self._sql["marked"], [(first, last)])
+        if not found:
+            # Another relay had the turn in between, and did these.
+            if self.engine == "postgresql":
+                yield ROLLBACK
+            return None
+        return [Waiting(seq, bytes(id_), bytes(job)) for seq, id_, job in found]
+
+    def _mark(self, marks: Sequence[tuple[int, int]]) -> Script[None]:
+        """Commit where the page of these rows ends; on PostgreSQL that ends the turn."""
+        if self.engine == "sqlite":
+            yield BEGIN
+        yield Statement(self._sql["mark"], marks)
+        yield COMMIT
+
+    def _turn(self, patience: float) -> Script[bool]:
+        """Begin on PostgreSQL the transaction that is a relay's turn; False: it is another's."""
         if self.engine == "postgresql":
             yield BEGIN
             limits = (str(int(patience * 1_000)), str(int(patience * 4_000)))
             [[mine]] = yield Statement(self._sql["turn"], [(self.table, *limits)])
             if not mine:
                 yield ROLLBACK
-                return None
-        rows = yield Statement(self._sql["page"], [(PAGE,)])
-        return [Waiting(seq, bytes(id_), bytes(job)) for seq, id_, job in rows]
+                return False
+        return True
 
     def done(self, sent: Sequence[int], refused: Sequence[tuple[int, str]]) -> Script[None]:
         """Delete what the store has, set aside what it refuses, and commit."""

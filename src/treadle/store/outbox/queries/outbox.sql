@@ -31,13 +31,22 @@ select pg_try_advisory_xact_lock(hashtextextended($1::text, 0))
     and set_config('idle_in_transaction_session_timeout', $3::text, true) is not null;
 
 -- name: page
-select seq, id, job from {p}outbox where problem is null order by seq limit $1;
+select seq, page from {p}outbox where problem is null order by seq limit $1;
+
+-- name: mark
+-- Before a page is sent its rows are told where it ends, so that whoever sends it again, sends the
+-- same rows together, whatever was committed between them meanwhile.
+update {p}outbox set page = $2 where seq = $1;
+
+-- name: marked
+select seq, id, job from {p}outbox
+where seq between $1 and $2 and page = $2 and problem is null order by seq;
 
 -- name: sent
 delete from {p}outbox where seq = $1;
 
 -- name: refused
-update {p}outbox set problem = $2 where seq = $1;
+update {p}outbox set problem = $2, page = null where seq = $1;
 
 -- name: again
 update {p}outbox set problem = null where problem is not null;
@@ -54,7 +63,8 @@ create table if not exists {p}outbox (
     id blob not null,
     job blob not null,
     made_at integer not null,
-    problem text
+    problem text,
+    page integer
 );
 
 -- name: table_postgresql
@@ -63,5 +73,6 @@ create table if not exists {p}outbox (
     id bytea not null,
     job bytea not null,
     made_at bigint not null,
-    problem text
+    problem text,
+    page bigint
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
