@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from treadle.client.connections.sqlite import SqliteAdapter
 from treadle.core.errors import SettingsError, StoreUnavailable
@@ -163,7 +163,7 @@ class PostgresDesk(Desk):
     def __init__(self, outbox: Outbox, timeout: float) -> None:
         super().__init__(outbox, timeout)
         try:
-            self._driver: _Driver = importlib.import_module("psycopg")
+            self._driver = cast("_Driver", importlib.import_module("psycopg"))
             target = importlib.import_module("treadle.store.postgres.engine.target")
         except ImportError as error:
             msg = f'the outbox needs a driver: pip install "treadle[postgres]" ({error})'

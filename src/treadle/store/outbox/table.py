@@ -133,14 +133,16 @@ class Outbox:
                 "`treadle relay --migrate`, or give a connection to the database that the setting "
                 "outbox names"
             )
-        if now is None:
-            [[now]] = yield Statement(self._sql[f"now_{self.engine}"])
-        fixed = [_dated(job, now) for job in jobs]
+        at = now
+        if at is None:
+            [[at]] = yield Statement(self._sql[f"now_{self.engine}"])
+        made_at = int(at)
+        fixed = [_dated(job, made_at) for job in jobs]
         if fixed:
-            yield Statement(self._sql["add"], [(job.id, _encode(job), now) for job in fixed])
+            yield Statement(self._sql["add"], [(job.id, _encode(job), made_at) for job in fixed])
             if self.engine == "postgresql":
                 yield Statement(self._sql["notify"], [(self.channel,)])
-        return [JobState.SCHEDULED if (job.at or 0) > now else JobState.READY for job in fixed]
+        return [JobState.SCHEDULED if (job.at or 0) > made_at else JobState.READY for job in fixed]
 
     def page(self, patience: float) -> Script[list[Waiting] | None]:
         """Read the rows to relay next, in order; None while it is another relay's turn.

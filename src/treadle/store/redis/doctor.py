@@ -269,7 +269,8 @@ def _replicas(info: Facts, count: int) -> Iterator[Finding]:
     advice = "Jobs that must survive a failover belong into PostgreSQL with a synchronous standby."
     yield Finding(Level.NOTE, "replicas", str(count), means, advice)
     for number in range(count):
-        row = dict(part.partition("=")[::2] for part in info.get(f"slave{number}", "").split(","))
+        parts = (part.partition("=") for part in info.get(f"slave{number}", "").split(","))
+        row = {name: value for name, _, value in parts}
         lag = int(row.get("lag", 0))
         if row.get("state", "online") != "online" or lag > _LAG_MAX_S:
             found = f"{row.get('ip')}:{row.get('port')} {row.get('state')}, {lag} s behind"

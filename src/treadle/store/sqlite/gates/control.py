@@ -17,7 +17,7 @@ def gates(
     values = {"only": only, "after": after, "limit": limit}
     found = []
     for *row, waiting in db.execute(sql["all_gates"], values).fetchall():
-        gate = gate_of(row)
+        gate = gate_of(tuple(row))
         best = db.execute(sql["best_waiting"], (gate.name,)).fetchone()
         cost = 1 if best is None else cost_at(gate.name, uses_of(best[0]))
         found.append(gate.record(waiting, cost, now))
