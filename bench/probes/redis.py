@@ -169,7 +169,7 @@ def _line(probe: Probe, found: dict[str, float], count: int, batch: int) -> None
     jobs = [NewJob(new_id(), "bench.mark", b"[[1,%d],{}]" % n) for n in range(count)]
     with probe.measured(found, "enqueue", count):
         for first in range(0, count, batch):
-            probe.run("enqueue", *job_words(jobs[first : first + batch]))
+            probe.run("enqueue", "", *job_words(jobs[first : first + batch]))
     done: list[Settlement] = []
     with probe.measured(found, "exchange", count):
         while True:
