@@ -132,6 +132,12 @@ def _idle(app: Treadle) -> float:
     return app.link.run(ask())
 
 
+async def _migrate(url: str, namespace: str) -> None:
+    store = open_store(url, namespace, Settings())
+    await store.migrate()
+    await store.close()
+
+
 def main() -> None:
     """Measure one store."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -142,7 +148,7 @@ def main() -> None:
     words = parser.parse_args()
     namespace = f"limits_{secrets.token_hex(4)}"
     if words.url.startswith("postgresql"):
-        asyncio.run(open_store(words.url, namespace, Settings()).migrate())
+        asyncio.run(_migrate(words.url, namespace))
     if words.parked:
         beside(words.url, namespace, words.parked, words.jobs)
     else:

@@ -25,8 +25,14 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Treadle:
         return Treadle(f"sqlite:///{tmp_path}/jobs.db")
     url = request.getfixturevalue(f"{kind}_url")
     if kind == "postgres":
-        asyncio.run(open_store(url, own, Settings()).migrate())
+        asyncio.run(_migrate(url, own))
     return Treadle(url, namespace=own)
+
+
+async def _migrate(url: str, namespace: str) -> None:
+    store = open_store(url, namespace, Settings())
+    await store.migrate()
+    await store.close()
 
 
 @contextmanager

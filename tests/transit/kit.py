@@ -20,6 +20,13 @@ from treadle.transit.relay import Relay
 WAIT_S: Final = 20.0
 
 
+async def migrated(app: Treadle) -> None:
+    """Make the tables of an application's store, which the application itself only opens."""
+    store = app._make_store()  # noqa: SLF001 -- as above
+    await store.migrate()
+    await store.close()
+
+
 class Shop:
     """An application with an outbox, and the database that it lies in."""
 

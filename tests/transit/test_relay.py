@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.transit.kit import WAIT_S, Shop
+from tests.transit.kit import WAIT_S, Shop, migrated
 from treadle import StoreUnavailable, Treadle, Worker
 from treadle.core import fault
 from treadle.core.ids import id_bytes, new_id
@@ -246,7 +246,7 @@ def test_an_ended_job_is_known_where_ended_jobs_lie_apart(
     assert namespace
     url = f"sqlite:///{tmp_path}/shop.db"
     app = Treadle(postgres_url, settings={"outbox": url})
-    asyncio.run(app._make_store().migrate())  # noqa: SLF001 -- the application only opens it
+    asyncio.run(migrated(app))
     shop = Shop(app, url)
     shop.make()
     [id_] = write(shop, 1)

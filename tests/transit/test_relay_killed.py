@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from tests.transit.kit import WAIT_S, Shop
+from tests.transit.kit import WAIT_S, Shop, migrated
 from treadle import StoreUnavailable, Treadle, Unique, Worker
 from treadle.core import fault
 from treadle.store.outbox.table import PAGE
@@ -176,7 +176,7 @@ def _overtaken(shop: Shop) -> None:
 def _opened(store: str, outbox: str) -> Iterator[Shop]:
     app = Treadle(store, settings={"outbox": outbox})
     if store.startswith("postgresql"):
-        asyncio.run(app._make_store().migrate())  # noqa: SLF001 -- the application only opens it
+        asyncio.run(migrated(app))
     shop = Shop(app, outbox)
     shop.make()
     try:
