@@ -6,15 +6,14 @@ import os
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
 
 import psycopg
 import pytest
 
 from tests.conformance.certificates import make_certificates
+from tests.conformance.greeting import Greeting
 from treadle.core.errors import SettingsError, StoreUnavailable
 from treadle.core.ids import new_id
 from treadle.core.settings import Settings
@@ -198,35 +197,16 @@ class TestServers:
         assert greeter.asked == 0
 
 
-class Greeter:
+class Greeter(Greeting):
     """A server that lets everybody in, greets as this version, and can do nothing else."""
 
     def __init__(self, version: str) -> None:
         self._version = version
         self.asked = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._thread = threading.Thread(target=self._serve)
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                return
-            with peer:
-                self._greet(peer)
-
-    def _greet(self, peer: socket.socket) -> None:
+    def greet(self, peer: socket.socket) -> None:
+        """Let a client in and say which version this is; count what comes after that."""
         while True:
             (length,) = struct.unpack("!i", peer.recv(4, socket.MSG_WAITALL))
             (code,) = struct.unpack("!i", peer.recv(length - 4, socket.MSG_WAITALL)[:4])

@@ -2,12 +2,11 @@
 
 import asyncio
 import socket
-import threading
-from typing import Self
 
 import pytest
 import redis
 
+from tests.conformance.greeting import Greeting
 from tests.conformance.own_redis import needs_program
 from tests.conformance.test_redis_places import low_port
 from treadle.core.errors import StoreError, StoreUnavailable
@@ -33,33 +32,17 @@ def refusal(url: str) -> str:
     return str(caught.value)
 
 
-class Old:
+class Old(Greeting):
     """A server that answers every command with the same words, as an old one answers HELLO."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._thread = threading.Thread(target=self._serve)
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                return
-            with peer:
-                while peer.recv(4_096):
-                    peer.sendall(self._answer)
+    def greet(self, peer: socket.socket) -> None:
+        """Say the same to each command."""
+        while peer.recv(4_096):
+            peer.sendall(self._answer)
 
 
 @pytest.mark.parametrize(
