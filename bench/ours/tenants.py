@@ -31,6 +31,7 @@ class Yard:
     def __init__(self, url: str, namespace: str) -> None:
         self.app = Treadle(url, namespace=namespace)
         self.waits: list[float] = []
+        self.news = asyncio.Event()
 
         @self.app.task(name="bulk")
         async def bulk() -> None:
@@ -39,6 +40,7 @@ class Yard:
         @self.app.task(name="first")
         async def first(sent: float) -> None:
             self.waits.append(time.monotonic() - sent)
+            self.news.set()
 
         self.bulk, self.first = bulk, first
 
@@ -60,10 +62,9 @@ class Yard:
             await asyncio.sleep(1)
             for n in range(rounds):
                 await asyncio.sleep(_PAUSE_S)
-                sent, seen = time.monotonic(), len(self.waits)
-                await self.first.using(tenant=f"new {n}").aenqueue(sent)
-                while len(self.waits) == seen and time.monotonic() - sent < _PATIENCE_S:
-                    await asyncio.sleep(0.001)
+                self.news.clear()
+                await self.first.using(tenant=f"new {n}").aenqueue(time.monotonic())
+                await asyncio.wait_for(self.news.wait(), _PATIENCE_S)
 
 
 def compare(yard: Yard, jobs: int) -> None:

@@ -7,7 +7,7 @@ each step every store must claim just the jobs that it names, in its order.
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -142,7 +142,7 @@ class Life:
         """Tell the oracle what becomes of a claim."""
         if isinstance(outcome, Released):
             self.fair.make_ready(claim.id, self.fair.entries[claim.id].tag or TAG_MAX)
-        elif isinstance(outcome, Failed) and claim.attempt - claim.forgiven < 5:  # noqa: PLR2004
+        elif isinstance(outcome, Failed) and claim.attempt - claim.forgiven < 5:
             self.fair.make_ready(claim.id)
         elif isinstance(outcome, Failed):
             self.dead.append(claim.id)

@@ -52,9 +52,9 @@ class Worker:
         queues: which queues to take from: None for all (best job first), `"a,b"` or a list
             for strict order, `"a=3,b=1"` or a mapping for weights.
         concurrency: how many jobs run at once; default: the settings' `concurrency`.
-        reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: its jobs get those before others,
-            and no other queue's job ever has one. A queue that `queues` does not name gets these
-            slots alone. A worker that reserves takes no more jobs than it has slots.
+        reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: no other queue's job
+            ever has one of them. A queue that `queues` does not name gets these slots alone. A
+            worker that reserves takes no more jobs than it has slots.
         burst: end when nothing is ready any more.
         grace: seconds that running jobs get to end when the worker stops.
 

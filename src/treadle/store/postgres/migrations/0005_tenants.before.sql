@@ -5,8 +5,8 @@ create table {p}tenants (
     stride bigint not null check (stride between 1 and 1000000)
 );
 
--- A job that becomes ready: the last tag of its tenant that still waits. The condition fails at once
--- for jobs without a tenant, as that of each of these.
+-- A job that becomes ready: the last tag of its tenant that still waits. The condition fails at
+-- once for jobs without a tenant, as that of each of these.
 create index {i}jobs_turns on {p}jobs (queue, tenant, priority, tag)
 where tenant is not null and state = 'ready';
 -- The same at a gate.

@@ -1,5 +1,5 @@
--- Called by: every write, before its commit, and the control of tenants. Rides jobs_turns, where jobs
--- without a tag are only while a write has made them ready, then jobs_ready: one look for each
+-- Called by: every write, before its commit, and the control of tenants. Rides jobs_turns, where
+-- jobs without a tag are only while a write has made them ready, then jobs_ready: one look for each
 -- queue, priority and tenant. One writer at a time, so no two jobs of a tenant come to one tag.
 
 -- name: any_untagged
@@ -27,7 +27,7 @@ with news as materialized (
         )) from {p}queues as q where q.paused_at is null
     ), 1) as head, (
         select j.tag from {p}jobs as j
-        where j.state = 'ready' and (j.tag < 0) = 0 and coalesce(j.waits_at, j.queue) = n.queue
+        where j.state = 'ready' and (j.tag < 0) = 0 and coalesce(j.waits_at, j.queue) = +n.queue
             and j.tenant = n.tenant and j.priority = n.priority
         order by j.tag desc limit 1
     ) as last
