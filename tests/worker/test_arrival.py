@@ -215,7 +215,7 @@ def test_a_stop_does_not_wait_for_a_server_that_never_answers(server: Server) ->
             worker = Worker(app)
             running = asyncio.create_task(worker.arun())
             async with asyncio.timeout(WAIT_S):
-                while not proxy.accepted:
+                while not proxy.accepted:  # noqa: ASYNC110 -- set by a thread
                     await asyncio.sleep(0.01)
                 worker.stop()
                 assert await running == 0

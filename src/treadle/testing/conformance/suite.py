@@ -29,7 +29,7 @@ from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
-from treadle.testing.conformance.keys.replacing import TestReplace
+from treadle.testing.conformance.keys.replacing import TestBehindATime, TestReplace
 from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
 from treadle.testing.conformance.keys.transactional import TestKeyTransactional
 from treadle.testing.conformance.kit import case
@@ -54,6 +54,7 @@ __all__ = [
     "TestAdopt",
     "TestAttempts",
     "TestBeat",
+    "TestBehindATime",
     "TestCancel",
     "TestClaim",
     "TestControl",

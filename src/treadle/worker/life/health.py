@@ -47,14 +47,14 @@ class Health:
 
     @property
     def since(self) -> datetime | None:
-        """When that began, in UTC; None when nothing is wrong, before its start and after its stop."""
+        """When that began, in UTC; None when nothing is wrong or it neither runs nor starts."""
         first = next(iter(self._troubles.copy().values()), None)
         return None if self._idle or first is None else as_datetime(first[0])
 
     # The worker and its crew speak through these, on their loop
 
     def waits(self, why: str) -> None:
-        """Note that the worker cannot start, as its store is away; the first note says since when."""
+        """Note that it cannot start, as its store is away; the first note says since when."""
         first = _START not in self._troubles
         since = SystemClock().wall() if first else self._troubles[_START][0]
         self._idle = ""
