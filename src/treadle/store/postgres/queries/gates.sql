@@ -66,21 +66,29 @@ to_look as (
 )
 
 -- name: letting_go
--- After a CTE held (gates): what running jobs hold of places is free.
+-- After a CTE held (gates): what running jobs hold of places is free. What a gate bounds now
+-- counts, and not what it bounded when the job was enqueued.
 freed as (
     select w.name, count(*) as n
-    from held cross join lateral jsonb_to_recordset(held.gates) as w (name text, kind text)
-    where w.kind = 'places' group by w.name
+    from held cross join lateral jsonb_to_recordset(held.gates) as w (name text)
+    group by w.name
 ), let_go as (
     update {p}gates g set used = greatest(0, g.used - l.n), touched_at = {hour},
         wake_at = case when g.used >= g.quota or g.wake_at is not null then {now} end
     from (
         select g.name, f.n from {p}gates g join freed f on f.name = g.name
-        order by g.name for no key update of g
+        where g.kind = 'places' order by g.name for no key update of g
     ) as l
     where g.name = l.name
     returning g.name
 )
+
+-- name: running_at
+-- The places in use of g once it bounds what `excluded` says: a new kind counts what runs already.
+case when g.kind = excluded.kind then g.used when excluded.kind <> 'places' then 0 else (
+    select count(*) from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+    where j.state = 'running' and j.gates is not null and w.name = g.name
+) end
 
 -- name: define_gates
 with given as (
@@ -99,7 +107,8 @@ insert into {p}gates as g (name, kind, quota, period, burst, defined_at, touched
 select name, kind, quota, period, burst, {now}, {hour} from news order by name collate "C"
 on conflict (name) do update set
     kind = excluded.kind, quota = excluded.quota, period = excluded.period,
-    burst = excluded.burst, part = 0, defined_at = excluded.defined_at, wake_at = {now},
+    burst = excluded.burst, used = {running_at}, part = 0, wake_at = {now},
+    defined_at = excluded.defined_at,
     full_at = least(
         g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
     )
@@ -505,7 +514,8 @@ returning 1;
 insert into {p}gates as g (name, kind, quota, period, burst, is_set, touched_at)
 values ($1::text, $2::text, $3::bigint, $4::bigint, $5::bigint, true, {hour})
 on conflict (name) do update set kind = excluded.kind, quota = excluded.quota,
-    period = excluded.period, burst = excluded.burst, part = 0, is_set = true, wake_at = {now},
+    period = excluded.period, burst = excluded.burst, used = {running_at}, part = 0,
+    is_set = true, wake_at = {now},
     touched_at = excluded.touched_at, full_at = least(
         g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
     );
@@ -517,25 +527,25 @@ update {p}gates set is_set = false, defined_at = 0 where name = $1::text and is_
 -- Gates whose places in use are not those that running jobs hold.
 with running as (
     select w.name, count(*) as n
-    from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text, kind text)
-    where j.state = 'running' and j.gates is not null and w.kind = 'places'
+    from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+    where j.state = 'running' and j.gates is not null
     group by w.name
 )
-select g.name from {p}gates g join running r on r.name = g.name where g.used <> r.n
+select g.name from {p}gates g join running r on r.name = g.name
+where g.kind = 'places' and g.used <> r.n
 union
 select g.name from {p}gates g
-where g.used > 0 and not exists (
+where g.used > 0 and (g.kind <> 'places' or not exists (
     select from running r where r.name = g.name
-);
+));
 
 -- name: mend
 -- The gates are locked: what others do to their places is either written or has not begun.
-update {p}gates g set wake_at = {now}, used = (
-    select count(*) from {p}jobs j
-    cross join lateral jsonb_to_recordset(j.gates) as w (name text, kind text)
-    where j.state = 'running' and j.gates is not null and w.kind = 'places' and w.name = g.name
-)
-where g.name = any($1::text[]) and g.kind = 'places';
+update {p}gates g set wake_at = {now}, used = case when g.kind <> 'places' then 0 else (
+    select count(*) from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+    where j.state = 'running' and j.gates is not null and w.name = g.name
+) end
+where g.name = any($1::text[]);
 
 -- name: prune_gates
 delete from {p}gates where name in (

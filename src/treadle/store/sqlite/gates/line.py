@@ -77,10 +77,10 @@ def settled(book: Book, settlements: Sequence[Settlement], verdicts: Sequence[Ve
             book.free(uses)
             if not settlement.state.is_terminal:
                 park_ready(book, settlement.id)
-            freed.update(use.name for use in uses if use.kind == PLACES)
+            freed.update(use.name for use in uses)
     for name in sorted(freed):
         gate = book.find(name)
-        if gate is not None:
+        if gate is not None and gate.kind == PLACES:
             book.wake(gate)
 
 
