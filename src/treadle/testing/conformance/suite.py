@@ -24,7 +24,7 @@ from treadle.testing.conformance.control.verbs import (
 )
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
-from treadle.testing.conformance.gates.kinds import TestKinds
+from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
@@ -59,6 +59,7 @@ __all__ = [
     "TestClaim",
     "TestControl",
     "TestDeadGroups",
+    "TestDefinedInTransactions",
     "TestDiscard",
     "TestDue",
     "TestDueSchedules",

@@ -90,6 +90,12 @@ case when g.kind = excluded.kind then g.used when excluded.kind <> 'places' then
     where j.state = 'running' and j.gates is not null and w.name = g.name
 ) end
 
+-- name: defining
+kind = excluded.kind, quota = excluded.quota, period = excluded.period, burst = excluded.burst,
+used = {running_at}, part = 0, wake_at = {now}, defined_at = excluded.defined_at, full_at = least(
+    g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
+)
+
 -- name: define_gates
 with given as (
     select distinct on (name collate "C") * from unnest(
@@ -98,20 +104,12 @@ with given as (
     order by name collate "C"
 ), news as (
     select d.* from given d left join {p}gates g on g.name = d.name
-    where g.name is null or (not g.is_set and g.defined_at < {now} and (
-        (g.kind, g.quota, g.period, g.burst) is distinct from (d.kind, d.quota, d.period, d.burst)
-        or g.defined_at = 0
-    ))
+    where g.name is null or (not g.is_set and g.defined_at < {now} and
+        (g.kind, g.quota, g.period, g.burst) is distinct from (d.kind, d.quota, d.period, d.burst))
 )
 insert into {p}gates as g (name, kind, quota, period, burst, defined_at, touched_at)
 select name, kind, quota, period, burst, {now}, {hour} from news order by name collate "C"
-on conflict (name) do update set
-    kind = excluded.kind, quota = excluded.quota, period = excluded.period,
-    burst = excluded.burst, used = {running_at}, part = 0, wake_at = {now},
-    defined_at = excluded.defined_at,
-    full_at = least(
-        g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
-    )
+on conflict (name) do update set {defining}
 where not g.is_set and g.defined_at < excluded.defined_at;
 
 -- name: enqueue_gated
@@ -187,25 +185,27 @@ where {is_made} and j.id = g.id and j.gates is null and j.key is null and j.numb
 -- name: peek
 -- Asked beforehand: the gates of the best ready jobs, and of the best that wait at these gates.
 with seen as (
-    select j.gates from {p}queues q cross join lateral (
-        select gates from {p}jobs where state = 'ready' and queue = q.name
+    select j.gates, j.created_at from {p}queues q cross join lateral (
+        select gates, created_at from {p}jobs where state = 'ready' and queue = q.name
         order by priority desc, tag, id limit $2::bigint
     ) as j
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
         and j.gates is not null
     union all
-    select j.gates from unnest($3::text[]) as n (name) cross join lateral (
-        select gates from {p}jobs where state = 'blocked' and waits_at = n.name
+    select j.gates, j.created_at from unnest($3::text[]) as n (name) cross join lateral (
+        select gates, created_at from {p}jobs where state = 'blocked' and waits_at = n.name
         order by priority desc, tag, id limit 50
     ) as j
 ), named as (
-    select distinct on (w.name) w.* from seen cross join lateral jsonb_to_recordset(seen.gates)
+    select distinct on (w.name) w.*, seen.created_at
+    from seen cross join lateral jsonb_to_recordset(seen.gates)
         as w (name text, kind text, quota bigint, period bigint, burst bigint)
-    order by w.name
+    order by w.name, seen.created_at desc
 )
-select n.name, n.kind, n.quota, n.period, n.burst,
-    not exists (select from {p}gates g where g.name = n.name)
-from named n;
+select n.name, n.kind, n.quota, n.period, n.burst, n.created_at, g.name is null,
+    not g.is_set and g.defined_at < n.created_at and
+        (g.kind, g.quota, g.period, g.burst) is distinct from (n.kind, n.quota, n.period, n.burst)
+from named n left join {p}gates g on g.name = n.name;
 
 -- name: lock_jobs
 select 1 from {p}jobs where id = any($1::uuid[]) order by id for update;
@@ -214,12 +214,20 @@ select 1 from {p}jobs where id = any($1::uuid[]) order by id for update;
 select 1 from {p}jobs where state = 'running' and worker = $1::text order by id for update;
 
 -- name: ensure_gates
-insert into {p}gates (name, kind, quota, period, burst, touched_at)
-select name, kind, quota, period, burst, {hour} from unnest(
-    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]
-) as d (name, kind, quota, period, burst)
+insert into {p}gates (name, kind, quota, period, burst, defined_at, touched_at)
+select name, kind, quota, period, burst, defined_at, {hour} from unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]
+) as d (name, kind, quota, period, burst, defined_at)
 order by name collate "C"
 on conflict (name) do nothing;
+
+-- name: redefine_gates
+-- The gates are locked. What jobs say that came in a caller's transaction, where no gate is.
+update {p}gates g set {defining}
+from unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]
+) as excluded (name, kind, quota, period, burst, defined_at)
+where g.name = excluded.name and not g.is_set and g.defined_at < excluded.defined_at;
 
 -- name: lock_gates
 select 1 from {p}gates where name = any($1::text[]) order by name for no key update;
@@ -521,7 +529,8 @@ on conflict (name) do update set kind = excluded.kind, quota = excluded.quota,
     );
 
 -- name: reset_gate
-update {p}gates set is_set = false, defined_at = 0 where name = $1::text and is_set returning 1;
+update {p}gates set is_set = false, defined_at = {now} - 1
+where name = $1::text and is_set returning 1;
 
 -- name: drifted
 -- Gates whose places in use are not those that running jobs hold.

@@ -156,9 +156,9 @@ local function open_book()
     end
   end
 
-  function B.first_shut(uses)
+  function B.first_shut(uses, defined_at)
     for _, use in ipairs(uses) do
-      local gate = B.of(use)
+      local gate = B.of(use, defined_at)
       if B.room(gate) < takes(gate, use.cost) then
         return use.name
       end

@@ -64,10 +64,10 @@ class Book:
             gate.used, gate.woken = running if use.kind == PLACES else 0, 0
         gate.define(use, self.now)
 
-    def first_shut(self, uses: Sequence[GateUse]) -> str | None:
+    def first_shut(self, uses: Sequence[GateUse], defined_at: int | None = None) -> str | None:
         """Name the first gate that lets no such job pass now; None when all of them do."""
         for use in uses:
-            gate = self.of(use)
+            gate = self.of(use, defined_at)
             if gate.room(self.now) < gate.takes(use.cost):
                 return use.name
         return None

@@ -66,7 +66,7 @@ def reset(book: Book, name: str) -> bool:
     gate = book.find(name)
     if gate is None or not gate.is_set:
         return False
-    gate.is_set, gate.defined_at = False, 0
+    gate.is_set, gate.defined_at = False, book.now - 1
     book.write()
     return True
 

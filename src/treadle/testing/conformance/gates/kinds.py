@@ -6,9 +6,13 @@ another limit under it. What runs already counts for what the gate bounds now.
 # ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import PLACES, GateUse
+from treadle.core.gates.gate import PLACES, GateUse, write_gates
+from treadle.core.job import Claim
+from treadle.core.outcome import Succeeded
+from treadle.store.statements import COMMIT
 from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places, rate
-from treadle.testing.conformance.kit import Case, ids_of, scenario
+from treadle.testing.conformance.kit import Case, Hand, ids_of, new_job, scenario, settlement, take
+from treadle.testing.conformance.line.transactional import desk_of
 
 WIDE = rate("g", quota=1_000, period=SECOND, burst=1_000)
 
@@ -70,3 +74,63 @@ class TestKinds:
         await case.store.prune(100)
         assert (await gate(case, "g")).used == 2
         assert await claim(worker) == []
+
+
+async def _commit(case: Case, count: int, use: GateUse) -> None:
+    """Enqueue jobs behind a gate in a transaction, a second later than whatever was before."""
+    case.clock.move(1)
+    desk = await desk_of(case)
+    jobs = [new_job(gates=write_gates([use])) for _ in range(count)]
+    await desk.run(desk.shared.recognise())
+    await desk.run(desk.shared.enqueue(jobs, now=case.now))
+    await desk.end(COMMIT)
+
+
+async def _most(case: Case, worker: Hand, running: list[Claim]) -> int:
+    """Work off everything, settling and claiming in one exchange; tell how many ran at most."""
+    most = 0
+    for _ in range(8):
+        case.clock.move(1.1)
+        batch = [settlement(one, Succeeded(None)) for one in running]
+        running = [*(await worker.exchange(batch, take(100))).claims, *(await claim(worker))]
+        most = max(most, len(running))
+    assert running == []
+    return most
+
+
+class TestDefinedInTransactions:
+    """What a job says of its gates counts also when it came in a caller's transaction."""
+
+    @scenario
+    async def test_a_new_number_counts_when_such_a_job_is_met(self, case: Case) -> None:
+        """A worker that has just claimed with the old one learns of it, too."""
+        await _commit(case, 2, places("g", quota=1))
+        worker = await case.worker()
+        running = await claim(worker)
+        assert len(running) == 1
+        await _commit(case, 9, places("g", quota=3))
+        most = await _most(case, worker, running)
+        assert most == (await gate(case, "g")).quota == 3
+
+    @scenario
+    async def test_a_gate_that_was_shut_beforehand_gets_its_bound(self, case: Case) -> None:
+        """It was made without one, by whoever shut it before any job had named it."""
+        await case.store.shut_gate("g")
+        await _commit(case, 4, places("g", quota=2))
+        worker = await case.worker()
+        assert await claim(worker) == []
+        await case.store.open_gate("g")
+        assert len(await claim(worker)) == 2
+
+    @scenario
+    async def test_numbers_that_were_set_stand_above_it(self, case: Case) -> None:
+        """Until they are reset; then the next job counts, and not one from before."""
+        await _commit(case, 3, places("g", quota=1))
+        await case.store.set_gate(GateUse("g", PLACES, quota=2))
+        case.clock.move(1)
+        await case.store.reset_gate("g")
+        worker = await case.worker()
+        running = await claim(worker)
+        assert len(running) == 2
+        await _commit(case, 6, places("g", quota=3))
+        assert await _most(case, worker, running) == 3
