@@ -24,6 +24,7 @@ from treadle.testing.conformance.control.verbs import (
 )
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
+from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
@@ -59,6 +60,7 @@ __all__ = [
     "TestClaim",
     "TestControl",
     "TestDeadGroups",
+    "TestDefinedInTransactions",
     "TestDiscard",
     "TestDue",
     "TestDueSchedules",
@@ -78,6 +80,7 @@ __all__ = [
     "TestKeyTransactional",
     "TestKeyedAndGated",
     "TestKeys",
+    "TestKinds",
     "TestLeave",
     "TestLife",
     "TestLimits",

@@ -232,7 +232,7 @@ end
 -- Let a job pass its gates, or park it at the first that is shut.
 local function passes(id, row, queue)
   local uses = book().uses(row[15])
-  local at = book().first_shut(uses)
+  local at = book().first_shut(uses, whole(row[7]))
   if at then
     book().park(id, at, uses, queue, row[8])
     fell_away, parked = true, parked + 1
