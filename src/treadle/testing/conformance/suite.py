@@ -45,6 +45,8 @@ from treadle.testing.conformance.line.transactional import TestTransactional
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
+from treadle.testing.conformance.tenants.turns import TestFree, TestTurns, TestWeights
+from treadle.testing.conformance.tenants.ways import TestTurnsAtGates, TestWays
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
 from treadle.testing.conformance.upkeep.prune import TestPrune
 from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
@@ -70,6 +72,7 @@ __all__ = [
     "TestFencing",
     "TestFind",
     "TestFire",
+    "TestFree",
     "TestFiring",
     "TestGates",
     "TestGet",
@@ -112,7 +115,11 @@ __all__ = [
     "TestStage",
     "TestStrings",
     "TestTransactional",
+    "TestTurns",
+    "TestTurnsAtGates",
     "TestWait",
+    "TestWays",
+    "TestWeights",
     "TestWorkers",
     "case",
 ]
