@@ -158,7 +158,7 @@ class Worker:
         arrival = Arrival(self.health, self._stopping, patient=not self.burst)
         await arrival.until_done(lambda: unless(self._stopping, self.app.aopen()))
         await unless(self._at_once, greet(self.app))
-        info = self._info()
+        info = _info_of(self)
         await arrival.until_done(lambda: unless(self._at_once, self._start(info)))
         self._link = self.app.link
         self._link.workers += 1
@@ -193,9 +193,6 @@ class Worker:
         """Tell of a worker that has no id yet."""
         if self.app.events:
             self.app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
-
-    def _info(self) -> WorkerInfo:
-        return worker_info(self.slots, self.lanes, self.app.settings.lease)
 
     def stop(self, reason: str = "asked to") -> None:
         """Stop claiming; running jobs may end within the grace. For the loop's thread."""
@@ -243,7 +240,7 @@ class Worker:
                 await self._crew.notes.flush()
             answer = await settler.exchange(line.worker, demand)
             if answer.gone and not self._stopping.is_set():
-                await self._crew.begin_anew(self._info())
+                await self._crew.begin_anew(_info_of(self))
         except StoreError as error:
             await self._crew.store_away(error, self._stopping)
             return None
@@ -367,6 +364,10 @@ def as_lanes(queues: Queues, reserve: Reserve = None) -> Lanes:
     if isinstance(queues, Mapping):
         return Lanes(dict(queues), strict=False, reserve=reserve)
     return Lanes(dict.fromkeys(queues, 1), reserve=reserve)
+
+
+def _info_of(worker: Worker) -> WorkerInfo:
+    return worker_info(worker.slots, worker.lanes, worker.app.settings.lease)
 
 
 def worker_info(slots: int, lanes: Lanes, lease_s: float) -> WorkerInfo:
