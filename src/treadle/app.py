@@ -119,6 +119,10 @@ class Treadle(Registry, Declarations, Hooks, Tenants, UnderTest):
         """Do the same as `link` without blocking the event loop."""
         return await self._links.aget()
 
+    async def aopen(self) -> Link:
+        """Do the same on the running event loop; may be cancelled at any time."""
+        return await self._links.aopen()
+
     @property
     def store(self) -> Store:
         """The open store; opened on first use.

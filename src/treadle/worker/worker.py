@@ -14,14 +14,16 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
 from treadle.core.lanes import Lanes, read_reserve
+from treadle.events import Event
 from treadle.store.contract import WorkerInfo
-from treadle.worker.crew import TOO_MANY_STUCK, Crew
+from treadle.worker.crew import TOO_MANY_STUCK, Crew, greet
+from treadle.worker.life.arrival import Arrival, NotStarted, unless
 from treadle.worker.life.health import Health
 from treadle.worker.life.signals import stop_on_signals
 
@@ -134,9 +136,8 @@ class Worker:
             try:
                 async with self:
                     await self.wait()
-            except asyncio.CancelledError:
-                if self._main is not None or not self._at_once.is_set():
-                    raise
+            except NotStarted as error:
+                _log.info("%s", error)
         if self.reason == TOO_MANY_STUCK:
             return 3
         return 1 if self.cut else 0
@@ -147,13 +148,18 @@ class Worker:
         await asyncio.shield(self._main)
 
     async def __aenter__(self) -> Self:
-        """Register and start.
+        """Register and start; wait for a store that is away, unless it is for a burst.
 
         Raises:
-            StoreError: the store cannot be opened or does not answer.
+            StoreUnavailable: it was asked to stop before it had started.
+            StoreError: the store cannot be used until somebody mends what it says.
         """
-        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
-        await _unless(self._at_once, self._crew.start(self._info()))
+        self.health.tell = self._emit
+        arrival = Arrival(self.health, self._stopping, patient=not self.burst)
+        await arrival.until_done(lambda: unless(self._stopping, self.app.aopen()))
+        await unless(self._at_once, greet(self.app))
+        info = _info_of(self)
+        await arrival.until_done(lambda: unless(self._at_once, self._start(info)))
         self._link = self.app.link
         self._link.workers += 1
         self._main = asyncio.create_task(self._work(), name="treadle-line")
@@ -178,8 +184,15 @@ class Worker:
             self._link.workers -= 1
             _sum_up(self.lock_waits)
 
-    def _info(self) -> WorkerInfo:
-        return worker_info(self.slots, self.lanes, self.app.settings.lease)
+    async def _start(self, info: WorkerInfo) -> None:
+        """Put the parts together, anew at each try, and start them."""
+        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
+        await self._crew.start(info)
+
+    def _emit(self, name: str, extra: dict[str, Any] | None = None) -> None:
+        """Tell of a worker that has no id yet."""
+        if self.app.events:
+            self.app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
 
     def stop(self, reason: str = "asked to") -> None:
         """Stop claiming; running jobs may end within the grace. For the loop's thread."""
@@ -227,7 +240,7 @@ class Worker:
                 await self._crew.notes.flush()
             answer = await settler.exchange(line.worker, demand)
             if answer.gone and not self._stopping.is_set():
-                await self._crew.begin_anew(self._info())
+                await self._crew.begin_anew(_info_of(self))
         except StoreError as error:
             await self._crew.store_away(error, self._stopping)
             return None
@@ -327,23 +340,6 @@ class Worker:
         self._awake.clear()
 
 
-async def _unless(asked: asyncio.Event, starting: Coroutine[Any, Any, None]) -> None:
-    """Start, unless a second signal asks to stop before that is done.
-
-    Raises:
-        asyncio.CancelledError: it did.
-    """
-    start, stop = asyncio.ensure_future(starting), asyncio.ensure_future(asked.wait())
-    try:
-        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if not start.done():
-            start.cancel()
-        await start
-    finally:
-        start.cancel()
-        stop.cancel()
-
-
 def _sum_up(lock_waits: Iterable[int]) -> None:
     """Tell how long the last exchanges waited for the store's lock."""
     waits = sorted(lock_waits) or [0]
@@ -368,6 +364,10 @@ def as_lanes(queues: Queues, reserve: Reserve = None) -> Lanes:
     if isinstance(queues, Mapping):
         return Lanes(dict(queues), strict=False, reserve=reserve)
     return Lanes(dict.fromkeys(queues, 1), reserve=reserve)
+
+
+def _info_of(worker: Worker) -> WorkerInfo:
+    return worker_info(worker.slots, worker.lanes, worker.app.settings.lease)
 
 
 def worker_info(slots: int, lanes: Lanes, lease_s: float) -> WorkerInfo:

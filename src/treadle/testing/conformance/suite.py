@@ -24,12 +24,13 @@ from treadle.testing.conformance.control.verbs import (
 )
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
+from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
-from treadle.testing.conformance.keys.replacing import TestReplace
+from treadle.testing.conformance.keys.replacing import TestBehindATime, TestReplace
 from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
 from treadle.testing.conformance.keys.transactional import TestKeyTransactional
 from treadle.testing.conformance.kit import case
@@ -56,10 +57,12 @@ __all__ = [
     "TestAdopt",
     "TestAttempts",
     "TestBeat",
+    "TestBehindATime",
     "TestCancel",
     "TestClaim",
     "TestControl",
     "TestDeadGroups",
+    "TestDefinedInTransactions",
     "TestDiscard",
     "TestDue",
     "TestDueSchedules",
@@ -80,6 +83,7 @@ __all__ = [
     "TestKeyTransactional",
     "TestKeyedAndGated",
     "TestKeys",
+    "TestKinds",
     "TestLeave",
     "TestLife",
     "TestLimits",

@@ -29,12 +29,18 @@ if TYPE_CHECKING:
     from treadle.store.postgres.engine.pack import Value
 
 
+Defined = tuple[GateUse, int]
+"""A definition, and when the job was enqueued that says it."""
+
+
 class Seen(Struct, frozen=True):
     """What an exchange has seen of gates before its transaction."""
 
     names: tuple[str, ...]
     """The gates to lock, in their order."""
-    missing: Sequence[GateUse]
+    missing: Sequence[Defined]
+    changed: Sequence[Defined]
+    """Those of which a job says something else that is newer."""
     settled: Sequence[Settlement]
     """Those whose claims hold something."""
     queues: tuple[str, ...] | None
@@ -45,8 +51,10 @@ class Seen(Struct, frozen=True):
         names = texts(self.names)
         calls: list[Call] = [(sql["lock_jobs"], (ids,))] if self.settled else []
         if self.missing:
-            calls.append((sql["ensure_gates"], definitions(self.missing)))
+            calls.append((sql["ensure_gates"], _dated(self.missing)))
         calls.append((sql["lock_gates"], (names,)))
+        if self.changed:
+            calls.append((sql["redefine_gates"], _dated(self.changed)))
         if self.settled:
             numbers = int8s([s.number for s in self.settled])
             calls.append((sql["free_settled"], (*me, ids, numbers)))
@@ -83,17 +91,17 @@ def peek(
     held = {use.name for s in settled for use in _uses(s)}
     queues = _queues_of(demand)
     if known:
-        return Seen(tuple(sorted(held.union(known))), (), settled, queues)
+        return Seen(tuple(sorted(held.union(known))), (), (), settled, queues)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     values = (_names(queues), int8(wanted), texts(sorted(held)))
     _, [rows] = yield Ask([(sql["peek"], values)])
-    named = {row[0]: GateUse(row[0], row[1], 1, *row[2:5]) for row in rows if _is_sound(row)}
-    names = tuple(sorted(held | named.keys()))
+    sound = [(GateUse(row[0], row[1], 1, *row[2:5]), *row[5:]) for row in rows if _is_sound(row)]
+    names = tuple(sorted(held.union(use.name for use, *_ in sound)))
     if not names:
         return None
-    return Seen(
-        names, [named[row[0]] for row in rows if row[5] and row[0] in named], settled, queues
-    )
+    missing = [(use, made_at) for use, made_at, is_missing, _ in sound if is_missing]
+    changed = [(use, made_at) for use, made_at, _, is_changed in sound if is_changed]
+    return Seen(names, missing, changed, settled, queues)
 
 
 def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
@@ -104,7 +112,7 @@ def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
 
 def _is_sound(row: Sequence[object]) -> bool:
     """Tell whether the definition on a job is one; a hand may have made it something else."""
-    _, kind, quota, period, burst, _ = row
+    _, kind, quota, period, burst, *_ = row
     numbers = [quota, period, burst]
     return kind in ("places", "rate", "switch") and all(isinstance(n, int) for n in numbers)
 
@@ -137,6 +145,11 @@ def definitions(uses: Sequence[GateUse]) -> tuple[Value, ...]:
         int8s([use.period for use in uses]),
         int8s([use.burst for use in uses]),
     )
+
+
+def _dated(news: Sequence[Defined]) -> tuple[Value, ...]:
+    """Give the columns of definitions with their instants."""
+    return (*definitions([use for use, _ in news]), int8s([made_at for _, made_at in news]))
 
 
 def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:

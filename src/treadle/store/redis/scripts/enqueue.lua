@@ -194,9 +194,11 @@ local function take(run, job)
       return nil, 'replaced', id, state
     end
   end
-  -- The holder runs, and nobody waits behind it.
+  -- The holder runs, and nobody waits behind it. A key of a time must not expire with who waits:
+  -- whoever asks after that time hands it on, or prune does.
   store_keyed(run, 'blocked', job)
   call('HSET', key_key(job.name), 'next', job.id)
+  call('PERSIST', key_key(job.name))
   return 'blocked'
 end
 

@@ -233,7 +233,7 @@ end
 -- Let a job pass its gates, or park it at the first that is shut.
 local function passes(id, row, queue)
   local uses = book().uses(row[15])
-  local at = book().first_shut(uses)
+  local at = book().first_shut(uses, whole(row[7]))
   if at then
     book().park(id, at, uses, queue, row[8])
     fell_away, parked = true, parked + 1
@@ -243,11 +243,44 @@ local function passes(id, row, queue)
   return true
 end
 
-local function claim(id, queue, score)
+-- Write a claim, and note it for the answer as `row`.
+local function hold(id, queue, n, tried, row)
+  call('HSET', JOB_ .. id, 'state', 'running', 'number', n, 'attempt', tried,
+    'worker', worker, 'started_at', NOW)
+  claims[#claims + 1] = row
+  holds[#holds + 1] = id .. n
+  packed[#packed + 1], packed[#packed + 2] = id, n
+  count(queue, 'ready', 'running')
+end
+
+local function plain(id, n, tried, task, of, words, created_at)
+  return id .. ' ' .. n .. ' ' .. tried .. ' ' .. created_at .. ' ' .. text(#task) .. ' '
+    .. text(#of) .. ' ' .. task .. of .. words
+end
+
+-- Claim a job that has never run and has nothing out of the ordinary, as most: that it has five
+-- fields and these five says that it has no other, each of which would be looked for.
+local function claim_new(id, queue)
   local key = JOB_ .. id
+  if ask('HLEN', key) ~= 5 then
+    return false
+  end
+  local row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at')
+  if row[1] ~= 'ready' or not (row[2] and row[3] and row[4] and whole(row[5])) then
+    return false
+  end
+  hold(id, queue, '1', '1', plain(id, '1', '1', row[2], row[3], row[4], row[5]))
+  return true
+end
+
+local function claim(id, queue, score)
   if score % TURN ~= 0 then
     leave_turn('r' .. queue, id, tenant_of(id))
   end
+  if claim_new(id, queue) then
+    return
+  end
+  local key = JOB_ .. id
   local row = ask('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
     'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'key',
     'gates')
@@ -259,10 +292,10 @@ local function claim(id, queue, score)
     end
     return
   end
-  if not (number and attempt and number < EXACT and attempt < EXACT and row[4] and row[6]
-      and whole(row[7]) and tonumber(row[12] or 0)) then
+  if not (number and attempt and number < EXACT and attempt < EXACT and row[4] and row[5]
+      and row[6] and whole(row[7]) and tonumber(row[12] or 0)) then
     fell_away = true
-    return set_aside(id, queue, 'ready', 'a number of it cannot be read, or its call is missing')
+    return set_aside(id, queue, 'ready', 'a number, its task, queue or call cannot be read')
   end
   if row[12] then
     if tonumber(row[12]) <= now then
@@ -278,8 +311,6 @@ local function claim(id, queue, score)
   end
   number, attempt = number + 1, attempt + 1
   local n, tried = text(number), text(attempt)
-  call('HSET', key, 'state', 'running', 'number', n, 'attempt', tried,
-    'worker', worker, 'started_at', NOW)
   if number > 1 then
     call('HDEL', key, 'reason', 'outcome')
   end
@@ -290,13 +321,9 @@ local function claim(id, queue, score)
   if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or name or gates then
     row[1], row[2], row[3], row[14], row[15], row[16] = id, n, attempt, NOW, name, gates
   else
-    row = id .. ' ' .. n .. ' ' .. tried .. ' ' .. row[7] .. ' ' .. text(#row[4]) .. ' '
-      .. text(#row[5]) .. ' ' .. row[4] .. row[5] .. row[6]
+    row = plain(id, n, tried, row[4], row[5], row[6], row[7])
   end
-  claims[#claims + 1] = row
-  holds[#holds + 1] = id .. n
-  packed[#packed + 1], packed[#packed + 2] = id, n
-  count(queue, 'ready', 'running')
+  hold(id, queue, n, tried, row)
 end
 
 -- Take the best jobs of one queue.

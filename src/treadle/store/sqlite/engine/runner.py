@@ -322,7 +322,8 @@ class Runner:
             )
         return StoreUnavailable(
             f"{self.name} was locked by another program for {self.timeout:g} s; "
-            "look for a long transaction or a backup, then send the call again"
+            "look for a long transaction or a backup, then send the call again",
+            passing=True,
         )
 
     def _explained(self, error: sqlite3.Error) -> Exception:

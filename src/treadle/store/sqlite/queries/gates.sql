@@ -30,7 +30,7 @@ on conflict (name) do update set
 select 1 from {p}jobs where state = 'ready' and gates is not null limit 1;
 
 -- name: gated_heads
-select j.id, j.gates, j.expires_at, h.priority, h.tag
+select j.id, j.gates, j.expires_at, j.created_at, h.priority, h.tag
 from ({heads} order by 1 desc, 2, 3 limit :limit) as h join {p}jobs as j on j.id = h.id
 order by h.priority desc, h.tag, h.id;
 
@@ -96,14 +96,23 @@ where id = ? and state in ('scheduled', 'retrying');
 -- Called by: transactional, in the transaction of the task's own writes: `stage` wakes who waits.
 update {p}gates set used = max(0, used - 1), wake_at = ? where name = ? and kind = 'places';
 
--- name: places_running
-select w.value ->> 'name', count(*)
-from {p}jobs as j, json_each(cast(j.gates as text)) as w
-where j.state = 'running' and j.gates is not null and w.value ->> 'kind' = 'places'
-group by 1;
+-- name: running_at
+select count(*) from {p}jobs as j, json_each(cast(j.gates as text)) as w
+where j.state = 'running' and j.gates is not null and w.value ->> 'name' = ?;
 
--- name: places_used
-select name, used from {p}gates where used > 0;
+-- name: drifted
+-- Gates whose places in use are not those that running jobs hold, and how many these are.
+with running as (
+    select w.value ->> 'name' as name, count(*) as n
+    from {p}jobs as j, json_each(cast(j.gates as text)) as w
+    where j.state = 'running' and j.gates is not null
+    group by 1
+)
+select g.name, r.n from running as r join {p}gates as g on g.name = r.name
+where g.kind = 'places' and g.used <> r.n
+union all
+select name, 0 from {p}gates
+where used > 0 and (kind <> 'places' or name not in (select name from running));
 
 -- name: gates_unused
 select name from {p}gates as g
