@@ -20,6 +20,7 @@ from treadle.store.postgres.engine.pack import int8, int8s, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.tenants.turns import turns, turns_at_gates
 
 if TYPE_CHECKING:
     from treadle.core.job import NewJob
@@ -63,14 +64,17 @@ class Seen(Struct, frozen=True):
         """Park what became ready and wake who waits, once the settlements are written."""
         names = texts(self.names)
         waits = [s.id for s in self.settled if not s.state.is_terminal and not s.delay]
-        calls: list[Call] = [(sql["park_ready"], (uuids(waits),))] if waits else []
-        return [*calls, (sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
+        calls: list[Call] = []
+        if waits:
+            calls = [(sql["park_ready"], (uuids(waits),)), *turns_at_gates(sql)]
+        waking = [(sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
+        return [*calls, *waking, *turns(sql)]
 
     def after(self, sql: Statements, *, many: bool) -> list[Call]:
         """Park more where the last claim parked some, and ask whether any job is left ready."""
         names, queues = texts(self.names), _names(self.queues)
         calls: list[Call] = [(sql["park_more"], (queues, names))] if many else []
-        return [*calls, (sql["any_ready"], (queues,))]
+        return [*calls, *turns_at_gates(sql), (sql["any_ready"], (queues,))]
 
 
 def peek(
@@ -175,5 +179,5 @@ def wake(sql: Statements, names: Sequence[str]) -> Talk[int]:
     """Wake who waits at these gates; give how many became ready."""
     given = (texts(names),)
     calls = [(sql["lock_gates"], given), (sql["wake_parked"], given), (sql["look_again"], given)]
-    _, (_, [[woken]], _) = yield Ask(calls)
+    _, (_, [[woken]], *_) = yield Ask([*calls, *turns(sql)])
     return int(woken)

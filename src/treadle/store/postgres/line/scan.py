@@ -135,7 +135,11 @@ class Scan:
         else:
             last = {(row[QUEUE], row[0]): row for row in rows}
             for (queue, priority), row in last.items():
-                self._marks[queue, priority] = Mark(queue, priority, row[1], row[2])
+                if row[1]:
+                    # Of tenants' jobs a later one may stand before this one.
+                    self._marks.pop((queue, priority), None)
+                else:
+                    self._marks[queue, priority] = Mark(queue, priority, row[1], row[2])
             if len(self._marks) > _MARKS_MAX:
                 self._marks = {}
 

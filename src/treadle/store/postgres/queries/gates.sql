@@ -133,14 +133,15 @@ with made as (
 ), stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
-        policy, tags, meta, tenant, cost, gates, waits_at, reason
+        policy, tags, meta, tenant, cost, gates, waits_at, reason, tag
     )
     select id, task, args, queue, priority,
         case when starts_at > {now} then 'scheduled' when waits_at is null then 'ready'
             else 'blocked' end,
         {now}, starts_at, coalesce({now} + expires_in, expires_at), attempts_max, policy, tags,
-        meta, tenant, cost, gates, waits_at, case when waits_at is not null then 'gate' end
-    from placed
+        meta, tenant, cost, gates, waits_at, case when waits_at is not null then 'gate' end,
+        {new_turn}
+    from placed j
     on conflict (id) do nothing
     returning id, state, waits_at
 ), parked_at as (
@@ -157,17 +158,17 @@ with made as (
 ), stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
-        policy, tags, meta, tenant, cost, gates
+        policy, tags, meta, tenant, cost, gates, tag
     )
     select id, task, args, queue, priority,
         case when coalesce(at, {now} + delay) > {now} then 'scheduled' else 'ready' end,
         {now}, coalesce(at, {now} + delay), coalesce({now} + expires_in, expires_at),
-        attempts_max, policy, tags, meta, tenant, cost, gates_text::jsonb
+        attempts_max, policy, tags, meta, tenant, cost, gates_text::jsonb, {new_turn}
     from unnest(
         $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
         $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[],
         $15::text[], $16::bigint[], $18::text[]
-    ) as given (
+    ) as j (
         id, task, args, queue, priority, at, delay, expires_at, expires_in, attempts_max, policy,
         tags, meta, tenant, cost, gates_text
     )
@@ -273,7 +274,7 @@ with shut as (
     select j.id, {known_shut} as at from {p}jobs j
     where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
 ), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at, tag = {new_turn}
     from shut where j.id = shut.id and shut.at is not null
     returning j.waits_at
 ), parked_at as (
@@ -304,7 +305,7 @@ with open as (
 ), chosen as (
     select name, id, cost from found where so_far <= n
 ), woken as (
-    update {p}jobs j set state = 'ready', reason = null, waits_at = null
+    update {p}jobs j set state = 'ready', reason = null, waits_at = null, tag = {new_turn}
     from chosen where j.id = chosen.id
     returning 1
 ), noted as (
@@ -385,7 +386,8 @@ select best.name, count(*) from (
     union all
     select id, true, null from picked where gates is null and not is_late
 ), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at,
+        tag = {new_turn}
     from verdicts v where j.id = v.id and not v.fits and v.shut_at is not null
     returning j.waits_at
 ), spent as (
@@ -473,7 +475,7 @@ with seen as (
     ) as j
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
 ), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
     from seen where j.id = seen.id and seen.at is not null
     returning j.waits_at
 ), parked_at as (

@@ -213,14 +213,19 @@ local function open_book()
   end
 
   local function list(id, at, queue, priority)
-    local score = text(-(whole(priority) or 0))
-    call('ZADD', clean(waiting_key(at), 'zset'), score, id)
+    local key, tenant = clean(waiting_key(at), 'zset'), tenant_of(id)
+    local score = text(band(priority))
+    if tenant then
+      score = take_turn(key, 'w' .. at, id, tenant, priority)
+    end
+    call('ZADD', key, score, id)
     call('ZADD', clean(behind_key(queue), 'zset'), score, id)
   end
 
   -- Park a ready job at a gate that does not let it pass; the others pass its place on.
   function B.park(id, at, uses, queue, priority)
     call('ZREM', ready_key(queue), id)
+    leave_turn('r' .. queue, id, tenant_of(id))
     list(id, at, queue, priority)
     call('HSET', job_key(id), 'state', 'blocked', 'reason', 'gate', 'waits_at', at)
     count(queue, 'ready', 'blocked')
@@ -277,6 +282,7 @@ local function open_book()
     end
     local at = B.first_shut(others)
     call('ZREM', waiting_key(gate.name), id)
+    leave_turn('w' .. gate.name, id, tenant_of(id))
     if at then
       list(id, at, row[2] or '', row[3])
       call('HSET', job_key(id), 'waits_at', at)

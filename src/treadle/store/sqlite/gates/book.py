@@ -105,7 +105,7 @@ class Book:
 
         The other gates may have woken it: they pass its place on.
         """
-        self.db.execute(self.sql["park"], (at, id_))
+        self.db.execute(self.sql["park"], {"at": at, "id": id_})
         for use in uses:
             gate = self.of(use)
             gate.woken = max(0, gate.woken - gate.takes(use.cost))
@@ -154,7 +154,7 @@ class Book:
         if at is None:
             self.db.execute(self.sql["wake_parked"], (id_,))
             return True
-        self.db.execute(self.sql["move"], (at, id_))
+        self.db.execute(self.sql["move"], {"at": at, "id": id_})
         self.look(self.of(next(u for u in others if u.name == at)), cost_at(at, uses))
         return False
 

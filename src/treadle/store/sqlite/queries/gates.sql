@@ -5,8 +5,8 @@
 -- name: insert_gated
 insert into {p}jobs (
     id, task, queue, priority, state, args, created_at, run_at, expires_at, attempts_max, policy,
-    tags, meta, tenant, cost, gates
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    tags, meta, tenant, cost, tag, gates
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing;
 
 -- name: gate
@@ -35,7 +35,24 @@ from ({heads} order by 1 desc, 2, 3 limit :limit) as h join {p}jobs as j on j.id
 order by h.priority desc, h.tag, h.id;
 
 -- name: park
-update {p}jobs set state = 'blocked', reason = 'gate', waits_at = ? where id = ?;
+update {p}jobs as p set state = 'blocked', reason = 'gate', waits_at = :at, tag = {turn_at}
+where id = :id;
+
+-- name: turn_at
+-- The order tag of a job p in the line of those that are parked at a gate.
+iif(tenant is null, 0, min(abs({untagged}), max(
+    coalesce((
+        select j.tag from {p}jobs as j
+        where j.state = 'blocked' and j.waits_at = :at and j.priority = p.priority and j.tag > 0
+        order by j.tag limit 1
+    ), 1),
+    coalesce((
+        select j.tag from {p}jobs as j
+        where j.state = 'blocked' and j.waits_at = :at and j.tenant = p.tenant
+            and j.priority = p.priority and j.tag > 0
+        order by j.tag desc limit 1
+    ) + coalesce((select stride from {p}tenants where name = p.tenant), 1000), 1)
+)));
 
 -- name: gates_of_ready
 select gates from {p}jobs where id = ? and state = 'ready' and gates is not null;
@@ -56,11 +73,12 @@ select id, gates from {p}jobs where state = 'blocked' and waits_at = ?
 order by priority desc, tag, id limit ?;
 
 -- name: wake_parked
-update {p}jobs set state = 'ready', reason = null, waits_at = null
+update {p}jobs set state = 'ready', reason = null, waits_at = null,
+    tag = iif(tenant is null, 0, {untagged})
 where id = ? and state = 'blocked';
 
 -- name: move
-update {p}jobs set waits_at = ? where id = ? and state = 'blocked';
+update {p}jobs as p set waits_at = :at, tag = {turn_at} where id = :id and state = 'blocked';
 
 -- name: gates_to_wake
 select name from {p}gates where wake_at <= ? order by wake_at limit ?;
