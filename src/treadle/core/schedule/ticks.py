@@ -44,11 +44,13 @@ class Due(NamedTuple):
     """The first one behind it."""
 
 
+@lru_cache(maxsize=4_096)
 def due_ticks(trigger: AnyTrigger, after: int, until: int) -> Due:
     """Find the ticks after one instant and not after another: the first, the last, the next.
 
     Two steps where there is one, as nearly always; else about 50, because halving finds the last
-    one however many lie between: a second's ticks of a month's outage are 2.6 million.
+    one however many lie between: a second's ticks of a month's outage are 2.6 million. What was
+    found is kept, as schedules of one expression that were looked at together are so again.
     """
     first = next_tick(trigger, after)
     if first is None or first > until:
