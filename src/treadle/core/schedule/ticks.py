@@ -120,22 +120,26 @@ def tick_job(namespace: str, schedule: Schedule, tick: int, kind: str = "tick") 
         plan.priority,
         at,
         0,
-        _expires_at(plan, tick) if kind == "tick" else None,
+        None if at is None else _expires_at(plan, tick, at),
         None,
         plan.attempts_max,
         plan.policy,
         plan.tags,
         _meta(schedule, tick),
-        gates=plan.gates,
+        plan.tenant,
+        plan.cost,
+        plan.gates,
+        plan.key,
     )
 
 
-def _expires_at(plan: Plan, tick: int) -> int | None:
+def _expires_at(plan: Plan, tick: int, starts_at: int) -> int | None:
+    """Give when a tick's job expires: the next tick is the one after its start, jitter and all."""
     if plan.expires == "next":
         trigger = trigger_of(plan.trigger)
         if isinstance(trigger, Every) and trigger.after == "end":
             return None
-        return next_tick(trigger, tick)
+        return next_tick(trigger, starts_at)
     return None if plan.expires is None else tick + plan.expires
 
 

@@ -45,6 +45,7 @@ from treadle.testing.conformance.schedules.ahead import TestAhead
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
+from treadle.testing.conformance.schedules.keyed import TestTicksWithKeys
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
 from treadle.testing.conformance.upkeep.prune import TestPrune
 from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
@@ -109,6 +110,7 @@ __all__ = [
     "TestShutting",
     "TestStage",
     "TestStrings",
+    "TestTicksWithKeys",
     "TestTransactional",
     "TestWait",
     "TestWorkers",
