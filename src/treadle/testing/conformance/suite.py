@@ -24,12 +24,13 @@ from treadle.testing.conformance.control.verbs import (
 )
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
+from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
-from treadle.testing.conformance.keys.replacing import TestReplace
+from treadle.testing.conformance.keys.replacing import TestBehindATime, TestReplace
 from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
 from treadle.testing.conformance.keys.transactional import TestKeyTransactional
 from treadle.testing.conformance.kit import case
@@ -46,6 +47,8 @@ from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSche
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
 from treadle.testing.conformance.schedules.keyed import TestTicksWithKeys
+from treadle.testing.conformance.tenants.turns import TestFree, TestTurns, TestWeights
+from treadle.testing.conformance.tenants.ways import TestTurnsAtGates, TestWays
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
 from treadle.testing.conformance.upkeep.prune import TestPrune
 from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
@@ -57,10 +60,12 @@ __all__ = [
     "TestAhead",
     "TestAttempts",
     "TestBeat",
+    "TestBehindATime",
     "TestCancel",
     "TestClaim",
     "TestControl",
     "TestDeadGroups",
+    "TestDefinedInTransactions",
     "TestDiscard",
     "TestDue",
     "TestDueSchedules",
@@ -70,6 +75,7 @@ __all__ = [
     "TestFencing",
     "TestFind",
     "TestFire",
+    "TestFree",
     "TestFiring",
     "TestGates",
     "TestGet",
@@ -80,6 +86,7 @@ __all__ = [
     "TestKeyTransactional",
     "TestKeyedAndGated",
     "TestKeys",
+    "TestKinds",
     "TestLeave",
     "TestLife",
     "TestLimits",
@@ -112,7 +119,11 @@ __all__ = [
     "TestStrings",
     "TestTicksWithKeys",
     "TestTransactional",
+    "TestTurns",
+    "TestTurnsAtGates",
     "TestWait",
+    "TestWays",
+    "TestWeights",
     "TestWorkers",
     "case",
 ]
