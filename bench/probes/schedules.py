@@ -46,10 +46,10 @@ class Sizes(msgspec.Struct, frozen=True):
 
     schedules: int = 100_000
     due: int = 1_000
-    rounds: int = 8
-    period_s: int = 4
+    rounds: int = 6
+    period_s: int = 3
     """Seconds between two rounds."""
-    idle_s: float = 20.0
+    idle_s: float = 15.0
 
 
 QUICK: Final = Sizes(schedules=200, due=20, rounds=1, period_s=1, idle_s=1.0)
