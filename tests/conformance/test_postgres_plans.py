@@ -24,7 +24,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep"),
-    *("keys", "locks", "schedules", "gates", "tenants"),
+    *("keys", "locks", "schedules", "gates", "tells", "tenants"),
 )
 BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
@@ -142,13 +142,14 @@ def names() -> list[str]:
     fragments = {
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
         *("is_gated", "room_all"),
-        *("takes", "room", "opens", "look", "hour", "gates_text", "known_shut", "looking"),
+        *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
+        *("known_shut", "looking"),
         *("letting_go", "admitting", "running_at", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
         "picking_marked",
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
-        *("is_made", "is_free", "is_left", "may_run", "freed"),
+        *("is_made", "is_free", "is_untaken", "is_left", "may_run", "freed"),
         *("new_turn", "same_turn", "given_turns", "step", "head_tag"),
     }
     return [name for name in found if name not in fragments]

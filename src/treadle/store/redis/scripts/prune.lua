@@ -22,8 +22,8 @@ for _, id in ipairs(over) do
   end
 end
 
--- Count the places that running jobs hold, and write those of gates that say otherwise: what a
--- hand deletes lets go of nothing.
+-- Count the places that running jobs hold, and write those of gates that say otherwise; a breaker
+-- waits for no job that does not run. What a hand deletes lets go of nothing.
 local function mend()
   local taken = redis.pcall('ZRANGE', TAKEN, 0, -1, 'WITHSCORES')
   if taken.err or not taken[1] then
@@ -36,6 +36,8 @@ local function mend()
       call('ZREM', TAKEN, taken[i])
     elseif gate.kind == 'places' and gate.used ~= used then
       gate.used, gate.wake_at, gate.changed = used, now, true
+    elseif gate.probe and redis.pcall('HGET', job_key(gate.probe), 'state') ~= 'running' then
+      gate.probe, gate.wake_at, gate.changed = nil, now, true
     end
   end
 end
