@@ -55,7 +55,7 @@ local function read(key, kind)
     return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
   end
   return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
-    'key', 'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
+    'key', 'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt', 'tag')
 end
 
 local function judge(at)
@@ -142,7 +142,8 @@ local function waits(at, id, was)
     call('HDEL', key, 'parked_at')
   end
   if state == 'ready' then
-    list_ready(id, was[4], was[8], was[9])
+    -- What went back unspent keeps its turn.
+    list_ready(id, was[4], was[8], was[9], outcome == '' and whole(was[13]) or nil)
   else
     call('ZADD', DUE, text(now + delay), id)
     if tonumber(was[9]) then
@@ -232,7 +233,7 @@ end
 -- Let a job pass its gates, or park it at the first that is shut.
 local function passes(id, row, queue)
   local uses = book().uses(row[15])
-  local at = book().first_shut(uses)
+  local at = book().first_shut(uses, whole(row[7]))
   if at then
     book().park(id, at, uses, queue, row[8])
     fell_away, parked = true, parked + 1
@@ -272,7 +273,10 @@ local function claim_new(id, queue)
   return true
 end
 
-local function claim(id, queue)
+local function claim(id, queue, score)
+  if score % TURN ~= 0 then
+    leave_turn('r' .. queue, id, tenant_of(id))
+  end
   if claim_new(id, queue) then
     return
   end
@@ -329,7 +333,7 @@ local function take(queue, room)
     return
   end
   for i = 1, #popped, 2 do
-    claim(popped[i], queue)
+    claim(popped[i], queue, tonumber(popped[i + 1]))
   end
 end
 
@@ -398,6 +402,7 @@ local function merge(queues, room)
     local head = heap[1]
     taken[#taken + 1] = head
     taken[#taken + 1] = head.id
+    taken[#taken + 1] = head.score
     if not advance(head, chunk) then
       heap[1] = heap[#heap]
       heap[#heap] = nil
@@ -407,9 +412,9 @@ local function merge(queues, room)
     end
     room = room - 1
   end
-  for i = 1, #taken, 2 do
+  for i = 1, #taken, 3 do
     call('ZREM', ready_key(taken[i].queue), taken[i + 1])
-    claim(taken[i + 1], taken[i].queue)
+    claim(taken[i + 1], taken[i].queue, taken[i + 2])
   end
 end
 
