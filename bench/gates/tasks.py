@@ -35,7 +35,7 @@ def make(url: str) -> Treadle:
         """Leave a mark, behind two gates."""
         mark(number)
 
-    @app.task(name="keyed", limits=Concurrency(1_000, key="{key}"))
+    @app.task(name="keyed", limits=Concurrency(_WIDE, key="{key}"))
     async def keyed(key: str, number: int) -> None:
         """Leave a mark, behind the gate of a key."""
         del key

@@ -41,11 +41,11 @@ class SqliteSteps:
         connect = sqlite3.connect
 
         def counted(*args: Any, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401 -- passed on
-            connection = connect(*args, **kwargs)
+            connection: sqlite3.Connection = connect(*args, **kwargs)
             connection.set_progress_handler(self._step, _STEPS)
             return connection
 
-        sqlite3.connect = counted
+        vars(sqlite3)["connect"] = counted
 
     def _step(self) -> int:
         self.count += 1

@@ -127,7 +127,8 @@ with made as (
         tags, meta, tenant, cost, gates_text
     )
     where exists (select from made)
-), placed as (
+), placed as materialized (
+    -- Else the look at the gates would be carried out for each column that asks for it.
     select j.*, case when j.starts_at <= {now} then {known_shut} end as waits_at
     from (select *, gates_text::jsonb as gates from given) as j
 ), stored as (
@@ -482,6 +483,19 @@ with seen as (
     select distinct waits_at as name from parked
 ), {looking}
 select count(*) from parked;
+
+-- name: any_left
+-- After a claim of at most $2 jobs: whether it left any ready ones behind. One that got as many is
+-- told from what it has noted; to look would be to walk over all that it has just claimed.
+select case
+    when (select cardinality(w.claim_ids) >= $2::bigint from {p}workers w where w.id = $1::text)
+        then true
+    else exists (
+        select from {p}queues q
+        where q.paused_at is null and ($3::text[] is null or q.name = any($3::text[]))
+            and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
+    )
+end;
 
 -- name: gates_due
 select name from {p}gates where wake_at <= {now} order by wake_at limit $1::bigint;
