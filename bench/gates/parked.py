@@ -30,9 +30,9 @@ Pair = tuple[Shop, Shop]
 
 @contextlib.contextmanager
 def side_by_side(engine: str, scratch: Path, parked: int) -> Iterator[Pair]:
-    """Open an empty store, and one in which so many jobs are parked, on servers of their own.
+    """Open a store without jobs, and one in which so many are parked, on servers of their own.
 
-    Half of them wait at a gate that was shut by hand, the others at one that opens tomorrow.
+    Both know the same gates. Half of them wait at a gate that was shut by hand, the others at one that opens tomorrow.
 
     Raises:
         BenchError: a server could not be had, or the jobs were not parked.
@@ -45,22 +45,22 @@ def side_by_side(engine: str, scratch: Path, parked: int) -> Iterator[Pair]:
             server = stack.enter_context(ENGINES[engine](directory))
             url = stack.enter_context(server.fresh(directory))
             shops.append(stack.enter_context(opened(url, directory)))
-        _park(shops[1], parked)
+        for shop, many in zip(shops, (0, parked), strict=True):
+            _park(shop, many)
         yield shops[0], shops[1]
 
 
 def _park(shop: Shop, many: int) -> None:
-    app = shop.app
     with working(shop, 1) as workers:
         drain(shop, workers, "daily", [(0,)])
         drain(shop, workers, "keyed", [(FULL, 0)])
-    app.gates.pause(FULL_GATE)
-    app.named("daily").enqueue_many((number,) for number in range(many // 2))
-    app.named("keyed").enqueue_many((FULL, number) for number in range(many - many // 2))
-    # By another application, which is closed: PostgreSQL counts what a session has read when that
-    # ends, and a count that came later would fall among those of the idle workers.
-    with contextlib.closing(make(shop.url)) as other:
-        parked = other.queues.counts().get("blocked", 0)
+    # By another application, which is closed: a session of PostgreSQL tells late what it has read,
+    # and that would fall among the reads of the idle workers.
+    with contextlib.closing(make(shop.url)) as app:
+        app.gates.pause(FULL_GATE)
+        app.named("daily").enqueue_many((number,) for number in range(many // 2))
+        app.named("keyed").enqueue_many((FULL, number) for number in range(many - many // 2))
+        parked = app.queues.counts().get("blocked", 0)
     if parked != many:
         raise BenchError(f"{parked:,} of {many:,} jobs are parked in {shop.url}")
 

@@ -371,11 +371,16 @@ select best.name, count(*) from (
     cross join lateral jsonb_to_recordset(p.gates) as w (name text, cost bigint)
     left join {p}gates g on g.name = w.name and g.name = any($6::text[])
     where p.gates is not null and not p.is_late
+), totals as (
+    select name, sum(cost)::bigint as n, min(room) as room from asked group by name
+), ample as (
+    -- Mostly there is room for all of them, and none need be told from the others.
+    select not exists (select from totals where room is null or n > room) as yes
 ), summed as (
     select *, sum(cost) over (
         partition by name order by priority desc, tag, id rows unbounded preceding
     ) as so_far
-    from asked
+    from asked where not (select yes from ample)
 ), fitting as (
     select *, bool_and(coalesce(so_far <= room, false)) over (partition by id) as fits from summed
 ), judged as (
@@ -385,7 +390,8 @@ select best.name, count(*) from (
     select id, bool_and(fits) as fits, min(name) filter (where cost > spare) as shut_at
     from judged group by id
     union all
-    select id, true, null from picked where gates is null and not is_late
+    select id, true, null from picked
+    where not is_late and (gates is null or (select yes from ample))
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at,
         tag = {new_turn}
@@ -407,6 +413,8 @@ select best.name, count(*) from (
                 coalesce(sum(cost) filter (where not fits), 0)::bigint as back,
                 min(cost) filter (where not fits and cost > spare) as waits
             from judged where room is not null group by name
+            union all
+            select name, n, 0, null from totals where (select yes from ample)
         ) as t
         join {p}gates g on g.name = t.name
     ) as s
