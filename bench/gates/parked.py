@@ -32,7 +32,8 @@ Pair = tuple[Shop, Shop]
 def side_by_side(engine: str, scratch: Path, parked: int) -> Iterator[Pair]:
     """Open a store without jobs, and one in which so many are parked, on servers of their own.
 
-    Both know the same gates. Half of them wait at a gate that was shut by hand, the others at one that opens tomorrow.
+    Both know the same gates. Half of the jobs wait at a gate that was shut by hand, the others at
+    one that opens tomorrow.
 
     Raises:
         BenchError: a server could not be had, or the jobs were not parked.
