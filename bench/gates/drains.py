@@ -54,7 +54,7 @@ class Shop:
 @contextlib.contextmanager
 def opened(url: str, directory: Path) -> Iterator[Shop]:
     """Open a store that is empty, its tables made, for the length of a block."""
-    asyncio.run(_migrate(url))
+    asyncio.run(make_tables(url))
     app = make(url)
     try:
         yield Shop(url, app, directory)
@@ -62,9 +62,9 @@ def opened(url: str, directory: Path) -> Iterator[Shop]:
         app.close()
 
 
-async def _migrate(url: str) -> None:
-    """Make the tables of a server's store; SQLite makes its file by itself."""
-    store = open_store(url, "default", Settings())
+async def make_tables(url: str, namespace: str = "default") -> None:
+    """Make the tables of a store; SQLite makes its file by itself."""
+    store = open_store(url, namespace, Settings())
     await (store.open() if url.startswith("sqlite") else store.migrate())
     await store.close()
 
