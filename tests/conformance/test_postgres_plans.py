@@ -35,6 +35,7 @@ RIDES: Final = {
     "available": "jobs_ready",
     "available_marked": "jobs_ready",
     "any_ready": "jobs_ready",
+    "any_left": "jobs_ready",
     "settle_succeeded": "jobs_pkey",
     "settle_ended": "jobs_pkey",
     "settle_waiting": "jobs_pkey",

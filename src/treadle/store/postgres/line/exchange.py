@@ -69,7 +69,7 @@ def exchange(
     claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
     before = [] if seen is None else seen.before(sql, me)
     between = [] if seen is None else seen.between(sql)
-    after = [] if seen is None else seen.after(sql, many=scan.parking)
+    after = [] if seen is None else seen.after(sql, me[0], wanted, many=scan.parking)
     calls = [(sql["lock_worker"], me[:1]), *before, *batch.calls, *between, claim.call, *after]
     now, (locked, *answers) = yield Ask([*calls, (sql["next_due"], ())], after=ring)
     if locked and locked[0][0] == me[1]:

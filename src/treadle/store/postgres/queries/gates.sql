@@ -136,7 +136,8 @@ with made as (
         tags, meta, tenant, cost, gates_text
     )
     where exists (select from made)
-), placed as (
+), placed as materialized (
+    -- Else the look at the gates would be carried out for each column that asks for it.
     select j.*, case when j.starts_at <= {now} then {known_shut} end as waits_at
     from (select *, gates_text::jsonb as gates from given) as j
 ), stored as (
@@ -390,11 +391,16 @@ select best.name, count(*) from (
     cross join lateral jsonb_to_recordset(p.gates) as w (name text, cost bigint)
     left join {p}gates g on g.name = w.name and g.name = any($6::text[])
     where p.gates is not null and not p.is_late
+), totals as (
+    select name, sum(cost)::bigint as n, min(room) as room from asked group by name
+), ample as (
+    -- Mostly there is room for all of them, and none need be told from the others.
+    select not exists (select from totals where room is null or n > room) as yes
 ), summed as (
     select *, sum(cost) over (
         partition by name order by priority desc, tag, id rows unbounded preceding
     ) as so_far
-    from asked
+    from asked where not (select yes from ample)
 ), fitting as (
     select *, bool_and(coalesce(so_far <= room, false)) over (partition by id) as fits from summed
 ), judged as (
@@ -404,7 +410,8 @@ select best.name, count(*) from (
     select id, bool_and(fits) as fits, min(name) filter (where cost > spare) as shut_at
     from judged group by id
     union all
-    select id, true, null from picked where gates is null and not is_late
+    select id, true, null from picked
+    where not is_late and (gates is null or (select yes from ample))
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at,
         tag = {new_turn}
@@ -427,6 +434,8 @@ select best.name, count(*) from (
                 min(cost) filter (where not fits and cost > spare) as waits,
                 (array_agg(id) filter (where fits))[1] as job
             from judged where room is not null group by name
+            union all
+            select name, n, 0, null from totals where (select yes from ample)
         ) as t
         join {p}gates g on g.name = t.name
     ) as s
@@ -506,6 +515,19 @@ with seen as (
     select distinct waits_at as name from parked
 ), {looking}
 select count(*) from parked;
+
+-- name: any_left
+-- After a claim of at most $2 jobs: whether it left any ready ones behind. One that got as many is
+-- told from what it has noted; to look would be to walk over all that it has just claimed.
+select case
+    when (select cardinality(w.claim_ids) >= $2::bigint from {p}workers w where w.id = $1::text)
+        then true
+    else exists (
+        select from {p}queues q
+        where q.paused_at is null and ($3::text[] is null or q.name = any($3::text[]))
+            and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
+    )
+end;
 
 -- name: gates_due
 select name from {p}gates where wake_at <= {now} order by wake_at limit $1::bigint;
