@@ -145,7 +145,7 @@ def names() -> list[str]:
         "picking_marked",
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
-        *("is_made", "is_free", "is_left", "may_run", "freed"),
+        *("is_made", "is_free", "is_untaken", "is_left", "may_run", "freed"),
     }
     return [name for name in found if name not in fragments]
 

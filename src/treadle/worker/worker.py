@@ -15,6 +15,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from treadle.core.durations import to_us
@@ -147,12 +148,18 @@ class Worker:
             StoreUnavailable: it was asked to stop before it had started.
             StoreError: the store cannot be used until somebody mends what it says.
         """
-        self.health.tell = self._emit
+
+        async def start() -> None:
+            # The parts are put together anew at each try.
+            self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
+            await self._crew.start(info)
+
+        self.health.tell = partial(_tell, self.app)
         arrival = Arrival(self.health, self._stopping, patient=not self.burst)
-        await arrival.until_done(lambda: unless(self._stopping, self.app.aopen()))
+        await arrival.until_done(lambda: unless(self._stopping, self.app.alink(here=True)))
         await unless(self._at_once, greet(self.app))
         info = self._info()
-        await arrival.until_done(lambda: unless(self._at_once, self._start(info)))
+        await arrival.until_done(lambda: unless(self._at_once, start()))
         self._link = self.app.link
         self._link.workers += 1
         self._main = asyncio.create_task(self._work(), name="treadle-line")
@@ -176,16 +183,6 @@ class Worker:
             await self._crew.stop(broken=broken)
             self._link.workers -= 1
             _sum_up(self.lock_waits)
-
-    async def _start(self, info: WorkerInfo) -> None:
-        """Put the parts together, anew at each try, and start them."""
-        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
-        await self._crew.start(info)
-
-    def _emit(self, name: str, extra: dict[str, Any] | None = None) -> None:
-        """Tell of a worker that has no id yet."""
-        if self.app.events:
-            self.app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
 
     def _info(self) -> WorkerInfo:
         return worker_info(self.slots, self.lanes, self.app.settings.lease)
@@ -334,6 +331,12 @@ class Worker:
         except TimeoutError:
             return
         self._awake.clear()
+
+
+def _tell(app: Treadle, name: str, extra: dict[str, Any] | None) -> None:
+    """Tell of a worker that has no id yet."""
+    if app.events:
+        app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
 
 
 def _sum_up(lock_waits: Iterable[int]) -> None:
