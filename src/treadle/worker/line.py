@@ -53,7 +53,7 @@ class Line:
     ) -> None:
         """Take the kit, how many jobs run at once, how to wake the loop, and the store's ways."""
         self.kit = kit
-        self.held = Held(slots, ahead=features.beside_loop)
+        self.held = Held(slots, ahead=features.beside_loop, streams=not kit.lanes.reserve)
         self.running: dict[int, Attempt] = {}
         self.worker = ""
         """The id of the present incarnation."""
@@ -66,8 +66,7 @@ class Line:
         self._suspects = Suspects(kit.rules.max_crashes, all_kept=features.start_marks)
         self._taken_at = 0.0
         self._rests = 0
-        self._ran_us = 0
-        self._ended = 0
+        self._ran_us = self._ended = 0
         self.starts = 0
 
     # Claim
@@ -81,8 +80,14 @@ class Line:
 
     def demand(self) -> Demand | None:
         """Say what to claim now; None when there is no room. Each demand is to be sent."""
-        room = self.room()
-        return self.kit.lanes.demand(room) if room else None
+        room, lanes = self.room(), self.kit.lanes
+        held = self._queues_held() if lanes.reserve else ()
+        return lanes.demand(room, held) if room else None
+
+    def _queues_held(self) -> list[str]:
+        """Name the queue of each job that has a slot, or is about to."""
+        running = [attempt.claim.queue for attempt in self.running.values()]
+        return running + [claim.queue for claim in self.held.buffer]
 
     def _suspect_waits(self) -> bool:
         return bool(self.held.buffer and self.held.buffer[0].crashes)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
-from treadle.core.lanes import Lanes
+from treadle.core.lanes import Lanes, read_reserve
 from treadle.events import Event
 from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import TOO_MANY_STUCK, Crew, greet
@@ -44,6 +44,7 @@ _STALE_S = 0.05
 _LAST_WORDS_S = 1.0
 
 Queues = str | Sequence[str] | Mapping[str, int] | None
+Reserve = str | Mapping[str, int] | None
 
 
 class Worker:
@@ -54,6 +55,9 @@ class Worker:
         queues: which queues to take from: None for all (best job first), `"a,b"` or a list
             for strict order, `"a=3,b=1"` or a mapping for weights.
         concurrency: how many jobs run at once; default: the settings' `concurrency`.
+        reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: its jobs get those before others,
+            and no other queue's job ever has one. A queue that `queues` does not name gets these
+            slots alone. A worker that reserves takes no more jobs than it has slots.
         burst: end when nothing is ready any more.
         grace: seconds that running jobs get to end when the worker stops.
 
@@ -61,7 +65,8 @@ class Worker:
     beside other code and stops it gracefully at the end of the block.
 
     Raises:
-        ValueError: a queue name or number is out of range.
+        ValueError: a queue name or number is out of range, or more slots are reserved than there
+            are.
     """
 
     def __init__(
@@ -70,16 +75,18 @@ class Worker:
         queues: Queues = None,
         concurrency: int | None = None,
         *,
+        reserve: Reserve = None,
         burst: bool = False,
         grace: float | None = None,
     ) -> None:
         settings = app.settings
         self.app = app
-        self.lanes = as_lanes(queues)
+        self.lanes = as_lanes(queues, reserve)
         self.slots = settings.concurrency if concurrency is None else concurrency
         if not 1 <= self.slots <= 2_000:  # noqa: PLR2004 -- the settings' own range
             msg = f"concurrency must be between 1 and 2,000, not {self.slots}"
             raise ValueError(msg)
+        self.lanes.check_slots(self.slots)
         self.burst = burst
         self.grace_s = settings.grace if grace is None else to_us(grace, "grace") / 1e6
         self.health = Health()
@@ -257,7 +264,7 @@ class Worker:
             await asyncio.sleep(0)
             return True
         if line.room():
-            if answer.more or answer.claims:
+            if answer.more or answer.claims or self.lanes.half_asked:
                 # Ready work and room for it: let the started jobs take a step, then go on.
                 await asyncio.sleep(0)
                 return True
@@ -351,17 +358,18 @@ def _sum_up(lock_waits: Iterable[int]) -> None:
     )
 
 
-def as_lanes(queues: Queues) -> Lanes:
-    """Read what `queues=` takes.
+def as_lanes(queues: Queues, reserve: Reserve = None) -> Lanes:
+    """Read what `queues=` and `reserve=` take.
 
     Raises:
-        ValueError: a name or weight is out of range.
+        ValueError: a name or number is out of range.
     """
+    reserve = read_reserve(reserve) if isinstance(reserve, str) else reserve
     if queues is None or isinstance(queues, str):
-        return Lanes.parse(queues)
+        return Lanes.parse(queues, reserve)
     if isinstance(queues, Mapping):
-        return Lanes(dict(queues), strict=False)
-    return Lanes(dict.fromkeys(queues, 1))
+        return Lanes(dict(queues), strict=False, reserve=reserve)
+    return Lanes(dict.fromkeys(queues, 1), reserve=reserve)
 
 
 def worker_info(slots: int, lanes: Lanes, lease_s: float) -> WorkerInfo:

@@ -129,6 +129,7 @@ with given as (
         attempts_max = t.attempts_max, policy = t.policy, tags = t.tags, meta = t.meta,
         tenant = t.tenant, cost = t.cost, key_until = t.key_until, forgiven = t.attempt,
         gates = t.gates_text::jsonb, waits_at = null,
+        tag = case when t.tenant is null then 0 else -70368744177663 end,
         crashes = 0, parked_at = null, error = null
     from timed t where j.id = t.id
     returning j.id, j.state, t.place
@@ -140,16 +141,16 @@ with given as (
 ), stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
-        policy, tags, meta, tenant, cost, key, key_until, key_hash, reason, gates
+        policy, tags, meta, tenant, cost, key, key_until, key_hash, reason, gates, tag
     )
     select id, task, args, queue, priority,
         case when how = 'replaced' then 'blocked'
             when coalesce(at, {now} + delay) > {now} then 'scheduled' else 'ready' end,
         {now}, coalesce(at, {now} + delay), coalesce({now} + expires_in, expires_at),
         attempts_max, policy, tags, meta, tenant, cost, key, key_until, key_hash,
-        case when how = 'replaced' then 'key' end, gates_text::jsonb
-    from judged f
-    where how = 'stored' or exists (select from behind b where b.place = f.place)
+        case when how = 'replaced' then 'key' end, gates_text::jsonb, {new_turn}
+    from judged j
+    where how = 'stored' or exists (select from behind b where b.place = j.place)
 ), fates as (
     select place, how, holder as job, coalesce(
         (select state from {p}records r where r.id = f.holder order by r.number desc limit 1),
