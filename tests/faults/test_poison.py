@@ -5,7 +5,6 @@ from typing import Final
 
 import pytest
 
-from tests.faults.far import FarScene
 from tests.faults.scene import Scene
 from treadle import JobState
 
@@ -56,26 +55,6 @@ def test_a_poison_job_is_buried_alone(tmp_path: Path, good: str, poison: str) ->
         assert dead == (bytes.fromhex(id_.replace("-", "")), "failed", "poison", MAX_CRASHES)
         assert deaths == MAX_CRASHES
         assert scene.started("poison") == MAX_CRASHES
-
-
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize("store", ["redis", "postgres"])
-@pytest.mark.parametrize("poison", ["die_async", "die_in_thread"])
-def test_a_poison_job_on_a_server_is_buried_alone(
-    request: pytest.FixtureRequest, tmp_path: Path, store: str, poison: str
-) -> None:
-    """After three crashes it is a dead letter, of the good ones claimed with it none fails."""
-    url = str(request.getfixturevalue(f"{store}_url"))
-    with FarScene(tmp_path, url).prepare() as scene:
-        scene.enqueue("tiny", *(f"a{n}" for n in range(150)))
-        scene.enqueue(poison, "poison")
-        scene.enqueue("tiny", *(f"b{n}" for n in range(150)))
-        deaths = supervise(scene, "--slots", "16")
-        account = scene.account()
-        assert account.sound, account
-        ends = {job.key: job.state for job in scene.stored()}
-        assert [key for key, state in ends.items() if state != JobState.SUCCEEDED] == ["poison"]
-        assert deaths == scene.started("poison") == MAX_CRASHES
 
 
 def test_two_poison_jobs_do_not_hide_each_other(tmp_path: Path) -> None:
