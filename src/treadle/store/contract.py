@@ -27,8 +27,8 @@ from treadle.core.job import AttemptRecord, Claim, Fate, JobRecord, JobState, Ne
 from treadle.store.findings import Finding
 from treadle.store.keyed import HoldsKeys
 from treadle.store.scheduled import KeepsSchedules
-from treadle.store.tenanted import WeighsTenants
 from treadle.store.statements import Adapter, AsyncAdapter, Script
+from treadle.store.tenanted import WeighsTenants
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord, GateUse

@@ -55,9 +55,9 @@ class Worker:
         queues: which queues to take from: None for all (best job first), `"a,b"` or a list
             for strict order, `"a=3,b=1"` or a mapping for weights.
         concurrency: how many jobs run at once; default: the settings' `concurrency`.
-        reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: its jobs get those before others,
-            and no other queue's job ever has one. A queue that `queues` does not name gets these
-            slots alone. A worker that reserves takes no more jobs than it has slots.
+        reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: no other queue's job
+            ever has one of them. A queue that `queues` does not name gets these slots alone. A
+            worker that reserves takes no more jobs than it has slots.
         burst: end when nothing is ready any more.
         grace: seconds that running jobs get to end when the worker stops.
 
@@ -155,18 +155,12 @@ class Worker:
             StoreUnavailable: it was asked to stop before it had started.
             StoreError: the store cannot be used until somebody mends what it says.
         """
-
-        async def start() -> None:
-            # The parts are put together anew at each try.
-            self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
-            await self._crew.start(info)
-
-        self.health.tell = partial(_tell, self.app)
+        self.health.tell = partial(_emit, self.app)
         arrival = Arrival(self.health, self._stopping, patient=not self.burst)
         await arrival.until_done(lambda: unless(self._stopping, self.app.alink(here=True)))
-        await unless(self._at_once, greet(self.app))
         info = self._info()
-        await arrival.until_done(lambda: unless(self._at_once, start()))
+        await unless(self._at_once, greet(self.app))
+        await arrival.until_done(lambda: unless(self._at_once, self._start(info)))
         self._link = self.app.link
         self._link.workers += 1
         self._main = asyncio.create_task(self._work(), name="treadle-line")
@@ -191,7 +185,13 @@ class Worker:
             self._link.workers -= 1
             _sum_up(self.lock_waits)
 
+    async def _start(self, info: WorkerInfo) -> None:
+        """Put the parts together, anew at each try, and start them."""
+        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
+        await self._crew.start(info)
+
     def _info(self) -> WorkerInfo:
+        """Make the record of a new incarnation; the command line says more of it."""
         return worker_info(self.slots, self.lanes, self.app.settings.lease)
 
     def stop(self, reason: str = "asked to") -> None:
@@ -214,7 +214,9 @@ class Worker:
 
     async def _work(self) -> None:
         """Exchange and rest, in turn, until it is time to stop."""
-        listener = asyncio.create_task(self._listen(), name="treadle-listen")
+        listener = asyncio.create_task(
+            _listen(self._crew, self._hungry, self._awake), name="treadle-listen"
+        )
         try:
             while not self._stopping.is_set():
                 answer = await self._exchange()
@@ -295,18 +297,6 @@ class Worker:
             loop = asyncio.get_running_loop()
             self._flush_timer = loop.call_later(_FLUSH_S, self._awake.set)
 
-    async def _listen(self) -> None:
-        """Wait for hints of work, but only while there is room for it."""
-        while True:
-            await self._hungry.wait()
-            try:
-                await self._crew.store.wait(work=True, ends=False, timeout=self.app.settings.poll)
-            except Exception as error:  # noqa: BLE001 -- a hint less must never end the worker
-                _log.warning("waiting for work failed: %r", error)
-                await asyncio.sleep(self.app.settings.poll)
-            self._awake.set()
-            self._hungry.clear()
-
     # The end
 
     async def _wind_down(self) -> None:
@@ -340,12 +330,6 @@ class Worker:
         self._awake.clear()
 
 
-def _tell(app: Treadle, name: str, extra: dict[str, Any] | None) -> None:
-    """Tell of a worker that has no id yet."""
-    if app.events:
-        app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
-
-
 def _sum_up(lock_waits: Iterable[int]) -> None:
     """Tell how long the last exchanges waited for the store's lock."""
     waits = sorted(lock_waits) or [0]
@@ -370,6 +354,26 @@ def as_lanes(queues: Queues, reserve: Reserve = None) -> Lanes:
     if isinstance(queues, Mapping):
         return Lanes(dict(queues), strict=False, reserve=reserve)
     return Lanes(dict.fromkeys(queues, 1), reserve=reserve)
+
+
+async def _listen(crew: Crew, hungry: asyncio.Event, awake: asyncio.Event) -> None:
+    """Wait for hints of work, but only while there is room for it."""
+    poll = crew.app.settings.poll
+    while True:
+        await hungry.wait()
+        try:
+            await crew.store.wait(work=True, ends=False, timeout=poll)
+        except Exception as error:  # noqa: BLE001 -- a hint less must never end the worker
+            _log.warning("waiting for work failed: %r", error)
+            await asyncio.sleep(poll)
+        awake.set()
+        hungry.clear()
+
+
+def _emit(app: Treadle, name: str, extra: dict[str, Any] | None = None) -> None:
+    """Tell of a worker that has no id yet."""
+    if app.events:
+        app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
 
 
 def worker_info(slots: int, lanes: Lanes, lease_s: float) -> WorkerInfo:

@@ -42,9 +42,11 @@ from treadle.testing.conformance.line.order import TestOrder
 from treadle.testing.conformance.line.requests import TestRequests
 from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
 from treadle.testing.conformance.line.transactional import TestTransactional
+from treadle.testing.conformance.schedules.ahead import TestAhead
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
+from treadle.testing.conformance.schedules.keyed import TestTicksWithKeys
 from treadle.testing.conformance.tenants.turns import TestFree, TestTurns, TestWeights
 from treadle.testing.conformance.tenants.ways import TestTurnsAtGates, TestWays
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
@@ -55,6 +57,7 @@ from treadle.testing.conformance.upkeep.wait import TestReady, TestWait
 
 __all__ = [
     "TestAdopt",
+    "TestAhead",
     "TestAttempts",
     "TestBeat",
     "TestBehindATime",
@@ -72,8 +75,8 @@ __all__ = [
     "TestFencing",
     "TestFind",
     "TestFire",
-    "TestFree",
     "TestFiring",
+    "TestFree",
     "TestGates",
     "TestGet",
     "TestKeyAgain",
@@ -114,6 +117,7 @@ __all__ = [
     "TestShutting",
     "TestStage",
     "TestStrings",
+    "TestTicksWithKeys",
     "TestTransactional",
     "TestTurns",
     "TestTurnsAtGates",
