@@ -79,6 +79,7 @@ LINE: Final = (
     *("any_ready", "next_due", "last_request"),
     *("settle_succeeded", "settle_ended", "settle_waiting", "live", "stage"),
 )
+ONE_PLAN: Final = 140_000
 FEW: Final = 20_000
 MANY: Final = 1_000_000
 FILL = """
@@ -173,6 +174,8 @@ def plan(db: Session, begin: str, text: str, *, costs: bool = False) -> str:
 
 def test_each_statement_rides_its_index(db: Session, postgres_schema: str) -> None:
     """No statement of the line or of upkeep reads a whole table that grows."""
+    if db.info.server_version < ONE_PLAN:
+        pytest.skip("before version 14 a plan lists alternatives beside what is taken")
     fill(db, postgres_schema, FEW)
     sql = statements(place_of("default", postgres_schema.partition("=")[2]))
     bad = {}

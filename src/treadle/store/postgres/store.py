@@ -14,6 +14,7 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
+from treadle.store.marking import Marked, SureMarks
 from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
@@ -84,6 +85,7 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         """Workers whose last exchange has not been answered."""
         self._watches: dict[str, Watch] = {}
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
+        self._sure = SureMarks(self._mark_surely)
 
     # Life
 
@@ -304,7 +306,10 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         self._marks.setdefault(worker, {})[place] = (job, number)
         if not surely:
             return None
-        return drive(self._runner.run(lambda: workers.mark(self._sql, job, number)))
+        return self._sure.add(job, number)
+
+    async def _mark_surely(self, marks: Sequence[Marked]) -> None:
+        await drive(self._runner.run(lambda: workers.mark(self._sql, marks)))
 
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint."""
