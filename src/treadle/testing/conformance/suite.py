@@ -22,6 +22,12 @@ from treadle.testing.conformance.control.verbs import (
     TestPurge,
     TestRetry,
 )
+from treadle.testing.conformance.gates.breakers import (
+    TestBreakerByHand,
+    TestBreakerOpens,
+    TestBreakerProbes,
+    TestHolds,
+)
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
@@ -61,6 +67,9 @@ __all__ = [
     "TestAttempts",
     "TestBeat",
     "TestBehindATime",
+    "TestBreakerByHand",
+    "TestBreakerOpens",
+    "TestBreakerProbes",
     "TestCancel",
     "TestClaim",
     "TestControl",
@@ -79,6 +88,7 @@ __all__ = [
     "TestFree",
     "TestGates",
     "TestGet",
+    "TestHolds",
     "TestKeyAgain",
     "TestKeyFreed",
     "TestKeyLeaves",
