@@ -53,6 +53,7 @@ RIDES: Final = {
     "held": "jobs_running",
     "give_all_back": "jobs_running",
     "take_over": "jobs_running",
+    "crew": "jobs_running",
     "claim_gated": "jobs_ready",
     "claim_gated_any": "jobs_ready",
     "lock_worker": "jobs_gated",
@@ -137,7 +138,16 @@ def names() -> list[str]:
     texts = [(root / f"{name}.sql").read_text(encoding="utf-8") for name in LINE_AND_UPKEEP]
     found = [n for text in texts for n in re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)]
     fragments = {
-        *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
+        *(
+            "is_repeat",
+            "note_lost",
+            "is_new",
+            "pickable",
+            "untouched",
+            "picking",
+            "picking_on",
+            "claiming",
+        ),
         *("is_gated", "room_all"),
         *("takes", "room", "opens", "look", "hour", "gates_text", "known_shut", "looking"),
         *("letting_go", "admitting"),

@@ -221,7 +221,7 @@ piece as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
         where state = 'ready' and queue = p.name and priority = p.low
-            and (tag, id) > (p.tag, p.id)
+            and (tag, id) > (p.tag, p.id) and {untouched}
         order by tag, id limit best.n for update skip locked
     ) as j
     where p.place = best.place and p.tag is not null and {is_new}
@@ -229,6 +229,7 @@ piece as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
         where state = 'ready' and queue = p.name and priority >= p.low and priority <= p.high
+            and {untouched}
         order by priority desc, tag, id limit best.n for update skip locked
     ) as j
     where p.place = best.place and p.tag is null and {is_new}
@@ -243,32 +244,51 @@ exists (select from {p}workers w where w.id = $1::text and w.request is distinct
 select id, expires_at from {p}jobs
 where state = 'ready' and queue = room.name and gates is null
 
+-- name: untouched
+-- No other transaction has locked or claimed this row, as the row itself tells now, not when the
+-- statement began. One that another has claimed since would be read anew, found to be running and
+-- passed over, but it would stay locked until we commit, and its worker could not settle it.
+-- A row that was locked before it was written has its own writer as its last one.
+(xmax = '0' or xmax = xmin)
+
 -- name: picking
-, picked as (
-    select j.id, coalesce(j.expires_at <= {now}, false) as is_late
-    from room cross join lateral (
-        {pickable} order by priority desc, tag, id limit room.n for update skip locked
+-- A thorough look takes rows that were touched as well, such as by a claim that was rolled back; so
+-- does any that finds no others.
+, fresh as (
+    select j.* from room cross join lateral (
+        {pickable} and ({untouched} or (select is_thorough from look))
+        order by priority desc, tag, id limit room.n for update skip locked
     ) as j
     where {is_new}
+), touched as (
+    select j.* from room cross join lateral (
+        {pickable}
+        order by priority desc, tag, id
+        limit case when exists (select from fresh) then 0 else room.n end for update skip locked
+    ) as j
+    where {is_new}
+), picked as (
+    select id, coalesce(expires_at <= {now}, false) as is_late
+    from (select * from fresh union all select * from touched) as j
 
 -- name: picking_on
 -- Before the rows of one priority that were claimed, which may lie dead there for hours while some
 -- session holds a transaction open, the index is entered behind them.
 , above as (
     select j.* from room cross join lateral (
-        {pickable} and priority > $6::bigint
+        {pickable} and {untouched} and priority > $6::bigint
         order by priority desc, tag, id limit room.n for update skip locked
     ) as j
     where {is_new}
 ), beyond as (
     select j.* from room cross join lateral (
-        {pickable} and priority = $6::bigint and (tag, id) > ($7::bigint, $8::uuid)
+        {pickable} and {untouched} and priority = $6::bigint and (tag, id) > ($7::bigint, $8::uuid)
         order by tag, id limit room.n - (select count(*) from above) for update skip locked
     ) as j
     where {is_new}
 ), below as (
     select j.* from room cross join lateral (
-        {pickable} and priority < $6::bigint
+        {pickable} and {untouched} and priority < $6::bigint
         order by priority desc, tag, id
         limit room.n - (select count(*) from above) - (select count(*) from beyond)
         for update skip locked
@@ -304,7 +324,8 @@ union all
 select {claim_row}, false from late
 
 -- name: claim_named
-with room (name, n) as ({room_named}) {picking} {claiming};
+with room (name, n) as ({room_named}), look (is_thorough) as (select $6::boolean)
+{picking} {claiming};
 
 -- name: claim_on
 with room (name, n) as ({room_on}) {picking_on} {claiming};
@@ -313,7 +334,8 @@ with room (name, n) as ({room_on}) {picking_on} {claiming};
 with {picking_marked} {claiming};
 
 -- name: claim_any
-with room (name, n) as ({room_any}) {picking} {claiming};
+with room (name, n) as ({room_any}), look (is_thorough) as (select $5::boolean)
+{picking} {claiming};
 
 -- name: next_due
 select least(

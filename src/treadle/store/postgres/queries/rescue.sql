@@ -4,10 +4,20 @@
 -- was when it was taken over before, is 'lost'; one of which nothing is known is 'orphaned'.
 
 -- name: crew
+-- Who holds jobs is read from jobs_running by one entry each, not by all that they hold.
+with recursive holders (id) as (
+    (select worker from {p}jobs where state = 'running' order by worker limit 1)
+    union all
+    select (
+        select j.worker from {p}jobs j
+        where j.state = 'running' and j.worker > holders.id order by j.worker limit 1
+    )
+    from holders where holders.id is not null
+)
 select w.id, w.info, b.beat_at from {p}workers w left join {p}beats b on b.worker = w.id
 union all
-select distinct j.worker, null::bytea, null::bigint from {p}jobs j
-where j.state = 'running' and not exists (select from {p}workers w where w.id = j.worker);
+select h.id, null::bytea, null::bigint from holders h
+where h.id is not null and not exists (select from {p}workers w where w.id = h.id);
 
 -- name: lock_beat
 select beat_at from {p}beats where worker = $1::text for update;
