@@ -27,6 +27,7 @@ from treadle.core.job import AttemptRecord, Claim, Fate, JobRecord, JobState, Ne
 from treadle.store.findings import Finding
 from treadle.store.keyed import HoldsKeys
 from treadle.store.scheduled import KeepsSchedules
+from treadle.store.tenanted import WeighsTenants
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class StoreSession(Protocol):
         ...
 
 
-class Store(StoreSession, HoldsKeys, KeepsSchedules, Protocol):
+class Store(StoreSession, HoldsKeys, KeepsSchedules, WeighsTenants, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures

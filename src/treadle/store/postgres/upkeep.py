@@ -9,14 +9,16 @@ from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
 from treadle.store.postgres.gates.line import wake
+from treadle.store.postgres.tenants.turns import turns, turns_at_gates
 
 
 def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, int]]:
     """Move at most `limit` jobs; return how many ended and how many became ready."""
     moving = (sql["stage"], (int8(limit), texts(tasks)))
     handing = [(sql["free_left"], ()), (sql["hand_on"], ())]
+    giving = [*turns(sql), *turns_at_gates(sql)]
     due = (sql["gates_due"], (int8(limit),))
-    _, ([row], _, [[woken]], names) = yield Ask([moving, *handing, due])
+    _, ([row], _, [[woken]], *_, names) = yield Ask([moving, *handing, *giving, due])
     ended, ready = row[0], row[1] + woken
     if names:
         # Asked beforehand, so that the gates can be locked in the order of their names.
@@ -36,8 +38,9 @@ def tidy_keys(sql: Statements, limit: int, after: str) -> Talk[str]:
         (sql["keys_over"], (page,)),
         (sql["sweep"], (text(after), page)),
         (sql["hand_on"], ()),
+        *turns(sql),
     ]
-    _, (_, _, [[last, seen]], _) = yield Ask(calls)
+    _, (_, _, [[last, seen]], *_) = yield Ask(calls)
     return last if seen == limit else ""
 
 

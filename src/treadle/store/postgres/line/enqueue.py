@@ -17,6 +17,7 @@ from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
 from treadle.store.postgres.gates.line import defined, written
+from treadle.store.postgres.tenants.turns import turns_of
 
 _ID_BYTES = 16
 
@@ -65,7 +66,8 @@ def enqueue(
     if any(job.gates is not None for job in jobs):
         return (yield from _gated(sql, jobs, calls, values, ring))
     calls.append((sql["enqueue_beside" if beside else "enqueue"], values))
-    made_at, (*_, made) = yield Ask(calls, after=ring)
+    made_at, answers = yield Ask([*calls, *turns_of(sql, jobs)], after=ring)
+    made = answers[len(calls) - 1]
     if not made:
         # Sent before: the answer is the one of then, whatever became of the jobs since.
         _, [made] = yield Ask([(sql["made_at"], (name,))])
@@ -104,7 +106,8 @@ def _gated(
     """Write a batch in which jobs have gates; some of them may be parked at once."""
     given = (*values, texts([written(job.gates) for job in jobs]))
     asked = [*calls, *defined(sql, jobs), (sql["enqueue_gated"], given)]
-    made_at, (*_, made) = yield Ask(asked, after=ring)
+    made_at, answers = yield Ask([*asked, *turns_of(sql, jobs)], after=ring)
+    made = answers[len(asked) - 1]
     if not made:
         _, [made] = yield Ask([(sql["made_at"], (values[0],))])
         made_at = made[0][0] if made else made_at
