@@ -36,7 +36,7 @@ with given as (
     ) as g (id, number, place, keep, new_ran, new_result)
 ), gone as (
     delete from {p}jobs j using given g
-    where j.id = g.id and j.number = g.number and {runs} and not {is_repeat}
+    where j.id between g.id and g.id and j.number = g.number and {runs} and not {is_repeat}
     returning j.*, g.new_result, g.keep, g.new_ran, g.place
 ), kept as (
     insert into {p}{shelf} (
@@ -74,7 +74,7 @@ with given as (
     )
 ), gone as (
     delete from {p}jobs j using given g
-    where j.id = g.id and j.number = g.number and {runs} and not {is_repeat}
+    where j.id between g.id and g.id and j.number = g.number and {runs} and not {is_repeat}
     returning j.id, j.task, j.queue, j.priority, j.tag, j.number, g.attempt, g.forgiven, g.crashes,
         j.attempts_max, j.args, j.policy, j.created_at, j.run_at, j.expires_at,
         coalesce(g.lost_by, j.worker) as worker, j.started_at, j.tags, j.meta, j.tenant, j.cost,
@@ -107,9 +107,9 @@ with given as (
         case when g.reason = 'unknown_task' then coalesce(j.parked_at, {now}) end as parked_at,
         coalesce(g.error, j.error) as last_error,
         g.attempt, g.outcome, g.error, g.reason, g.forgiven, g.crashes, g.ran, g.place
-    from {p}jobs j join given g on g.id = j.id and g.number = j.number
+    from {p}jobs j join given g on j.id between g.id and g.id and g.number = j.number
     where {runs} and not {is_repeat}
-    order by j.id for update of j
+    order by g.id for update of j
 ), recorded as (
     insert into {p}attempts (
         job, claim, attempt, worker, started_at, finished_at, outcome, error, ran
@@ -123,7 +123,7 @@ with given as (
         reason = g.reason, forgiven = g.forgiven, crashes = g.crashes, parked_at = g.parked_at,
         worker = null, started_at = null, lost_by = null,
         tag = case when g.outcome = '' then {same_turn} else {new_turn} end
-    from gone g where j.id = g.id
+    from gone g where j.id between g.id and g.id
 ), {note_lost}
 select place from gone;
 
@@ -301,13 +301,13 @@ where state = 'ready' and queue = room.name and gates is null
 
 -- name: claiming
 ), late as (
-    delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
+    delete from {p}jobs j using picked where j.id between picked.id and picked.id and picked.is_late
     returning j.*
 ), {late_kept}, claimed as (
     update {p}jobs j set
         state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
         started_at = {now}, reason = null
-    from picked where j.id = picked.id and not picked.is_late
+    from picked where j.id between picked.id and picked.id and not picked.is_late
     returning j.*
 ), leaving as (
     select id, array['claim'] as kinds from claimed where key_until = 'claim'

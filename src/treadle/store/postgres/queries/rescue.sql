@@ -35,7 +35,7 @@ with orphans as (
 update {p}jobs j set number = number + 1, worker = $2::text,
     reason = case when reason in ('begun', 'lost') then 'lost' else 'orphaned' end,
     lost_by = coalesce(lost_by, $1::text)
-from orphans where j.id = orphans.id
+from orphans where j.id between orphans.id and orphans.id
 returning {claim_row_j}, j.lost_by, j.reason = 'lost';
 
 -- name: claim_row_j
@@ -47,7 +47,7 @@ j.started_at, j.key, convert_to(j.gates::text, 'UTF8')
 -- What this rescuer took over in a call whose answer it never saw.
 update {p}jobs j set number = j.number + 1
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
-where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text
+where j.id between g.id and g.id and j.number = g.number and {runs} and j.worker = $1::text
     and j.lost_by is not null
 returning {claim_row_j}, j.lost_by, j.reason = 'lost';
 
