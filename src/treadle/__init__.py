@@ -37,6 +37,7 @@ from treadle.core.errors import (
     TreadleError,
     UnknownTask,
 )
+from treadle.core.gates.breaker import Breaker
 from treadle.core.gates.limits import Concurrency, RateLimit
 from treadle.core.job import ErrorInfo, JobState
 from treadle.core.keys.rules import Debounce, Throttle, Unique
@@ -56,6 +57,7 @@ __all__ = [
     "BadArguments",
     "BadTaskSignature",
     "BadTrigger",
+    "Breaker",
     "Cancel",
     "Concurrency",
     "Context",

@@ -115,13 +115,12 @@ class Treadle(Registry, Declarations, Hooks, Tenants, UnderTest):
         """
         return self._links.get()
 
-    async def alink(self) -> Link:
-        """Do the same as `link` without blocking the event loop."""
-        return await self._links.aget()
+    async def alink(self, *, here: bool = False) -> Link:
+        """Do the same as `link` without blocking the event loop.
 
-    async def aopen(self) -> Link:
-        """Do the same on the running event loop; may be cancelled at any time."""
-        return await self._links.aopen()
+        `here`: a store that is not open is opened on the running loop, so that it can be given up.
+        """
+        return await (self._links.aopen() if here else self._links.aget())
 
     @property
     def store(self) -> Store:
@@ -131,23 +130,6 @@ class Treadle(Registry, Declarations, Hooks, Tenants, UnderTest):
             StoreError: the store cannot be opened.
         """
         return self.link.store
-
-    def enqueue(self, name: str, /, *args: object, **kwargs: object) -> Job[Any]:
-        """Enqueue a task by its name, whether or not its code is here.
-
-        Without the code the arguments are stored as they are, unchecked, in queue `default`;
-        `app.named(name).using(...)` takes options.
-
-        Raises:
-            BadArguments: the code is here and the arguments do not fit it.
-            NotSerializable, PayloadTooLarge: the arguments cannot be stored.
-            StoreUnavailable: it is not known whether the job was stored.
-        """
-        return self.named(name).enqueue(*args, **kwargs)
-
-    async def aenqueue(self, name: str, /, *args: object, **kwargs: object) -> Job[Any]:
-        """Do the same as `enqueue` without blocking the event loop."""
-        return await self.named(name).aenqueue(*args, **kwargs)
 
     def job(self, job_id: str) -> Job[Any]:
         """Read a job.

@@ -24,7 +24,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep"),
-    *("keys", "locks", "schedules", "gates"),
+    *("keys", "locks", "schedules", "gates", "tells", "tenants"),
 )
 BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
@@ -35,6 +35,7 @@ RIDES: Final = {
     "available": "jobs_ready",
     "available_marked": "jobs_ready",
     "any_ready": "jobs_ready",
+    "any_left": "jobs_ready",
     "settle_succeeded": "jobs_pkey",
     "settle_ended": "jobs_pkey",
     "settle_waiting": "jobs_pkey",
@@ -64,6 +65,9 @@ RIDES: Final = {
     "prune_gates": "gates_touched",
     "free_held": "jobs_running",
     "drifted": "jobs_running",
+    "give_tags": "jobs_untagged",
+    "give_tags_waiting": "jobs_untagged",
+    "tenants": "tenants_pkey",
     "schedules_due": "schedules_due",
     "schedules_next": "schedules_due",
     "schedules_named": "schedules_pkey",
@@ -80,6 +84,7 @@ LINE: Final = (
     *("any_ready", "next_due", "last_request"),
     *("settle_succeeded", "settle_ended", "settle_waiting", "live", "stage"),
 )
+ONE_PLAN: Final = 140_000
 FEW: Final = 20_000
 MANY: Final = 1_000_000
 FILL = """
@@ -153,13 +158,15 @@ def names() -> list[str]:
             "claiming",
         ),
         *("is_gated", "room_all"),
-        *("takes", "room", "opens", "look", "hour", "gates_text", "known_shut", "looking"),
+        *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
+        *("known_shut", "looking"),
         *("letting_go", "admitting", "running_at", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
         "picking_marked",
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
-        *("is_made", "is_free", "is_left", "may_run", "freed"),
+        *("is_made", "is_free", "is_untaken", "is_left", "may_run", "freed"),
+        *("new_turn", "same_turn", "given_turns", "step", "head_tag"),
     }
     return [name for name in found if name not in fragments]
 
@@ -181,6 +188,8 @@ def plan(db: Session, begin: str, text: str, *, costs: bool = False) -> str:
 
 def test_each_statement_rides_its_index(db: Session, postgres_schema: str) -> None:
     """No statement of the line or of upkeep reads a whole table that grows."""
+    if db.info.server_version < ONE_PLAN:
+        pytest.skip("before version 14 a plan lists alternatives beside what is taken")
     fill(db, postgres_schema, FEW)
     sql = statements(place_of("default", postgres_schema.partition("=")[2]))
     bad = {}

@@ -14,12 +14,14 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
+from treadle.store.marking import Marked, SureMarks
 from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
+from treadle.store.postgres.gates.line import touches
 from treadle.store.postgres.history import History
 from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.keys.verbs import PostgresKeys
@@ -83,6 +85,7 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         """Workers whose last exchange has not been answered."""
         self._watches: dict[str, Watch] = {}
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
+        self._sure = SureMarks(self._mark_surely)
 
     # Life
 
@@ -207,7 +210,7 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
                 return found
         kinds = [ENDS] if settlements else []
         going_on = any(not one.state.is_terminal for one in settlements)
-        if going_on or any(one.keyed or one.gates is not None for one in settlements):
+        if going_on or any(one.keyed or touches(one) for one in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
         memory = Memory(self._scan, self._history, now)
@@ -302,7 +305,10 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         self._marks.setdefault(worker, {})[place] = (job, number)
         if not surely:
             return None
-        return drive(self._runner.run(lambda: workers.mark(self._sql, job, number)))
+        return self._sure.add(job, number)
+
+    async def _mark_surely(self, marks: Sequence[Marked]) -> None:
+        await drive(self._runner.run(lambda: workers.mark(self._sql, marks)))
 
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint."""

@@ -22,6 +22,12 @@ from treadle.testing.conformance.control.verbs import (
     TestPurge,
     TestRetry,
 )
+from treadle.testing.conformance.gates.breakers import (
+    TestBreakerByHand,
+    TestBreakerOpens,
+    TestBreakerProbes,
+    TestHolds,
+)
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
@@ -42,9 +48,11 @@ from treadle.testing.conformance.line.order import TestOrder
 from treadle.testing.conformance.line.requests import TestRequests
 from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
 from treadle.testing.conformance.line.transactional import TestTransactional
+from treadle.testing.conformance.schedules.ahead import TestAhead
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
+from treadle.testing.conformance.schedules.keyed import TestTicksWithKeys
 from treadle.testing.conformance.tenants.turns import TestFree, TestTurns, TestWeights
 from treadle.testing.conformance.tenants.ways import TestTurnsAtGates, TestWays
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
@@ -55,9 +63,13 @@ from treadle.testing.conformance.upkeep.wait import TestReady, TestWait
 
 __all__ = [
     "TestAdopt",
+    "TestAhead",
     "TestAttempts",
     "TestBeat",
     "TestBehindATime",
+    "TestBreakerByHand",
+    "TestBreakerOpens",
+    "TestBreakerProbes",
     "TestCancel",
     "TestClaim",
     "TestControl",
@@ -72,10 +84,11 @@ __all__ = [
     "TestFencing",
     "TestFind",
     "TestFire",
-    "TestFree",
     "TestFiring",
+    "TestFree",
     "TestGates",
     "TestGet",
+    "TestHolds",
     "TestKeyAgain",
     "TestKeyFreed",
     "TestKeyLeaves",
@@ -114,6 +127,7 @@ __all__ = [
     "TestShutting",
     "TestStage",
     "TestStrings",
+    "TestTicksWithKeys",
     "TestTransactional",
     "TestTurns",
     "TestTurnsAtGates",

@@ -10,6 +10,7 @@ event loop; no wait is longer than the store's timeout.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import select
 import threading
@@ -73,6 +74,10 @@ _DIALS_MAX = 4
 _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 0.5
 _BUSY_PAUSE_S = 0.002
+UNPREPARED_S = 600.0
+"""How long statements are sent whole once a prepared one was lost."""
+
+_log = logging.getLogger("treadle.store")
 
 
 class Runner:
@@ -87,8 +92,8 @@ class Runner:
         self.timeout = timeout
         self._begin = sql["begin"]
         self._clock = clock
-        self._prepare = True
-        """Whether statements are prepared; a pooler that loses them is found out by itself."""
+        self._unprepared_until = 0.0
+        """Statements are prepared after that instant (monotonic): a pooler may lose them."""
 
     def run(
         self,
@@ -113,13 +118,13 @@ class Runner:
         deadline = time.monotonic() + patience
         for tries in range(1, _TRIES_MAX + 1):
             wire = yield from self._wire(deadline, urgent=urgent, line=line)
-            prepared = self._prepare
+            prepare = time.monotonic() >= self._unprepared_until
             try:
-                return (yield from self._carry(wire, verb(), now, deadline))
+                return (yield from self._carry(wire, verb(), now, deadline, prepare=prepare))
             except ServerError as error:
-                again = error.is_transient or (error.is_about_prepared and prepared)
+                again = error.is_transient or (error.is_about_prepared and prepare)
                 if error.is_about_prepared:
-                    self._prepare = False
+                    self._stop_preparing(error)
                 if not again or tries == _TRIES_MAX or time.monotonic() > deadline:
                     raise explained(error, self.target.name, self.target.url) from error
             except ConnectionLost as error:
@@ -135,9 +140,23 @@ class Runner:
             yield Pause(_pause(tries))
         raise AssertionError("the last try returns or raises")
 
-    def _carry(self, wire: Wire, talk: Talk[T], now: int | None, deadline: float) -> Steps[T]:
+    def _stop_preparing(self, error: ServerError) -> None:
+        """Send statements whole for a while, and say so: each of them costs the server more."""
+        now = time.monotonic()
+        if now >= self._unprepared_until:
+            _log.warning(
+                "%s has lost a prepared statement (%s); for %g s statements are sent whole, which "
+                "is slower. A pooler in transaction mode does that: PgBouncer 1.21 or later keeps "
+                "them with max_prepared_statements",
+                self.target.name, error, UNPREPARED_S,
+            )  # fmt: skip
+        self._unprepared_until = now + UNPREPARED_S
+
+    def _carry(
+        self, wire: Wire, talk: Talk[T], now: int | None, deadline: float, *, prepare: bool
+    ) -> Steps[T]:
         """Hand a verb's words to the wire and the server's answers to the verb."""
-        begin, prepare = True, self._prepare
+        begin = True
         at = 0
         try:
             ask = next(talk)

@@ -22,8 +22,8 @@ for _, id in ipairs(over) do
   end
 end
 
--- Count the places that running jobs hold, and write those of gates that say otherwise: what a
--- hand deletes lets go of nothing.
+-- Count the places that running jobs hold, and write those of gates that say otherwise; a breaker
+-- waits for no job that does not run. What a hand deletes lets go of nothing.
 local function mend()
   local taken = redis.pcall('ZRANGE', TAKEN, 0, -1, 'WITHSCORES')
   if taken.err or not taken[1] then
@@ -36,6 +36,8 @@ local function mend()
       call('ZREM', TAKEN, taken[i])
     elseif gate.kind == 'places' and gate.used ~= used then
       gate.used, gate.wake_at, gate.changed = used, now, true
+    elseif gate.probe and redis.pcall('HGET', job_key(gate.probe), 'state') ~= 'running' then
+      gate.probe, gate.wake_at, gate.changed = nil, now, true
     end
   end
 end
@@ -77,7 +79,7 @@ local function is_loose(row)
     return true
   end
   if ENDS[state] then
-    return (state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)[row[2]]
+    return key_book().frees(state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END, row[2])
   end
   return state == 'running' and row[2] == 'claim'
 end
@@ -89,7 +91,7 @@ for _, name in ipairs(page) do
   if row.err or not row[1] then
     call('ZREM', NAMES, name)
   elseif is_loose(row) then
-    let_go(name, row[4])
+    key_book().let_go(name, row[4])
   end
 end
 write_counts()

@@ -25,6 +25,4 @@ class SqliteTenants:
 
     async def set_tenant(self, name: str, stride: int | None) -> None:
         """Set a tenant's stride."""
-        await drive(
-            self._runner.write(lambda db, _: tags.set_stride(db, self._sql, name, stride))
-        )
+        await drive(self._runner.write(lambda db, _: tags.set_stride(db, self._sql, name, stride)))

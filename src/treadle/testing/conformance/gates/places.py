@@ -214,3 +214,16 @@ class TestPlaces:
         assert ids_of(claims) == ids
         await worker.settle(*(settlement(one, Succeeded(None)) for one in claims))
         assert (await gate(case, "g")).used == 0
+
+    @scenario
+    async def test_a_bound_holds_among_jobs_of_several_priorities(self, case: Case) -> None:
+        """Bounded jobs that come while a worker drains others are bounded from the first one."""
+        for priority in (5, 0):
+            await add(case, 60, priority=priority)
+        worker = await case.worker()
+        claims = (await worker.exchange(demand=take(100))).claims
+        bounded = await add(case, 5, places(), priority=3)
+        batch = [settlement(one, Succeeded(None)) for one in claims]
+        claims = [*(await worker.exchange(batch, take(10))).claims, *await claim(worker)]
+        assert len({one.id for one in claims} & set(bounded)) == 1
+        assert (await gate(case, "g")).used == 1
