@@ -305,6 +305,23 @@ class TestPooler:
         runner.pool.close()
 
 
+def test_the_line_keeps_to_one_connection(postgres_schema: str) -> None:
+    """Whatever else the process asks beside it, and however often."""
+    target = read_target(postgres_schema, 5)
+    runner = Runner(target, statements(place_of("default", None)), timeout=5, clock=None)
+    asked = statement("select pg_backend_pid()::bigint")
+    lent = [drive_now(runner.lend(time.monotonic() + SOON_S)) for _ in range(2)]
+    for wire in lent:
+        runner.pool.give(wire)
+    line, others = set(), set()
+    for _ in range(3):
+        line.update(drive_now(runner.run(lambda: _ask(asked), line=True)))
+        others.update(drive_now(runner.run(lambda: _ask(asked))))
+    assert (len(line), len(others)) == (1, 1)
+    assert line != others
+    runner.pool.close()
+
+
 _PREPARED = statement("select exists(select from pg_prepared_statements where name = $1::text)")
 
 

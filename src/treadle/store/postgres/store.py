@@ -217,13 +217,13 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         await make_now(self._runner, self._history, settlements, now)
         words = (self._sql, worker, request, settlements, demand, ring, memory)
         try:
-            answer = await drive(self._runner.run(lambda: exchange(*words), now))
+            answer = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
         except StoreError as error:
             if not is_misplaced(error):
                 raise
             # A shelf is gone, or the server's clock was set: what always fits is `rest`.
             self._history.forget()
-            answer = await drive(self._runner.run(lambda: exchange(*words), now))
+            answer = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
         fault.point("exchange.after_commit")
         return answer
 
@@ -234,9 +234,8 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         steps = () if demand is None or not demand.total else demand.steps
         queues = [step.queue for step in steps if step.queue is not None]
         names = None if len(queues) < len(steps) else queues
-        return await drive(
-            self._runner.run(lambda: idle(self._sql, worker, request, names, self._scan), now)
-        )
+        words = (self._sql, worker, request, names, self._scan)
+        return await drive(self._runner.run(lambda: idle(*words), now, line=True))
 
     async def ready(self, queues: Sequence[str] | None) -> bool:
         """Tell, without writing, whether a job may be ready in these queues."""

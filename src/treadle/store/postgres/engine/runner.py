@@ -101,9 +101,12 @@ class Runner:
         now: int | None = None,
         *,
         urgent: bool = False,
+        line: bool = False,
         timeout: float | None = None,
     ) -> Steps[T]:
-        """Carry a verb to its end; `urgent` ones do not wait for a free connection.
+        """Carry a verb to its end.
+
+        `urgent` ones do not wait for a free connection; those of the `line` keep to one.
 
         Raises:
             StoreUnavailable: the server did not answer, or not in time; it may have carried the
@@ -114,7 +117,7 @@ class Runner:
         patience = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + patience
         for tries in range(1, _TRIES_MAX + 1):
-            wire = yield from self._wire(deadline, urgent=urgent)
+            wire = yield from self._wire(deadline, urgent=urgent, line=line)
             prepare = time.monotonic() >= self._unprepared_until
             try:
                 return (yield from self._carry(wire, verb(), now, deadline, prepare=prepare))
@@ -133,7 +136,7 @@ class Runner:
                     passing=True,
                 ) from error
             finally:
-                self.pool.give(wire)
+                self.pool.give(wire, line=line)
             yield Pause(_pause(tries))
         raise AssertionError("the last try returns or raises")
 
@@ -186,10 +189,10 @@ class Runner:
         """
         return (yield from self._wire(deadline, urgent=True))
 
-    def _wire(self, deadline: float, *, urgent: bool) -> Steps[Wire]:
+    def _wire(self, deadline: float, *, urgent: bool, line: bool = False) -> Steps[Wire]:
         """Get a connection: an idle one, or a new one."""
         while True:
-            wire = self.pool.take()
+            wire = self.pool.take(line=line)
             if wire is not None:
                 return wire
             if self.pool.reserve(urgent=urgent):

@@ -190,7 +190,7 @@ select made_at from made;
 -- After a batch with keys, for those of its jobs that have none and were stored just now.
 update {p}jobs j set gates = g.gates_text::jsonb
 from unnest($1::uuid[], $2::text[]) as g (id, gates_text)
-where {is_made} and j.id = g.id and j.gates is null and j.key is null and j.number = 0
+where {is_made} and j.id between g.id and g.id and j.gates is null and j.key is null and j.number = 0
     and j.state || '' in ('ready', 'scheduled');
 
 -- name: peek
@@ -246,7 +246,7 @@ select 1 from {p}gates where name = any($1::text[]) order by name for no key upd
 -- name: free_settled
 with held as (
     select j.id, j.gates from unnest($3::uuid[], $4::bigint[]) as s (id, number)
-    join {p}jobs j on j.id = s.id and j.number = s.number
+    join {p}jobs j on j.id between s.id and s.id and j.number = s.number
     where {runs} and j.gates is not null and not {is_repeat}
 ), {letting_go}
 select count(*) from let_go;
@@ -261,7 +261,7 @@ select count(*) from let_go;
 -- name: free_claims
 with held as (
     select j.id, j.gates from unnest($2::uuid[], $3::bigint[]) as s (id, number)
-    join {p}jobs j on j.id = s.id and j.number = s.number
+    join {p}jobs j on j.id between s.id and s.id and j.number = s.number
     where {runs} and j.worker = $1::text and j.lost_by is null and j.gates is not null
 ), {letting_go}
 select count(*) from let_go;
@@ -296,7 +296,7 @@ with shut as (
     where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at, tag = {new_turn}
-    from shut where j.id = shut.id and shut.at is not null
+    from shut where j.id between shut.id and shut.id and shut.at is not null
     returning j.waits_at
 ), parked_at as (
     select distinct waits_at as name from parked
@@ -327,7 +327,7 @@ with open as (
     select name, id, cost from found where so_far <= n
 ), woken as (
     update {p}jobs j set state = 'ready', reason = null, waits_at = null, tag = {new_turn}
-    from chosen where j.id = chosen.id
+    from chosen where j.id between chosen.id and chosen.id
     returning 1
 ), noted as (
     update {p}gates g set woken_at = {now}, woken = c.n + case
@@ -416,7 +416,7 @@ select best.name, count(*) from (
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at,
         tag = {new_turn}
-    from verdicts v where j.id = v.id and not v.fits and v.shut_at is not null
+    from verdicts v where j.id between v.id and v.id and not v.fits and v.shut_at is not null
     returning j.waits_at
 ), spent as (
     select s.*, s.full_at + 1 - (
@@ -469,13 +469,13 @@ select best.name, count(*) from (
         end
     from spent s where g.name = s.name
 ), late as (
-    delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
+    delete from {p}jobs j using picked where j.id between picked.id and picked.id and picked.is_late
     returning j.*
 ), {late_kept}, claimed as (
     update {p}jobs j set
         state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
         started_at = {now}, reason = null
-    from verdicts where j.id = verdicts.id and verdicts.fits
+    from verdicts where j.id between verdicts.id and verdicts.id and verdicts.fits
     returning j.*
 ), remembered as (
     update {p}workers set request = $2::uuid,
@@ -510,7 +510,7 @@ with seen as (
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
-    from seen where j.id = seen.id and seen.at is not null
+    from seen where j.id between seen.id and seen.id and seen.at is not null
     returning j.waits_at
 ), parked_at as (
     select distinct waits_at as name from parked
