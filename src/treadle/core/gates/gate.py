@@ -108,6 +108,10 @@ class Gate(Struct, gc=False):
         """Let a job through."""
         takes = self.takes(cost)
         self.woken = max(0, self.woken - takes)
+        self.spend(takes, now)
+
+    def spend(self, takes: int, now: int) -> None:
+        """Count what passes, a job or a hold."""
         if self.kind == PLACES:
             self.used += 1
         elif self.kind == RATE:
@@ -146,7 +150,9 @@ class Gate(Struct, gc=False):
         room = self.room(now)
         return room if self.kind == SWITCH else max(0, room - self.pending(now))
 
-    def record(self, waiting: int, cost: int, now: int) -> GateRecord:
+    def record(
+        self, waiting: int, cost: int, now: int, holds: int = 0, asking: int = 0
+    ) -> GateRecord:
         """Show the gate; `cost` is that of its best waiting job."""
         return GateRecord(
             self.name,
@@ -161,6 +167,8 @@ class Gate(Struct, gc=False):
             self.note if self.is_shut(now) else None,
             self.is_set,
             self.opens_at(cost, now),
+            holds,
+            asking,
         )
 
 
@@ -183,6 +191,10 @@ class GateRecord(Struct, frozen=True):
     is_set: bool
     opens_at: int | None = None
     """When its next job may pass, if a clock can tell."""
+    holds: int = 0
+    """Of the places in use: those that are held outside jobs."""
+    asking: int = 0
+    """Who waits outside jobs."""
 
 
 _decoder = json.Decoder(list[GateUse])

@@ -24,6 +24,7 @@ from treadle.testing.conformance.control.verbs import (
 )
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
+from treadle.testing.conformance.gates.holds import TestHolds, TestHoldsInLine
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
@@ -70,6 +71,8 @@ __all__ = [
     "TestFiring",
     "TestGates",
     "TestGet",
+    "TestHolds",
+    "TestHoldsInLine",
     "TestKeyAgain",
     "TestKeyFreed",
     "TestKeyLeaves",

@@ -12,7 +12,7 @@ from importlib.resources import files
 
 _FILES = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
-    *("keys", "locks", "moving", "schedules", "gates"),
+    *("keys", "locks", "moving", "schedules", "gates", "holds"),
 )
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")

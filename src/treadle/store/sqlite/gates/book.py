@@ -26,6 +26,7 @@ class Book:
         self.now = now
         self._gates: dict[str, Gate] = {}
         self._was: dict[str, Row] = {}
+        self._first: dict[str, Row | None] = {}
 
     def find(self, name: str) -> Gate | None:
         """Read a gate by its name."""
@@ -72,7 +73,32 @@ class Book:
             waiting = self.db.execute(self.sql["best_waiting"], (use.name,)).fetchone()
             if waiting is not None or gate.room(self.now) < gate.takes(use.cost):
                 return use.name
+            if self.first_asking(use.name) is not None:
+                return use.name
         return None
+
+    def first_asking(self, name: str) -> Row | None:
+        """Read who waits longest outside jobs: the token, the cost, whether the next room is its."""
+        if name not in self._first:
+            row = self.db.execute(self.sql["first_asking"], (name, self.now)).fetchone()
+            self._first[name] = row
+        return self._first[name]
+
+    def line_changed(self, name: str) -> None:
+        """Read anew who waits outside jobs."""
+        self._first.pop(name, None)
+
+    def reserved(self, gate: Gate) -> int:
+        """Tell how much of the room is for who asks outside jobs, because it is his turn."""
+        first = self.first_asking(gate.name)
+        return gate.takes(first[1]) if first is not None and first[2] else 0
+
+    def _turn(self, gate: Gate) -> None:
+        """Give the next turn to who waits longest outside jobs: jobs have had theirs."""
+        first = self.first_asking(gate.name)
+        if first is not None and not first[2]:
+            self.db.execute(self.sql["asks_next"], (gate.name, first[0]))
+            self.line_changed(gate.name)
 
     def take(self, uses: Sequence[GateUse]) -> None:
         """Let a job pass all of its gates."""
@@ -117,7 +143,7 @@ class Book:
 
         A job that another gate would not let pass waits there from now on.
         """
-        left, woken, looks = gate.to_wake(self.now), 0, 0
+        left, woken, looks = gate.to_wake(self.now) - self.reserved(gate), 0, 0
         while left > 0 and looks < LOOKS_MAX:
             page = min(left, LOOKS_MAX - looks)
             rows = self.db.execute(self.sql["waiting"], (gate.name, page)).fetchall()
@@ -134,6 +160,8 @@ class Book:
                     gate.woken, gate.woken_at = gate.pending(self.now) + takes, self.now
             if len(rows) < page:
                 break
+        if woken:
+            self._turn(gate)
         best = self.db.execute(self.sql["best_waiting"], (gate.name,)).fetchone()
         gate.wake_at = None
         if best is not None:

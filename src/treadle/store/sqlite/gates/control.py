@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from treadle.core.durations import HOUR
 from treadle.core.gates.gate import FOREVER, GateRecord, GateUse
 from treadle.store.sqlite.gates.book import Book, Statements, cost_at, gate_of, uses_of
+from treadle.store.sqlite.gates.holds import lapse
 
 
 def gates(
@@ -20,7 +21,8 @@ def gates(
         gate = gate_of(tuple(row))
         best = db.execute(sql["best_waiting"], (gate.name,)).fetchone()
         cost = 1 if best is None else cost_at(gate.name, uses_of(best[0]))
-        found.append(gate.record(waiting, cost, now))
+        held = db.execute(sql["held_at"], (now, gate.name)).fetchone()
+        found.append(gate.record(waiting, cost, now, *held))
     return found
 
 
@@ -72,8 +74,10 @@ def reset(book: Book, name: str) -> bool:
 
 
 def drifted(db: sqlite3.Connection, sql: Statements) -> dict[str, int]:
-    """Count the places that running jobs hold, of gates that say otherwise."""
+    """Count the places that running jobs and holds have, of gates that say otherwise."""
     running = dict(db.execute(sql["places_running"]).fetchall())
+    for name, many in db.execute(sql["places_held"]):
+        running[name] = running.get(name, 0) + many
     used = dict(db.execute(sql["places_used"]).fetchall())
     wrong = {n for n in running.keys() | used.keys() if running.get(n, 0) != used.get(n, 0)}
     there = {n for n in wrong if db.execute(sql["gate"], (n,)).fetchone() is not None}
@@ -81,10 +85,11 @@ def drifted(db: sqlite3.Connection, sql: Statements) -> dict[str, int]:
 
 
 def mend(book: Book) -> int:
-    """Write the places in use as the running jobs say; return how many gates had drifted.
+    """Write the places in use as the running jobs and holds say; return how many had drifted.
 
-    What a hand deletes or changes lets go of nothing by itself.
+    What a hand deletes or changes lets go of nothing by itself, nor does a holder that has died.
     """
+    lapse(book)
     found = drifted(book.db, book.sql)
     for name, used in found.items():
         gate = book.find(name)

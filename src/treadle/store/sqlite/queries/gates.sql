@@ -94,6 +94,7 @@ where touched_at <= :before and used = 0 and full_at <= :now and is_set = 0
     and not exists (
         select 1 from {p}jobs where state = 'blocked' and waits_at = g.name
     )
+    and not exists (select 1 from {p}holds where gate = g.name)
 limit :limit;
 
 -- name: delete_gate
