@@ -19,6 +19,7 @@ _WITH_BOOK = frozenset(
         "gate",
         "gates",
         "give_back",
+        "hold",
         "leave",
         "prune",
         "retry",

@@ -22,8 +22,8 @@ for _, id in ipairs(over) do
   end
 end
 
--- Count the places that running jobs hold, and write those of gates that say otherwise: what a
--- hand deletes lets go of nothing.
+-- Count the places that running jobs and holds have, and write those of gates that say otherwise:
+-- what a hand deletes lets go of nothing, nor does a holder that has died.
 local function mend()
   local taken = redis.pcall('ZRANGE', TAKEN, 0, -1, 'WITHSCORES')
   if taken.err or not taken[1] then
@@ -45,8 +45,12 @@ local function mend()
     local gate, used = book().find(taken[i]), running[taken[i]] or 0
     if not gate then
       call('ZREM', TAKEN, taken[i])
-    elseif gate.kind == 'places' and gate.used ~= used then
-      gate.used, gate.wake_at, gate.changed = used, now, true
+    else
+      book().lapse(gate)
+      used = used + call('ZCARD', holds_key(taken[i]))
+      if gate.kind == 'places' and gate.used ~= used then
+        gate.used, gate.wake_at, gate.changed = used, now, true
+      end
     end
   end
 end
