@@ -1,8 +1,8 @@
-"""Gates against an oracle: random lives of jobs with two gates each, on every store.
+"""Gates against an oracle: random lives of jobs with two gates each, and of holds, on every store.
 
-The oracle counts by itself what runs behind each gate and what started when. After each step no
-gate may hold more than it allows; after a second in which workers ask, no job may wait that could
-run, and at the end nothing holds a place.
+The oracle counts by itself what runs or is held behind each gate and what started when. After each step no
+gate may hold more than it allows; after a second in which workers and holders ask, nobody may wait
+who could pass, and at the end nothing holds a place.
 """
 
 import asyncio
@@ -49,6 +49,9 @@ class Life:
         self.gates: dict[bytes, tuple[str, ...]] = {}
         self.running: dict[bytes, tuple[Hand, Claim]] = {}
         self.starts: list[int] = []
+        self.holds: dict[bytes, str] = {}
+        """What is held outside jobs, by its token."""
+        self.asking: dict[bytes, str] = {}
 
     async def begin(self) -> None:
         """Make the workers known."""
@@ -101,7 +104,27 @@ class Life:
 
     def held(self) -> Counter[str]:
         """Count what runs behind each gate."""
-        return Counter(name for id_ in self.running for name in self.gates[id_])
+        jobs = Counter(name for id_ in self.running for name in self.gates[id_])
+        return jobs + Counter(name for name in self.holds.values() if name != "r")
+
+    async def hold(self) -> None:
+        """Ask for a hold, or let one go."""
+        if self.holds and self.random.random() < 0.5:
+            token = self.random.choice(sorted(self.holds))
+            await self.store.hold_free(self.holds.pop(token), token)
+        elif len(self.asking) < 4:
+            token = new_id()
+            self.asking[token] = self.random.choice(sorted(GATES))
+        await self.ask()
+
+    async def ask(self) -> None:
+        """Let everybody ask who waits, the longest first."""
+        for token, name in list(self.asking.items()):
+            if (await self.store.hold_take(GATES[name], token, 3_600 * SECOND)).is_held:
+                self.holds[token] = self.asking.pop(token)
+                if name == "r":
+                    self.starts.append(self.clock.wall())
+                self.check()
 
     async def cancel(self) -> None:
         """Cancel jobs, whatever they are doing."""
@@ -119,6 +142,7 @@ class Life:
         """Let workers ask for a second and a half: then no job waits that could run."""
         for _ in range(15):
             self.clock.move(0.1)
+            await self.ask()
             await self.store.stage((), 500)
             for hand in self.hands:
                 self.took(hand, (await hand.exchange(demand=take(100))).claims)
@@ -133,6 +157,9 @@ class Life:
             and "r" not in self.gates[record.id]
         ]
         assert not could, f"{len(could)} jobs wait beside free places: {held}"
+        could = [name for name in self.asking.values() if name != "r"]
+        could = [name for name in could if held[name] < GATES[name].quota]
+        assert not could, f"who asks waits beside free places of {could}: {held}"
 
     async def records(self) -> list[JobRecord]:
         """Read every job that is there."""
@@ -143,6 +170,9 @@ class Life:
         states: set[JobState] = set()
         for _ in range(400):
             self.clock.move(0.5)
+            await self.ask()
+            for token in list(self.holds):
+                await self.store.hold_free(self.holds.pop(token), token)
             await self.store.stage((), 500)
             for hand in self.hands:
                 own = [claim for by, claim in self.running.values() if by is hand]
@@ -151,7 +181,7 @@ class Life:
                     del self.running[claim.id]
                 self.took(hand, (await hand.exchange(batch, take(100))).claims)
             states = {record.state for record in await self.records()}
-            if all(JobState(state).is_terminal for state in states):
+            if all(JobState(state).is_terminal for state in states) and not self.asking:
                 break
         else:
             raise AssertionError(f"jobs are left: {states}")
@@ -169,6 +199,8 @@ async def live(store: Store, clock: MovedClock, seed: int) -> None:
             step = life.random.random()
             if step < 0.25:
                 await life.add()
+            elif step < 0.35:
+                await life.hold()
             elif step < 0.75:
                 await life.exchange(life.random.choice((1, 2, 5, 50)))
             elif step < 0.8:

@@ -72,12 +72,25 @@ class Limit:
         Raises:
             BadArguments: an argument that the key names has no plain text.
         """
-        name = self.own_name(task)
-        if self.key is not None:
-            name = f"{name}:{self._key(task, arguments)}"
+        key = None if self.key is None else self._key(task, arguments)
+        return self.use_named(self.own_name(task), key, cost)
+
+    def use_named(self, own: str, key: str | None, cost: int) -> GateUse:
+        """Give the gate of this limit under a name; `key` is the text that its key gives.
+
+        Raises:
+            ValueError: the limit has a key and none is given, or the other way round.
+        """
+        if (key is None) != (self.key is None):
+            raise ValueError(
+                f"the limit {own!r} has no key; leave key= out"
+                if self.key is None
+                else f"the limit {own!r} is one for each {self.key!r}; say which with key="
+            )
+        name = own if key is None else f"{own}:{key}"
         if len(name) > NAME_MAX or not name.isprintable():
             digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-            name = f"{self.own_name(task)[: NAME_MAX - 65]}:{digest}"
+            name = f"{own[: NAME_MAX - 65]}:{digest}"
         return self.gate(name, cost)
 
     def gate(self, name: str, cost: int) -> GateUse:

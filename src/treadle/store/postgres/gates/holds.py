@@ -28,9 +28,7 @@ class PostgresHolds(PostgresAccess):
     ) -> HoldTaken:
         """Pass a gate, or wait in its line."""
         ring = self._ears.ring(WORK)
-        return await drive(
-            self._runner.run(lambda: _take(self._sql, use, token, lease, ring), now)
-        )
+        return await drive(self._runner.run(lambda: _take(self._sql, use, token, lease, ring), now))
 
     async def hold_renew(
         self, name: str, token: bytes, lease: int, *, now: int | None = None

@@ -27,7 +27,7 @@ with mine as (
     select token from {p}holds
     where gate = $1::text and not is_held and until_at > {now} order by since, token limit 1
 ), judged as (
-    select g.name, g.kind, g.quota, g.period, g.burst, g.used, g.wake_at, g.full_at < {now} as rested,
+    select g.name, g.kind, g.quota, g.period, g.burst, g.full_at < {now} as rested,
         {takes} as takes, {opens} as opens,
         {room} - case when {now} - g.woken_at < 1000000 then g.woken else 0 end as room,
         f.token is null or f.token = $2::bytea as is_first, p.is_parked,
@@ -93,8 +93,9 @@ returning 1;
 with gone as (
     delete from {p}holds where gate = $1::text and token = $2::bytea returning kind, is_held
 ), freed as (
-    update {p}gates g set wake_at = {now}, touched_at = {hour},
-        used = greatest(0, g.used - case when gone.is_held and gone.kind = 'places' then 1 else 0 end)
+    update {p}gates g set wake_at = {now}, touched_at = {hour}, used = greatest(
+        0, g.used - case when gone.is_held and gone.kind = 'places' then 1 else 0 end
+    )
     from gone where g.name = $1::text
 )
 select 1 from gone;

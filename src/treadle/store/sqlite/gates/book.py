@@ -78,7 +78,7 @@ class Book:
         return None
 
     def first_asking(self, name: str) -> Row | None:
-        """Read who waits longest outside jobs: the token, the cost, whether the next room is its."""
+        """Read who waits longest outside jobs: token, cost, whether the next room is its."""
         if name not in self._first:
             row = self.db.execute(self.sql["first_asking"], (name, self.now)).fetchone()
             self._first[name] = row

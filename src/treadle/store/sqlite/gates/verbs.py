@@ -48,9 +48,7 @@ class SqliteHolds:
     async def hold_free(self, name: str, token: bytes, *, now: int | None = None) -> bool:
         """End a hold."""
         done = await drive(
-            self._runner.write(
-                lambda db, at: holds.free(Book(db, self._sql, at), name, token), now
-            )
+            self._runner.write(lambda db, at: holds.free(Book(db, self._sql, at), name, token), now)
         )
         self._bell.ring(WORK)
         return done
