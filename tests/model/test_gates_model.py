@@ -1,6 +1,6 @@
 """Gates against an oracle: random lives of jobs with two gates each, and of holds, on every store.
 
-The oracle counts by itself what runs or is held behind each gate and what started when. After each step no
+The oracle counts by itself what runs or is held behind each gate and what started. After a step no
 gate may hold more than it allows; after a second in which workers and holders ask, nobody may wait
 who could pass, and at the end nothing holds a place.
 """
