@@ -20,6 +20,15 @@ PLACES: Final = "places"
 RATE: Final = "rate"
 SWITCH: Final = "switch"
 
+SKIP: Final = "skip"
+"""A job that finds no place ends at once."""
+REPLACE: Final = "replace"
+"""Of the jobs that wait for a place the newest stays, and those before it end."""
+FULL: Final = "no free place"
+"""The reason of a job that ended because of `SKIP`."""
+REPLACED: Final = "replaced by "
+"""What stands before the id of the newer job in the reason of one that ended because of it."""
+
 ALL: Final = 1_000_000
 """The room of a gate that bounds nothing, and the largest quota and burst there are."""
 FOREVER: Final = 9_007_199_254_740_991
@@ -40,6 +49,9 @@ class GateUse(Struct, frozen=True, gc=False):
     """Of a rate, in microseconds."""
     burst: int = 0
     """Of a rate: how many may start together."""
+    on_full: str = ""
+    """Of places: what becomes of the job when it finds none, before it is first claimed: `SKIP`,
+    `REPLACE`, or nothing, and then it waits."""
 
     @property
     def takes(self) -> int:

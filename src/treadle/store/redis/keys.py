@@ -43,6 +43,7 @@ FAMILIES: Final = {
     "holds": ("zset", "places held outside jobs, by their ends; goes with them, or expires"),
     "passed": ("zset", "starts of a rate outside jobs, by the ends of their leases; expires"),
     "asks": ("hash", "who waits at a gate outside jobs; goes with the last of them, or expires"),
+    "newest": ("string", "the job that waits at a gate for others like it; goes with the gate"),
     "behind": ("zset", "a queue's parked jobs, for purge; goes with the last of them"),
     "worker": ("hash", "a registered worker; goes when it leaves or is rescued"),
     "schedule": ("hash", "a schedule by name; goes when it is removed"),

@@ -24,6 +24,7 @@ from treadle.testing.conformance.control.verbs import (
 )
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
+from treadle.testing.conformance.gates.full import TestReplaceWaiting, TestSkip
 from treadle.testing.conformance.gates.holds import TestHolds, TestHoldsInLine
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
@@ -99,6 +100,7 @@ __all__ = [
     "TestRates",
     "TestReady",
     "TestReplace",
+    "TestReplaceWaiting",
     "TestRequests",
     "TestRescue",
     "TestRetry",
@@ -108,6 +110,7 @@ __all__ = [
     "TestSettleEnds",
     "TestSettleWaits",
     "TestShutting",
+    "TestSkip",
     "TestStage",
     "TestStrings",
     "TestTransactional",

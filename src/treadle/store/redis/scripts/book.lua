@@ -286,6 +286,45 @@ local function open_book()
     call('ZADD', clean(behind_key(queue), 'zset'), score, id)
   end
 
+  B.ended = {}
+
+  local function end_full(id, reason)
+    local row = call('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at', 'key')
+    end_waiting(id, {state = row[1], queue = row[2], task = row[3], created_at = row[4],
+      key = row[5]}, 'cancelled', reason)
+    B.ended[id] = true
+  end
+
+  local function is_first_wait(id, at)
+    local row = redis.pcall('HMGET', job_key(id), 'state', 'waits_at', 'number')
+    return not row.err and row[1] == 'blocked' and row[2] == at and (whole(row[3] or 0) or 1) == 0
+  end
+
+  local function id_text(id)
+    return string.sub(id, 1, 8) .. '-' .. string.sub(id, 9, 12) .. '-' .. string.sub(id, 13, 16)
+      .. '-' .. string.sub(id, 17, 20) .. '-' .. string.sub(id, 21)
+  end
+
+  -- Do what a job that was parked just now says of a gate without a free place.
+  local function when_full(id, use)
+    if (use.on_full or '') == '' or not is_first_wait(id, use.name) then
+      return
+    elseif use.on_full == 'skip' then
+      if not B.is_shut(B.of(use)) then
+        end_full(id, 'no free place')
+      end
+    elseif use.on_full == 'replace' then
+      local key = clean(newest_key(use.name), 'string')
+      local other = call('GET', key)
+      local newest = id
+      if other and other ~= id and is_first_wait(other, use.name) then
+        newest = other > id and other or id
+        end_full(newest == id and other or id, 'replaced by ' .. id_text(newest))
+      end
+      call('SET', key, newest)
+    end
+  end
+
   -- Park a ready job at a gate that does not let it pass; the others pass its place on.
   function B.park(id, at, uses, queue, priority)
     call('ZREM', ready_key(queue), id)
@@ -297,6 +336,7 @@ local function open_book()
       gate.woken, gate.changed = math.max(0, gate.woken - takes(gate, use.cost)), true
       if use.name == at then
         B.look(gate, use.cost)
+        when_full(id, use)
       elseif gate.wake_at then
         gate.wake_at = math.min(gate.wake_at, now)
       end
@@ -350,6 +390,11 @@ local function open_book()
       call('HSET', job_key(id), 'waits_at', at)
       gates[at].changed = true
       B.look(gates[at], cost_at(at, uses))
+      for _, use in ipairs(others) do
+        if use.name == at then
+          when_full(id, use)
+        end
+      end
       return false
     end
     list_ready(id, row[2] or '', row[3], row[4])

@@ -65,7 +65,7 @@ local function forget(limit)
         or call('EXISTS', waiting_key(name)) == 1) then
       gate.changed = true
     else
-      call('DEL', gate_key(name))
+      call('DEL', gate_key(name), newest_key(name))
       call('ZREM', GATES, name)
       call('ZREM', TOUCHED, name)
       call('ZREM', WAKES, name)

@@ -8,7 +8,18 @@ from functools import lru_cache
 from typing import Final
 
 from treadle.core.durations import HOUR
-from treadle.core.gates.gate import PLACES, Gate, GateUse, read_gates
+from treadle.core.gates.gate import (
+    FULL,
+    PLACES,
+    REPLACE,
+    REPLACED,
+    SKIP,
+    Gate,
+    GateUse,
+    read_gates,
+)
+from treadle.core.ids import id_text
+from treadle.store.sqlite.keys.freeing import ENDED, free
 from treadle.store.sqlite.rows import Row
 
 Statements = dict[str, str]
@@ -27,6 +38,8 @@ class Book:
         self._gates: dict[str, Gate] = {}
         self._was: dict[str, Row] = {}
         self._first: dict[str, Row | None] = {}
+        self.ended: set[bytes] = set()
+        """Jobs that have ended because they found no place."""
 
     def find(self, name: str) -> Gate | None:
         """Read a gate by its name."""
@@ -129,6 +142,7 @@ class Book:
             gate.woken = max(0, gate.woken - gate.takes(use.cost))
             if use.name == at:
                 self.look(gate, use.cost)
+                self._is_full(id_, use)
             elif gate.wake_at is not None:
                 gate.wake_at = min(gate.wake_at, self.now)
 
@@ -175,8 +189,28 @@ class Book:
             self.db.execute(self.sql["wake_parked"], (id_,))
             return True
         self.db.execute(self.sql["move"], (at, id_))
-        self.look(self.of(next(u for u in others if u.name == at)), cost_at(at, uses))
+        use = next(u for u in others if u.name == at)
+        self.look(self.of(use), use.cost)
+        self._is_full(id_, use)
         return False
+
+    def _is_full(self, id_: bytes, use: GateUse) -> None:
+        """Do what a job that was parked just now says of a gate without a free place."""
+        if not use.on_full or not self.db.execute(self.sql["waits_first"], (id_,)).fetchone():
+            return
+        if use.on_full == SKIP:
+            if not self.of(use).is_shut(self.now):
+                self._end(id_, FULL)
+            return
+        rows = self.db.execute(self.sql["replaceable"], (use.name, LOOKS_MAX)).fetchall()
+        ids = [one for one, raw in rows if says_at(use.name, uses_of(raw)) == REPLACE]
+        for older in ids[1:]:
+            self._end(older, REPLACED + id_text(ids[0]))
+
+    def _end(self, id_: bytes, reason: str) -> None:
+        self.db.execute(self.sql["end_full"], {"id": id_, "reason": reason, "now": self.now})
+        free(self.db, self.sql, [id_], ENDED, self.now)
+        self.ended.add(id_)
 
     def write(self) -> None:
         """Write every gate that has changed."""
@@ -214,6 +248,11 @@ def uses_of(raw: bytes | None) -> Sequence[GateUse]:
         return tuple(read_gates(raw))
     except ValueError:
         return ()
+
+
+def says_at(name: str, uses: Sequence[GateUse]) -> str:
+    """Give what a job says of a gate by its name that has no place for it."""
+    return next((use.on_full for use in uses if use.name == name), "")
 
 
 def cost_at(name: str, uses: Sequence[GateUse]) -> int:

@@ -19,3 +19,7 @@ create table {p}holds (
 create index {p}holds_line on {p}holds (gate, since) where is_held = 0;
 -- prune: whose time is over.
 create index {p}holds_until on {p}holds (until_at);
+
+-- park: the jobs that a newer one at their gate replaces.
+create index {p}jobs_newest on {p}jobs (waits_at, id)
+where state = 'blocked' and instr(gates, x'226f6e5f66756c6c223a227265706c61636522') > 0;

@@ -37,6 +37,23 @@ order by h.priority desc, h.tag, h.id;
 -- name: park
 update {p}jobs set state = 'blocked', reason = 'gate', waits_at = ? where id = ?;
 
+-- name: waits_first
+-- A job that waits and was never claimed.
+select gates from {p}jobs where id = ? and state = 'blocked' and number = 0;
+
+-- name: replaceable
+-- Those that say `"on_full":"replace"`, which is written here as a blob.
+select id, gates from {p}jobs
+where state = 'blocked' and instr(gates, x'226f6e5f66756c6c223a227265706c61636522') > 0
+    and waits_at = ? and number = 0
+order by id desc limit ?;
+
+-- name: end_full
+update {p}jobs set
+    state = 'cancelled', outcome = 'cancelled', reason = :reason, finished_at = :now,
+    keep_until = max(:now + 2592000000000, created_at + 3600000000)
+where id = :id and state = 'blocked';
+
 -- name: gates_of_ready
 select gates from {p}jobs where id = ? and state = 'ready' and gates is not null;
 
