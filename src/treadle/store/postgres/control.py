@@ -52,6 +52,8 @@ def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[S
         (sql["retry_ended"], (which,)),
         (sql["trim_attempts"], (which, int8(ATTEMPTS_KEPT))),
         (sql["park_ready"], (which,)),
+        (sql["end_again"], (which,)),
+        (sql["hand_on"], ()),
     ]
     _, (live, _, _, _, ended, *_) = yield Ask(calls, after=ring)
     return _done(ids, live, ended)

@@ -37,6 +37,8 @@ class Seen(Struct, frozen=True):
     settled: Sequence[Settlement]
     """Those whose claims hold something."""
     queues: tuple[str, ...] | None
+    ends: bool = False
+    """Some of the jobs do not simply wait where they find no place."""
 
     def before(self, sql: Statements, me: tuple[Value, Value]) -> list[Call]:
         """Lock jobs, then gates, and let go of what settled claims hold."""
@@ -62,6 +64,8 @@ class Seen(Struct, frozen=True):
         """Park more where the last claim parked some, and ask whether any job is left ready."""
         names, queues = texts(self.names), _names(self.queues)
         calls: list[Call] = [(sql["park_more"], (queues, names))] if many else []
+        if many or self.ends:
+            calls += [(sql["end_full"], (names,)), (sql["hand_on"], ())]
         return [*calls, (sql["any_ready"], (queues,))]
 
 
@@ -87,9 +91,8 @@ def peek(
     names = tuple(sorted(held | named.keys()))
     if not names:
         return None
-    return Seen(
-        names, [named[row[0]] for row in rows if row[5] and row[0] in named], settled, queues
-    )
+    missing = [named[row[0]] for row in rows if row[5] and row[0] in named]
+    return Seen(names, missing, settled, queues, ends=any(row[6] for row in rows))
 
 
 def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
@@ -100,7 +103,7 @@ def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
 
 def _is_sound(row: Sequence[object]) -> bool:
     """Tell whether the definition on a job is one; a hand may have made it something else."""
-    _, kind, quota, period, burst, _ = row
+    _, kind, quota, period, burst, *_ = row
     numbers = [quota, period, burst]
     return kind in ("places", "rate", "switch") and all(isinstance(n, int) for n in numbers)
 
@@ -140,7 +143,21 @@ def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
     uses: dict[str, GateUse] = {}
     for raw in {job.gates for job in jobs}:
         uses |= {use.name: use for use in read_gates(raw)}
-    return [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
+    calls: list[Call] = [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
+    names = _not_waiting(jobs)
+    return [*calls, (sql["lock_gates"], (texts(names),))] if names else calls
+
+
+def ending(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
+    """End new jobs that found no place, or those that they replace; answers with their ids."""
+    names = _not_waiting(jobs)
+    return [(sql["end_full"], (texts(names),)), (sql["hand_on"], ())] if names else []
+
+
+def _not_waiting(jobs: Sequence[NewJob]) -> list[str]:
+    """Name the gates at which one of these jobs does not simply wait."""
+    raws = {job.gates for job in jobs if job.gates is not None}
+    return sorted({use.name for raw in raws for use in read_gates(raw) if use.on_full})
 
 
 def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
@@ -150,7 +167,8 @@ def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
         return []
     ids = uuids([job.id for job in gated])
     raw = texts([written(job.gates) for job in gated])
-    return [*defined(sql, gated), (sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
+    calls = [*defined(sql, gated), (sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
+    return [*calls, *ending(sql, gated)]
 
 
 def written(raw: bytes | None) -> str | None:

@@ -22,3 +22,8 @@ create table {p}holds (
 create index {i}holds_line on {p}holds (gate, since, token) where not is_held;
 -- prune: whose time is over.
 create index {i}holds_until on {p}holds (until_at);
+
+-- park: jobs that do not simply wait for a place.
+create index {i}jobs_full on {p}jobs (waits_at)
+where state = 'blocked' and number = 0 and waits_at is not null
+    and jsonb_path_exists(gates, '$[*] ? (@.on_full == "skip" || @.on_full == "replace")');

@@ -197,7 +197,8 @@ with seen as (
     order by w.name
 )
 select n.name, n.kind, n.quota, n.period, n.burst,
-    not exists (select from {p}gates g where g.name = n.name)
+    not exists (select from {p}gates g where g.name = n.name),
+    (select bool_or({says_full}) from seen j)
 from named n;
 
 -- name: lock_jobs

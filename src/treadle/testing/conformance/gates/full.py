@@ -93,7 +93,7 @@ class TestSkip:
         await add(case, 1, skips())
         worker = await case.worker()
         [running] = await claim(worker)
-        key = Key("k", Until.END, Conflict.KEEP, b"h")
+        key = Key("k", Until.END, Conflict.KEEP)
         [job] = await case.enqueue(new_job(gates=write_gates([skips()]), key=key))
         assert await case.states([job]) == ["cancelled"]
         assert list(await case.store.keys(["k"])) == [None]
