@@ -1,5 +1,6 @@
 """Gates against an oracle: random lives of jobs with two gates each, and of holds, on every store.
 
+Two of the gates do not let every job wait: of one the newest waits, at the other none does.
 The oracle counts by itself what runs or is held behind each gate and what started. After a step no
 gate may hold more than it allows; after a second in which workers and holders ask, nobody may wait
 who could pass, and at the end nothing holds a place.
@@ -15,7 +16,7 @@ import pytest
 
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import PLACES, RATE, GateUse, write_gates
+from treadle.core.gates.gate import PLACES, RATE, REPLACE, SKIP, GateUse, write_gates
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobRecord, JobState
 from treadle.core.outcome import Failed, Outcome, Released, Snoozed, Succeeded
@@ -30,6 +31,8 @@ GATES = {
     "a": GateUse("a", PLACES, quota=2),
     "b": GateUse("b", PLACES, quota=1),
     "c": GateUse("c", PLACES, quota=3),
+    "n": GateUse("n", PLACES, quota=1, on_full=REPLACE),
+    "s": GateUse("s", PLACES, quota=2, on_full=SKIP),
     "r": GateUse("r", RATE, quota=5, period=SECOND, burst=2),
 }
 OUTCOMES: Sequence[Outcome] = (
@@ -49,6 +52,7 @@ class Life:
         self.gates: dict[bytes, tuple[str, ...]] = {}
         self.running: dict[bytes, tuple[Hand, Claim]] = {}
         self.starts: list[int] = []
+        self.claimed: set[bytes] = set()
         self.holds: dict[bytes, str] = {}
         """What is held outside jobs, by its token."""
         self.asking: dict[bytes, str] = {}
@@ -88,6 +92,7 @@ class Life:
         for claim in claims:
             assert claim.id not in self.running, "one job runs twice"
             self.running[claim.id] = (hand, claim)
+            self.claimed.add(claim.id)
             if "r" in self.gates[claim.id]:
                 self.starts.append(self.clock.wall())
         self.check()
@@ -96,7 +101,7 @@ class Life:
     def check(self) -> None:
         """No gate lets more pass than it may."""
         held = self.held()
-        assert all(held[name] <= GATES[name].quota for name in "abc"), held
+        assert all(held[name] <= GATES[name].quota for name in "abcns"), held
         for place, first in enumerate(self.starts):
             for later in range(place, len(self.starts)):
                 span = self.starts[later] - first
@@ -150,6 +155,9 @@ class Life:
         waiting = [
             record for record in await self.records() if record.state in ("ready", "blocked")
         ]
+        new = [one.gate for one in waiting if one.id not in self.claimed]
+        assert new.count("n") <= 1, "two wait where the newest replaces the others"
+        assert new.count("s") == 0, "one waits that should have been skipped"
         could = [
             record.id.hex()
             for record in waiting

@@ -37,8 +37,6 @@ class Seen(Struct, frozen=True):
     settled: Sequence[Settlement]
     """Those whose claims hold something."""
     queues: tuple[str, ...] | None
-    ends: bool = False
-    """Some of the jobs do not simply wait where they find no place."""
 
     def before(self, sql: Statements, me: tuple[Value, Value]) -> list[Call]:
         """Lock jobs, then gates, and let go of what settled claims hold."""
@@ -64,8 +62,8 @@ class Seen(Struct, frozen=True):
         """Park more where the last claim parked some, and ask whether any job is left ready."""
         names, queues = texts(self.names), _names(self.queues)
         calls: list[Call] = [(sql["park_more"], (queues, names))] if many else []
-        if many or self.ends:
-            calls += [(sql["end_full"], (names,)), (sql["hand_on"], ())]
+        # Who waits for the key of one that ends is woken by the next stage.
+        calls.append((sql["end_full"], (names,)))
         return [*calls, (sql["any_ready"], (queues,))]
 
 
@@ -92,7 +90,7 @@ def peek(
     if not names:
         return None
     missing = [named[row[0]] for row in rows if row[5] and row[0] in named]
-    return Seen(names, missing, settled, queues, ends=any(row[6] for row in rows))
+    return Seen(names, missing, settled, queues)
 
 
 def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
@@ -103,7 +101,7 @@ def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
 
 def _is_sound(row: Sequence[object]) -> bool:
     """Tell whether the definition on a job is one; a hand may have made it something else."""
-    _, kind, quota, period, burst, *_ = row
+    _, kind, quota, period, burst, _ = row
     numbers = [quota, period, burst]
     return kind in ("places", "rate", "switch") and all(isinstance(n, int) for n in numbers)
 

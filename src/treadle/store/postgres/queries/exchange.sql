@@ -221,7 +221,7 @@ piece as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
         where state = 'ready' and queue = p.name and priority = p.low
-            and (tag, id) > (p.tag, p.id)
+            and (tag, id) > (p.tag, p.id) and gates is null
         order by tag, id limit best.n for update skip locked
     ) as j
     where p.place = best.place and p.tag is not null and {is_new}
@@ -229,6 +229,7 @@ piece as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
         where state = 'ready' and queue = p.name and priority >= p.low and priority <= p.high
+            and gates is null
         order by priority desc, tag, id limit best.n for update skip locked
     ) as j
     where p.place = best.place and p.tag is null and {is_new}

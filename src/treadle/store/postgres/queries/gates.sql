@@ -197,8 +197,7 @@ with seen as (
     order by w.name
 )
 select n.name, n.kind, n.quota, n.period, n.burst,
-    not exists (select from {p}gates g where g.name = n.name),
-    (select bool_or({says_full}) from seen j)
+    not exists (select from {p}gates g where g.name = n.name)
 from named n;
 
 -- name: lock_jobs
