@@ -161,7 +161,11 @@ def measure(url: str, count: int, batch: int) -> dict[str, float]:
 
 
 def _line(probe: Probe, found: dict[str, float], count: int, batch: int) -> None:
-    """Put jobs in and take them out with the store's own scripts."""
+    """Put jobs in and take them out with the store's own scripts.
+
+    Raises:
+        RuntimeError: not every job was claimed and settled, so a rate would say nothing.
+    """
     probe.client.flushdb()
     for name in ("enqueue", "exchange"):
         probe.ask("SCRIPT", "LOAD", script(name).text)
@@ -171,10 +175,12 @@ def _line(probe: Probe, found: dict[str, float], count: int, batch: int) -> None
         for first in range(0, count, batch):
             probe.run("enqueue", "", *job_words(jobs[first : first + batch]))
     done: list[Settlement] = []
+    settled = 0
     with probe.measured(found, "exchange", count):
         while True:
             head = ("w1", new_id(), batch, 1, "", batch)
-            rows = probe.run("exchange", *head, *settlement_words(done))[5]
+            answer = probe.run("exchange", *head, *settlement_words(done))
+            settled, rows = settled + answer[1].count(b"1"), answer[5]
             done = [
                 Settlement(
                     bytes.fromhex(name_of(row)[0].decode()), 1, JobState.SUCCEEDED, 1, "succeeded",
@@ -184,6 +190,11 @@ def _line(probe: Probe, found: dict[str, float], count: int, batch: int) -> None
             ]  # fmt: skip
             if not rows:
                 break
+    if settled != count:
+        raise RuntimeError(
+            f"{settled:,} of {count:,} jobs were settled: the probe's words are no longer those "
+            "of the scripts; compare them with `RedisStore._enqueue` and `RedisStore.exchange`"
+        )
 
 
 def _calls(probe: Probe, found: dict[str, float], count: int) -> None:

@@ -23,6 +23,7 @@ from treadle.client.queues import Queues
 from treadle.client.registry import Registry, module_name
 from treadle.client.schedules.declare import Declarations
 from treadle.client.schedules.schedules import Schedules
+from treadle.client.tenants.control import Tenants
 from treadle.client.views import WorkerState
 from treadle.core.durations import Duration
 from treadle.core.job import JobRecord, JobState
@@ -48,7 +49,7 @@ class JobFilter(TypedDict, total=False):
     reason: str | None
 
 
-class Treadle(Registry, Declarations, Hooks, Outside, UnderTest):
+class Treadle(Registry, Declarations, Hooks, Outside, Tenants, UnderTest):
     """An application: its tasks, its settings and its store.
 
     Args:
@@ -118,6 +119,10 @@ class Treadle(Registry, Declarations, Hooks, Outside, UnderTest):
     async def alink(self) -> Link:
         """Do the same as `link` without blocking the event loop."""
         return await self._links.aget()
+
+    async def aopen(self) -> Link:
+        """Do the same on the running event loop; may be cancelled at any time."""
+        return await self._links.aopen()
 
     @property
     def store(self) -> Store:

@@ -27,6 +27,7 @@ from treadle.core.lanes import check_queue
 from treadle.core.payload.annotations import resolve_hints
 from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
+from treadle.core.tenants.tenant import TenantOf, tenant_of
 
 OnCutOff = Literal["continue", "cancel"]
 
@@ -62,6 +63,8 @@ class TaskOptions(TypedDict, total=False):
     """Former names, under which jobs may still be stored."""
     unique: Rule | None
     """What keeps its jobs from being doubled: a `Unique`, `Debounce` or `Throttle`."""
+    tenant: str | None
+    """To whom its jobs belong, in fairness: a name, or a template such as `"{account_id}"`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +92,7 @@ class Definition:
     limits: tuple[Limit, ...]
     cost: int
     unique: Rule | None
+    tenant: TenantOf | None
 
 
 _OPTIONS: Final = frozenset(TaskOptions.__annotations__)
@@ -130,6 +134,7 @@ def define(fn: Callable[..., Any], name: str, options: TaskOptions) -> Definitio
         limits=check_limits(options.get("limits"), name, spec.signature),
         cost=check_count(options.get("cost", 1), "cost"),
         unique=unique_of(options.get("unique"), spec),
+        tenant=tenant_of(options.get("tenant"), name, spec.signature),
     )
 
 

@@ -69,7 +69,7 @@ class Task(Generic[P, R]):
         self._plan = plan
         self._options: CallOptions = {} if options is None else options
         self._tail = plan.tail()
-        self._limited = bool(plan.limits)
+        self._varies = plan.varies
         # Only what describes the function: its own attributes could hide the task's.
         update_wrapper(self, fn, updated=())
 
@@ -190,11 +190,14 @@ class Task(Generic[P, R]):
 
     def _new_job(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
         payload = self._spec.encode(args, kwargs, self._home.settings.payload_max)
-        if not (self._plan.keyed or self._limited):
-            return NewJob(new_id(), self.name, payload, *self._tail)
-        key = self._plan.key(self._spec, args, kwargs) if self._plan.keyed else None
-        gates = self._plan.gates(self._spec.signature, args, kwargs)
-        return changed(NewJob(new_id(), self.name, payload, *self._tail), key=key, gates=gates)
+        job = NewJob(new_id(), self.name, payload, *self._tail)
+        if not self._varies:
+            return job
+        plan, signature = self._plan, self._spec.signature
+        key = plan.key(self._spec, args, kwargs) if plan.keyed else None
+        gates = plan.gates(signature, args, kwargs)
+        tenant = plan.tenant_name(signature, args, kwargs)
+        return changed(job, key=key, gates=gates, tenant=tenant)
 
     def _job(self, new: NewJob, fate: Fate) -> Job[R]:
         """Make the handle of a job that was written, to the store or to the outbox, or met.
@@ -212,7 +215,7 @@ class Task(Generic[P, R]):
     def _batches(self, calls: Iterable[tuple[Any, ...] | Signature[R]]) -> Iterator[list[NewJob]]:
         """Encode the calls, a batch at a time, so that a long iterable is never held whole."""
         encode, name, tail = self._spec.encode, self.name, self._tail
-        plain = not (self._plan.keyed or self._limited)
+        plain = not self._varies
         limit = self._home.settings.payload_max
         each = iter(calls)
         start = 0

@@ -140,7 +140,7 @@ def names() -> list[str]:
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
         *("is_gated", "room_all"),
         *("takes", "room", "opens", "look", "hour", "gates_text", "known_shut", "looking"),
-        *("letting_go", "admitting"),
+        *("letting_go", "admitting", "running_at", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
         "picking_marked",
         # These make and drop tables.

@@ -34,8 +34,16 @@ def served(**settings: str) -> Postgres:
         pytest.skip(str(error))
 
 
-def refusal(url: str, act: Callable[[PostgresStore], object] = PostgresStore.open_now) -> str:
-    """Give what a store says, which is no password, and the same on both faces of `open`."""
+def refusal(
+    url: str,
+    act: Callable[[PostgresStore], object] = PostgresStore.open_now,
+    *,
+    passing: bool = False,
+) -> str:
+    """Give what a store says, which is no password, and the same on both faces of `open`.
+
+    `passing` is whether it may end by itself: then a worker that starts waits for it.
+    """
     store = PostgresStore(url, "default", SHORT)
     try:
         with pytest.raises(StoreUnavailable) as caught:
@@ -47,6 +55,7 @@ def refusal(url: str, act: Callable[[PostgresStore], object] = PostgresStore.ope
     finally:
         store.close_now()
     assert PASSWORD not in str(caught.value)
+    assert caught.value.passing is passing
     return str(caught.value)
 
 
@@ -167,12 +176,12 @@ class TestServers:
             server.end()
             (server.folder / "data" / "standby.signal").touch()
             server.start()
-            assert "is in recovery" in refusal(server.url)
+            assert "is in recovery" in refusal(server.url, passing=True)
 
     def test_a_user_who_may_only_read(self, postgres_schema: str) -> None:
         """The setting is named, because it may be the user's alone."""
         url = f"{postgres_schema}&options=-c%20default_transaction_read_only%3Don"
-        assert "default_transaction_read_only" in refusal(url)
+        assert "default_transaction_read_only" in refusal(url, passing=True)
 
     def test_no_connection_is_left(self) -> None:
         """The server's limit is named, and the store works once there is room again."""
@@ -183,7 +192,7 @@ class TestServers:
             with contextlib.ExitStack() as stack:
                 for _ in range(5):
                     stack.enter_context(psycopg.connect(server.url))
-                said = refusal(server.url)
+                said = refusal(server.url, passing=True)
                 assert "raise max_connections or use a pooler" in said
             store.open_now()
             store.close_now()

@@ -108,6 +108,19 @@ class TestUnreadable:
         [queue] = await case.store.queues()
         assert queue.counts == {"running": 4, "failed": 1}
 
+    @pytest.mark.parametrize("field", ["task", "queue", "call", "created_at"])
+    @scenario
+    async def test_a_job_that_lacks_a_field_is_set_aside(
+        self, case: Case, hands: Hands, field: str
+    ) -> None:
+        """Its neighbours are claimed in the same call, and it is a dead letter."""
+        ids = await case.add(3)
+        hands.client.hdel(key(hands.namespace, "job", ids[1].hex()), field)
+        worker = await case.worker()
+
+        assert ids_of(await worker.claim(3)) == [ids[0], ids[2]]
+        assert (await case.job(ids[1])).reason == "unreadable"
+
     @scenario
     async def test_a_key_of_another_type_is_set_aside(self, case: Case, hands: Hands) -> None:
         """What stands in the place of a job and is none becomes a dead letter, too."""

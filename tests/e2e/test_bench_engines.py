@@ -5,6 +5,8 @@ On real servers, without measuring anything.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -16,7 +18,8 @@ import redis
 from bench.engines.postgres import PostgresDatabases
 from bench.engines.redis import RedisKeys
 from bench.engines.sqlite import SqliteFiles
-from bench.harness.processes import BenchError, wait_until
+from bench.harness.environments import ROOT
+from bench.harness.processes import BenchError, run_json, wait_until
 from bench.ours.watch import LockWaits, grow_history, held_snapshot, watched_locks
 
 _UNREACHABLE = "postgresql://127.0.0.1:1/nothing"
@@ -40,6 +43,27 @@ def test_redis_is_emptied_for_each_repetition(redis_url: str, tmp_path: Path) ->
             assert client.dbsize() == 0
     assert keys.facts["appendfsync"] == "everysec"
     assert keys.facts["Redis"]
+
+
+def test_the_probe_of_redis_settles_every_job_that_it_stores(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """It speaks the words of the store's scripts; it gives no figures for jobs that stay behind."""
+    found = run_json(
+        [
+            sys.executable, "-m", "bench.probes.redis",
+            f"--url={redis_url}", "--count=1000", "--batch=100",
+        ],
+        env=dict(os.environ),
+        cwd=ROOT,
+        log=tmp_path / "log",
+        timeout_s=25,
+    )  # fmt: skip
+
+    assert found["count"] == 1_000
+    rates = [found[name] for name in found if name.endswith("_per_s")]
+    assert len(rates) == 6
+    assert min(map(float, map(str, rates))) > 0
 
 
 def test_postgres_has_a_database_for_each_repetition(postgres_url: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from treadle import Concurrency, JobState, RateLimit, Settings, Treadle, Worker
 from treadle.store.open import open_store
@@ -141,4 +142,39 @@ def test_a_paused_gate_holds_its_jobs_and_no_others(app: Treadle) -> None:
     assert app.gates.resume("stripe")
     Worker(app, burst=True).run()
     assert app.job(held.id).state == JobState.SUCCEEDED
+    app.close()
+
+
+@pytest.mark.parametrize(
+    ("note", "error", "text"),
+    [
+        (5, TypeError, "not int"),
+        ("n" * 501, ValueError, "at most 500"),
+        ("a\0b", ValueError, "NUL"),
+        ("a\ud800b", ValueError, "lone surrogate"),
+    ],
+)
+def test_a_note_that_no_store_can_hold_is_refused(
+    note: object, error: type[Exception], text: str
+) -> None:
+    """It is refused with its reason before the store is asked, and nothing is paused."""
+    app = Treadle("memory://")
+    with pytest.raises(error, match=text):
+        app.gates.pause("stripe", note=note)  # type: ignore[arg-type]
+    assert app.gates.list() == []
+    app.close()
+
+
+@pytest.mark.parametrize(("rate", "shown"), [("10/m", "10/60s"), ("5/31d", "5/2678400s")])
+def test_a_rate_is_shown_as_it_can_be_written(rate: str, shown: str) -> None:
+    """What a gate says that it bounds can be given to `RateLimit` and to `treadle gates set`."""
+    app = Treadle("memory://")
+    app.gates.set("api", RateLimit(rate))
+    found = app.gates.get("api")
+    assert found is not None
+    assert found.limit == shown
+    app.gates.set("api", RateLimit(found.limit))
+    again = app.gates.get("api")
+    assert again is not None
+    assert replace(again, opens_at=None) == replace(found, opens_at=None)
     app.close()

@@ -119,6 +119,10 @@ def test_a_key_that_fits_no_call_is_an_error_where_the_task_is_defined(
         (lambda: Throttle(0), "period must be above zero"),
         (lambda: Throttle(dt.timedelta(seconds=-1)), "period must be between"),
         (lambda: check_key(Key("k", Until.TIME)), "above zero"),
+        (
+            lambda: check_key(Key("k", Until.TIME, Conflict.REPLACE, hold=1)),
+            "cannot wait behind another one",
+        ),
         (lambda: check_key(Key("k", hash=b"1")), "32 bytes"),
     ],
 )

@@ -152,6 +152,31 @@ def test_a_key_that_cannot_be_a_name_is_told_by_its_digest(app: Treadle, value: 
     assert gate.name.startswith("pay/concurrency:")
 
 
+@pytest.mark.parametrize("limits", [5, "10/m", Concurrency, [Concurrency(1), "10/m"]])
+def test_what_is_no_list_of_limits_is_refused(app: Treadle, limits: object) -> None:
+    """The error says what may stand there, also where the limit was forgotten or not called."""
+    with pytest.raises(TypeError, match=r"limits takes RateLimit\(\.\.\.\)"):
+        _gates(app, limits)
+
+
+@pytest.mark.parametrize(
+    "other", [Concurrency(2, name="api:1"), RateLimit("10/m", name="api:x", key="{kind}")]
+)
+def test_a_limit_that_a_key_of_another_could_name_is_refused(app: Treadle, other: Limit) -> None:
+    """One job would take such a gate twice."""
+    with pytest.raises(ValueError, match=r"'api' of pay has a key, '{account}'.*'api:"):
+        _gates(app, [other, Concurrency(1, name="api", key="{account}")])
+
+
+@pytest.mark.parametrize("other", [Concurrency(3, name="stripe"), RateLimit("2/s", name="stripe")])
+def test_two_tasks_cannot_share_a_limit_with_two_numbers(app: Treadle, other: Limit) -> None:
+    """Each enqueue would change the gate for both; the error names both tasks and limits."""
+    app.task(name="one", limits=Concurrency(2, name="stripe"))(lambda: None)
+    app.task(name="keyed", limits=Concurrency(9, name="stripe", key="{x}"))(lambda x: x)
+    with pytest.raises(ValueError, match=r"'stripe' is .* of two and Concurrency\(2.* of one"):
+        app.task(name="two", limits=other)(lambda: None)
+
+
 def test_limits_shared_by_name_are_one_gate(app: Treadle) -> None:
     """Two tasks that name a limit carry the same gate."""
 

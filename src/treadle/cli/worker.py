@@ -23,7 +23,7 @@ from treadle.cli.logs import FORMATS, LEVELS, configure
 from treadle.cli.reach import given, seconds
 from treadle.cli.reload import reload_worker
 from treadle.cli.view.text import listed, plural, shown_url, span
-from treadle.core.lanes import Lanes
+from treadle.core.lanes import Lanes, read_reserve
 from treadle.store.contract import WorkerInfo
 from treadle.worker.worker import Worker
 
@@ -36,6 +36,7 @@ class WorkerOptions(TypedDict):
 
     queues: str | None
     concurrency: int | None
+    reserve: str | None
     burst: bool
     grace: float | None
 
@@ -59,6 +60,14 @@ def _queues(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
+def _reserve(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    try:
+        read_reserve(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
 @click.command()
 @click.argument("name", metavar="[APP]", required=False)
 @click.option(
@@ -72,6 +81,12 @@ def _queues(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 )
 @click.option(
     "--concurrency", type=click.IntRange(1, 2_000), help="Jobs that run at once. [default: 16]"
+)
+@click.option(
+    "--reserve",
+    callback=_reserve,
+    metavar="LIST",
+    help="mail=2,sms=1 keeps so many of the slots for these queues alone.",
 )
 @click.option("--burst", is_flag=True, help="End when nothing is ready any more.")
 @click.option("--grace", type=seconds, help="For how long running jobs may end after a stop.")
@@ -113,14 +128,18 @@ def _arguments(name: str | None, options: _Options) -> list[str]:
 def _run(located: Located, options: _Options) -> int:
     configure(options["log_level"], options["log_format"])
     began = time.monotonic()
-    running = _ToldWorker(
-        located,
-        options["log_format"],
-        queues=options["queues"],
-        concurrency=options["concurrency"],
-        burst=options["burst"],
-        grace=options["grace"],
-    )
+    try:
+        running = _ToldWorker(
+            located,
+            options["log_format"],
+            queues=options["queues"],
+            concurrency=options["concurrency"],
+            reserve=options["reserve"],
+            burst=options["burst"],
+            grace=options["grace"],
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     factory = _loop_factory()
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
@@ -191,6 +210,7 @@ def banner(worker_: Worker, id_: str, name: str) -> str:
         queues = ", ".join(weights) + (" (in this order)" if len(weights) > 1 else "")
     else:
         queues = ", ".join(f"{queue}={weight}" for queue, weight in weights.items())
+    reserved = ", ".join(f"{queue}={count}" for queue, count in worker_.lanes.reserve.items())
     known = (
         listed(tasks, _TASKS_SHOWN) if tasks else "none: is the module that defines them imported?"
     )
@@ -201,7 +221,7 @@ def banner(worker_: Worker, id_: str, name: str) -> str:
         ("app", name),
         ("store", shown_url(settings.store) + namespace + alone),
         ("queues", queues),
-        ("slots", f"{worker_.slots}"),
+        ("slots", f"{worker_.slots}" + (f", reserved: {reserved}" if reserved else "")),
         ("tasks", f"{len(tasks)}: {known}" if tasks else known),
     )
     lines = [f"treadle {_version.__version__}", *(f"  {key:<7} {text}" for key, text in rows)]

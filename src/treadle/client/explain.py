@@ -56,6 +56,7 @@ def explain(
         _state(record, settings),
         *_reasons(record, settings),
         *_key(record, key),
+        *_tenant(record),
         f"Next: {_next(record, settings)}",
         f"To do: {_advice(record)}",
         *_attempts(attempts),
@@ -133,6 +134,15 @@ def _why_failed(record: JobRecord, settings: Settings) -> str:
         max_crashes=settings.max_crashes,
         unknown_task_max=_span(round(settings.unknown_task_max * SECOND)),
     )
+
+
+def _tenant(record: JobRecord) -> list[str]:
+    """Say whose turn a job waits for."""
+    if record.tenant is None:
+        return []
+    if record.state in (JobState.READY, JobState.BLOCKED):
+        return [f"Tenant: {record.tenant!r}, which takes turns with the others of the queue."]
+    return [f"Tenant: {record.tenant!r}."]
 
 
 def _key(record: JobRecord, key: KeyRecord | None) -> list[str]:

@@ -130,6 +130,29 @@ class Links:
                     self._link = link
         return link
 
+    async def aopen(self) -> Link:
+        """Do the same on the running event loop; may be cancelled at any time.
+
+        Raises:
+            StoreError: the store cannot be opened; the next call tries again.
+        """
+        if self._link is not None:
+            return self._link
+        store = self._make()
+        try:
+            await store.open()
+        except BaseException:
+            store.close_now()
+            raise
+        with self._lock:
+            link = self._link
+            if link is None:
+                link = self._link = Link(store, self._settings, SystemClock())
+        if link.store is not store:
+            # Another thread was faster.
+            store.close_now()
+        return link
+
     async def aget(self) -> Link:
         """Do the same without blocking the event loop."""
         link = self._link

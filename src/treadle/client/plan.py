@@ -35,6 +35,7 @@ from treadle.core.payload.codec import CallSpec
 from treadle.core.payload.jsonable import pack
 from treadle.core.payload.signature import CallerSignature
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
+from treadle.core.tenants.tenant import TenantOf, tenant_of
 from treadle.definition import Definition, as_retry, check_priority, limit_us, unique_of
 from treadle.store.statements import Adapter, AsyncAdapter
 
@@ -64,6 +65,8 @@ class CallOptions(TypedDict, total=False):
     """Up to 16 KiB of JSON that is kept with the job."""
     cost: int
     """What the job takes of its rates, from 1 to 1,000,000."""
+    tenant: str | None
+    """To whom the job belongs, by name; None: to nobody."""
     unique: Rule | None
     """What keeps this call's job from being doubled, instead of what the task says."""
     idempotency_key: str | None
@@ -94,6 +97,7 @@ class Plan:
     meta: bytes | None = None
     cost: int = 1
     limits: tuple[Limit, ...] = ()
+    tenant: TenantOf | None = None
     unique: Rule | None = None
     idempotency_key: str | None = None
     connection: Adapter | AsyncAdapter | None = None
@@ -111,6 +115,7 @@ class Plan:
             policy=None if definition.policy == DEFAULT_POLICY else definition.policy,
             cost=definition.cost,
             limits=definition.limits,
+            tenant=definition.tenant,
             unique=definition.unique,
         )
 
@@ -127,6 +132,9 @@ class Plan:
                 f"it takes {', '.join(sorted(_OPTIONS))}"
             )
         found = {**_plain(options), **_timing(options), **_policy(self, options)}
+        if "tenant" in options:
+            value = options["tenant"]
+            found["tenant"] = tenant_of(value, self.task, spec.signature, literal=True)
         plan = replace(self, **found, **_keys(options, spec))
         _check_together(plan)
         return plan
@@ -164,9 +172,27 @@ class Plan:
             None if self.policy is None else write_policy(self.policy) or b"{}",
             self.tags,
             self.meta,
-            None,
+            None if self.tenant is None or self.tenant.fields else self.tenant.text,
             self.cost,
         )
+
+    @property
+    def varies(self) -> bool:
+        """Whether a job hangs on its arguments: by its keys, its gates or its tenant."""
+        by_tenant = self.tenant is not None and bool(self.tenant.fields)
+        return self.keyed or bool(self.limits) or by_tenant
+
+    def tenant_name(
+        self, signature: CallerSignature, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> str | None:
+        """Give the tenant of one call.
+
+        Raises:
+            BadArguments: an argument that names the tenant has no plain text.
+        """
+        if self.tenant is None or not self.tenant.fields:
+            return None if self.tenant is None else self.tenant.text
+        return self.tenant.name(self.task, arguments_of(signature, args, kwargs))
 
     def gates(
         self, signature: CallerSignature, args: Sequence[Any], kwargs: Mapping[str, Any]

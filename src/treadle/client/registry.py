@@ -17,6 +17,7 @@ from typing import Any, Final, ParamSpec, TypeVar, Unpack, overload
 
 from treadle.client.snapshot import Home
 from treadle.core.errors import BadTaskSignature, DuplicateTask
+from treadle.core.gates.limits import Shared, share
 from treadle.definition import Definition, TaskOptions, check_function, check_name, define
 from treadle.task import Decorator, Task, _AsyncTask, _SyncTask, make_task, named_task
 
@@ -32,6 +33,7 @@ class Registry(Home):
         """Every task by its name."""
         self._aliases: dict[str, Definition] = {}
         self._handles: dict[str, Task[..., Any]] = {}
+        self._limits: Shared = {}
 
     @property
     @abstractmethod
@@ -86,6 +88,7 @@ class Registry(Home):
             first = self.definition(taken)
             if first is not None:
                 raise DuplicateTask(taken, _where(first.fn), _where(fn))
+        share(definition.limits, name, self._limits)
         self.registry[name] = definition
         self._aliases |= dict.fromkeys(definition.aliases, definition)
         task = self._handles[name] = make_task(self, definition)

@@ -154,6 +154,8 @@ class Snapshot(Generic[R]):
     """The gate that it is parked at, if it is."""
     key = Shown(lambda record: record.key)
     """The key it was enqueued with, as the store knows it; `explain` says who holds it."""
+    tenant = Shown(lambda record: record.tenant)
+    """To whom it belongs, in fairness; None: to nobody."""
     worker = Shown(lambda record: record.worker)
     tags = Shown(lambda record: _read_tags(record.tags))
     meta = Shown(lambda record: _read_meta(record.meta))

@@ -174,7 +174,15 @@ class StoreError(TreadleError):
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 -- pinned public name
-    """The store cannot answer now; the same call may be sent again."""
+    """The store cannot answer now; the same call may be sent again.
+
+    `passing` tells a state that may end by itself (a server that is away, starts or recovers) from
+    one that somebody has to mend (a wrong password): a worker that starts waits for the first.
+    """
+
+    def __init__(self, *said: object, passing: bool = False) -> None:
+        self.passing = passing
+        super().__init__(*said)
 
 
 class SchemaMismatch(StoreError):  # noqa: N818 -- pinned public name

@@ -28,6 +28,7 @@ from treadle.store.findings import Finding
 from treadle.store.holding import HoldsPlaces
 from treadle.store.keyed import HoldsKeys
 from treadle.store.scheduled import KeepsSchedules
+from treadle.store.tenanted import WeighsTenants
 from treadle.store.statements import Adapter, AsyncAdapter, Script
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ class StoreSession(Protocol):
         ...
 
 
-class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, Protocol):
+class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, WeighsTenants, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures

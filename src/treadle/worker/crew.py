@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,6 +27,7 @@ from treadle.worker.firing.firing import Firing
 from treadle.worker.journal import Journal
 from treadle.worker.kit import Kit
 from treadle.worker.lease import Lease
+from treadle.worker.life.arrival import rest_after, stopped_within
 from treadle.worker.life.health import Health
 from treadle.worker.life.losses import warn_of_losses
 from treadle.worker.line import Line
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("treadle.worker")
 
-_PAUSE_FIRST_S = 0.05
-_PAUSE_MAX_S = 5.0
+_PAUSE_STOPPING_S = 0.05
 _EXCHANGES, _BEATS = "exchanges", "beats"
 """The ways to the store of which the health is known."""
 _HOOK_S = 60.0
@@ -150,13 +149,11 @@ class Crew:
     # Life
 
     async def start(self, info: WorkerInfo) -> None:
-        """Run the start-up hooks, register and start every part.
+        """Register and start every part.
 
         Raises:
             StoreError: the store does not answer.
         """
-        for hook in self.app.startup_hooks:
-            await _called(hook())
         await self._register(info)
         try:
             await warn_of_losses(self.store)
@@ -248,15 +245,11 @@ class Crew:
         self.health.fails(_EXCHANGES, str(error))
         if self._failed == 1:
             _log.warning("the store does not answer; settlements are kept meanwhile: %s", error)
-        pause = min(_PAUSE_FIRST_S * (1 << min(self._failed, 10)), _PAUSE_MAX_S)
-        pause *= 0.5 + 0.5 * random.random()  # noqa: S311 -- spreads the workers
+        pause = rest_after(self._failed)
         if stopping.is_set():
-            await asyncio.sleep(min(pause, _PAUSE_FIRST_S))
+            await asyncio.sleep(min(pause, _PAUSE_STOPPING_S))
             return
-        try:
-            await asyncio.wait_for(stopping.wait(), pause)
-        except TimeoutError:
-            return
+        await stopped_within(stopping, pause)
 
     def store_is_back(self) -> None:
         """Say once that the store answers again."""
@@ -328,6 +321,12 @@ class Crew:
         while True:
             await asyncio.sleep(1.0)
             self.line.kit.journal.look()
+
+
+async def greet(app: Treadle) -> None:
+    """Run the start-up hooks."""
+    for hook in app.startup_hooks:
+        await _called(hook())
 
 
 async def _called(returned: object) -> None:

@@ -14,14 +14,16 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
-from treadle.core.lanes import Lanes
+from treadle.core.lanes import Lanes, read_reserve
+from treadle.events import Event
 from treadle.store.contract import WorkerInfo
-from treadle.worker.crew import TOO_MANY_STUCK, Crew
+from treadle.worker.crew import TOO_MANY_STUCK, Crew, greet
+from treadle.worker.life.arrival import Arrival, NotStarted, unless
 from treadle.worker.life.health import Health
 from treadle.worker.life.signals import stop_on_signals
 
@@ -41,6 +43,7 @@ _STALE_S = 0.05
 _LAST_WORDS_S = 1.0
 
 Queues = str | Sequence[str] | Mapping[str, int] | None
+Reserve = str | Mapping[str, int] | None
 
 
 class Worker:
@@ -51,6 +54,9 @@ class Worker:
         queues: which queues to take from: None for all (best job first), `"a,b"` or a list
             for strict order, `"a=3,b=1"` or a mapping for weights.
         concurrency: how many jobs run at once; default: the settings' `concurrency`.
+        reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: its jobs get those before others,
+            and no other queue's job ever has one. A queue that `queues` does not name gets these
+            slots alone. A worker that reserves takes no more jobs than it has slots.
         burst: end when nothing is ready any more.
         grace: seconds that running jobs get to end when the worker stops.
 
@@ -58,7 +64,8 @@ class Worker:
     beside other code and stops it gracefully at the end of the block.
 
     Raises:
-        ValueError: a queue name or number is out of range.
+        ValueError: a queue name or number is out of range, or more slots are reserved than there
+            are.
     """
 
     def __init__(
@@ -67,16 +74,18 @@ class Worker:
         queues: Queues = None,
         concurrency: int | None = None,
         *,
+        reserve: Reserve = None,
         burst: bool = False,
         grace: float | None = None,
     ) -> None:
         settings = app.settings
         self.app = app
-        self.lanes = as_lanes(queues)
+        self.lanes = as_lanes(queues, reserve)
         self.slots = settings.concurrency if concurrency is None else concurrency
         if not 1 <= self.slots <= 2_000:  # noqa: PLR2004 -- the settings' own range
             msg = f"concurrency must be between 1 and 2,000, not {self.slots}"
             raise ValueError(msg)
+        self.lanes.check_slots(self.slots)
         self.burst = burst
         self.grace_s = settings.grace if grace is None else to_us(grace, "grace") / 1e6
         self.health = Health()
@@ -127,9 +136,8 @@ class Worker:
             try:
                 async with self:
                     await self.wait()
-            except asyncio.CancelledError:
-                if self._main is not None or not self._at_once.is_set():
-                    raise
+            except NotStarted as error:
+                _log.info("%s", error)
         if self.reason == TOO_MANY_STUCK:
             return 3
         return 1 if self.cut else 0
@@ -140,13 +148,18 @@ class Worker:
         await asyncio.shield(self._main)
 
     async def __aenter__(self) -> Self:
-        """Register and start.
+        """Register and start; wait for a store that is away, unless it is for a burst.
 
         Raises:
-            StoreError: the store cannot be opened or does not answer.
+            StoreUnavailable: it was asked to stop before it had started.
+            StoreError: the store cannot be used until somebody mends what it says.
         """
-        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
-        await _unless(self._at_once, self._crew.start(self._info()))
+        self.health.tell = self._emit
+        arrival = Arrival(self.health, self._stopping, patient=not self.burst)
+        await arrival.until_done(lambda: unless(self._stopping, self.app.aopen()))
+        await unless(self._at_once, greet(self.app))
+        info = _info_of(self)
+        await arrival.until_done(lambda: unless(self._at_once, self._start(info)))
         self._link = self.app.link
         self._link.workers += 1
         self._main = asyncio.create_task(self._work(), name="treadle-line")
@@ -171,8 +184,15 @@ class Worker:
             self._link.workers -= 1
             _sum_up(self.lock_waits)
 
-    def _info(self) -> WorkerInfo:
-        return worker_info(self.slots, self.lanes, self.app.settings.lease)
+    async def _start(self, info: WorkerInfo) -> None:
+        """Put the parts together, anew at each try, and start them."""
+        self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
+        await self._crew.start(info)
+
+    def _emit(self, name: str, extra: dict[str, Any] | None = None) -> None:
+        """Tell of a worker that has no id yet."""
+        if self.app.events:
+            self.app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
 
     def stop(self, reason: str = "asked to") -> None:
         """Stop claiming; running jobs may end within the grace. For the loop's thread."""
@@ -220,7 +240,7 @@ class Worker:
                 await self._crew.notes.flush()
             answer = await settler.exchange(line.worker, demand)
             if answer.gone and not self._stopping.is_set():
-                await self._crew.begin_anew(self._info())
+                await self._crew.begin_anew(_info_of(self))
         except StoreError as error:
             await self._crew.store_away(error, self._stopping)
             return None
@@ -244,7 +264,7 @@ class Worker:
             await asyncio.sleep(0)
             return True
         if line.room():
-            if answer.more or answer.claims:
+            if answer.more or answer.claims or self.lanes.half_asked:
                 # Ready work and room for it: let the started jobs take a step, then go on.
                 await asyncio.sleep(0)
                 return True
@@ -320,23 +340,6 @@ class Worker:
         self._awake.clear()
 
 
-async def _unless(asked: asyncio.Event, starting: Coroutine[Any, Any, None]) -> None:
-    """Start, unless a second signal asks to stop before that is done.
-
-    Raises:
-        asyncio.CancelledError: it did.
-    """
-    start, stop = asyncio.ensure_future(starting), asyncio.ensure_future(asked.wait())
-    try:
-        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if not start.done():
-            start.cancel()
-        await start
-    finally:
-        start.cancel()
-        stop.cancel()
-
-
 def _sum_up(lock_waits: Iterable[int]) -> None:
     """Tell how long the last exchanges waited for the store's lock."""
     waits = sorted(lock_waits) or [0]
@@ -349,17 +352,22 @@ def _sum_up(lock_waits: Iterable[int]) -> None:
     )
 
 
-def as_lanes(queues: Queues) -> Lanes:
-    """Read what `queues=` takes.
+def as_lanes(queues: Queues, reserve: Reserve = None) -> Lanes:
+    """Read what `queues=` and `reserve=` take.
 
     Raises:
-        ValueError: a name or weight is out of range.
+        ValueError: a name or number is out of range.
     """
+    reserve = read_reserve(reserve) if isinstance(reserve, str) else reserve
     if queues is None or isinstance(queues, str):
-        return Lanes.parse(queues)
+        return Lanes.parse(queues, reserve)
     if isinstance(queues, Mapping):
-        return Lanes(dict(queues), strict=False)
-    return Lanes(dict.fromkeys(queues, 1))
+        return Lanes(dict(queues), strict=False, reserve=reserve)
+    return Lanes(dict.fromkeys(queues, 1), reserve=reserve)
+
+
+def _info_of(worker: Worker) -> WorkerInfo:
+    return worker_info(worker.slots, worker.lanes, worker.app.settings.lease)
 
 
 def worker_info(slots: int, lanes: Lanes, lease_s: float) -> WorkerInfo:

@@ -118,8 +118,7 @@ class Gates:
 
     async def apause(self, name: str, *, note: str = "", lasting: Duration | None = None) -> None:
         """Do the same as `pause` without blocking the event loop."""
-        if len(note) > NOTE_MAX:
-            raise ValueError(f"a note has at most {NOTE_MAX} characters, not {len(note):,}")
+        check_note(note)
         delay = None if lasting is None else to_us(lasting, "lasting")
         store = (await self._links.aget()).store
         await store.shut_gate(check_gate(name), delay=delay, note=note or None)
@@ -154,7 +153,24 @@ class Gates:
         return await (await self._links.aget()).store.reset_gate(check_gate(name))
 
 
+def check_note(note: str) -> str:
+    """Return the note of a pause when it is one that every store can hold.
+
+    Raises:
+        TypeError, ValueError: it is no str, is too long, or has a NUL or a lone surrogate.
+    """
+    if not isinstance(note, str):
+        raise TypeError(f"a note is a str, not {type(note).__name__}")
+    if len(note) > NOTE_MAX:
+        raise ValueError(f"a note has at most {NOTE_MAX} characters, not {len(note):,}")
+    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in note):
+        raise ValueError(
+            f"the note {note[:60]!r} has a NUL or a lone surrogate, which no store can hold"
+        )
+    return note
+
+
 def _limit(record: GateRecord) -> str:
     if record.kind == PLACES:
         return str(record.quota)
-    return f"{record.quota}/{record.period / SECOND:g}s" if record.kind == RATE else ""
+    return f"{record.quota}/{record.period // SECOND}s" if record.kind == RATE else ""

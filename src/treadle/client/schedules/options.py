@@ -89,6 +89,7 @@ def make_plan(
         tags=job.tags,
         meta=job.meta,
         gates=job.gates,
+        tenant=job.tenant,
         misfire=_one_of(options.get("misfire", "one"), MISFIRES, "misfire"),
         overlap=_one_of(options.get("overlap", "skip"), OVERLAPS, "overlap"),
         grace=limit_us(options.get("grace"), "grace"),

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import permutations
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -30,7 +31,7 @@ NAME_MAX: Final = 200
 """Characters of a gate's name; the key of a longer or unprintable one is told by its digest."""
 PERIOD_MAX: Final = 31 * DAY
 
-_RATE: Final = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*")
+_RATE: Final = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{0,7})\s*([a-z]+)\s*")
 _UNITS: Final = {
     "s": SECOND, "sec": SECOND, "second": SECOND, "m": MINUTE, "min": MINUTE, "minute": MINUTE,
     "h": HOUR, "hour": HOUR, "d": DAY, "day": DAY,
@@ -247,12 +248,14 @@ def check_limits(
     """Return the limits of a task when they fit it.
 
     Raises:
-        TypeError, ValueError: one is no limit, two share a name, or a key names an argument that
-            the task does not have.
+        TypeError, ValueError: one is no limit, two share a name or could, or a key names an
+            argument that the task does not have.
     """
     if limits is None:
         return ()
-    found = (limits,) if isinstance(limits, Limit) else tuple(limits)
+    given: Any = limits
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    found: tuple[Any, ...] = tuple(given) if several else (given,)
     if len(found) > LIMITS_MAX:
         raise ValueError(f"a task has at most {LIMITS_MAX} limits, {task} has {len(found)}")
     names: set[str] = set()
@@ -273,7 +276,40 @@ def check_limits(
                     f"the key {limit.key!r} names {field!r}, which is no argument of {task}; it "
                     f"has {', '.join(sorted(known)) or 'none'}"
                 )
+    _check_apart(found, task)
     return found
+
+
+def _check_apart(limits: Sequence[Limit], task: str) -> None:
+    """Refuse a limit that a value of another one's key could name, too: one gate, taken twice."""
+    for keyed, limit in permutations(limits, 2):
+        name, prefix = limit.own_name(task), keyed.own_name(task)
+        if keyed.key is not None and name.startswith(f"{prefix}:"):
+            raise ValueError(
+                f"the limit {prefix!r} of {task} has a key, {keyed.key!r}, of which a value could "
+                f"name the limit {name!r}, too; give one of them another name="
+            )
+
+
+Shared = dict[tuple[str, bool], tuple[Limit, str]]
+"""The limits of one program by their names and whether they have a key; each with its task."""
+
+
+def share(limits: Sequence[Limit], task: str, shared: Shared) -> None:
+    """Add the limits of a task to those of its program.
+
+    Raises:
+        ValueError: another task has one of this name with other numbers, so that each enqueue
+            would change the gate for both.
+    """
+    for limit in limits:
+        name = limit.own_name(task)
+        other, owner = shared.setdefault((name, limit.key is None), (limit, task))
+        if other.gate(name, 1) != limit.gate(name, 1):
+            raise ValueError(
+                f"the limit {name!r} is {limit!r} of {task} and {other!r} of {owner}; limits of "
+                "one name are one, so write the same numbers, or give one of them another name="
+            )
 
 
 def arguments_of(

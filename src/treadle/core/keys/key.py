@@ -63,7 +63,7 @@ def check_key(key: Key) -> None:
 
     Raises:
         ValueError: its name is empty, too long or no text that can be stored; its hold is not
-            above zero; or its hash is none.
+            above zero, or it would replace as well; or its hash is none.
     """
     if not 0 < len(key.name) <= NAME_MAX:
         raise ValueError(
@@ -76,5 +76,10 @@ def check_key(key: Key) -> None:
         )
     if key.until is Until.TIME and key.hold <= 0:
         raise ValueError(f"the key {key.name!r} is held for a time, which must be above zero")
+    if key.until is Until.TIME and key.conflict is Conflict.REPLACE:
+        raise ValueError(
+            f"the key {key.name!r} is held for a time, so its job cannot wait behind another one, "
+            "as nobody would know from when on; take another way to meet a conflict"
+        )
     if key.hash is not None and len(key.hash) != HASH_BYTES:
         raise ValueError(f"a hash of arguments has {HASH_BYTES} bytes, not {len(key.hash)}")

@@ -35,6 +35,7 @@ class Plan(Struct, frozen=True, omit_defaults=True, kw_only=True):
     meta: bytes | None = None
     gates: bytes | None = None
     """What its jobs have to pass; see `NewJob`."""
+    tenant: str | None = None
     misfire: Misfire = "one"
     overlap: Overlap = "skip"
     grace: int | None = None

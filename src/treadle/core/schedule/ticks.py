@@ -125,6 +125,7 @@ def tick_job(namespace: str, schedule: Schedule, tick: int, kind: str = "tick") 
         plan.tags,
         _meta(schedule, tick),
         gates=plan.gates,
+        tenant=plan.tenant,
     )
 
 

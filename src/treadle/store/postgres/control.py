@@ -10,6 +10,7 @@ from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Rows
 from treadle.store.postgres.keys.freeing import freeing
+from treadle.store.postgres.tenants.turns import turns, turns_at_gates
 
 _ID_BYTES = 16
 
@@ -54,6 +55,8 @@ def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[S
         (sql["park_ready"], (which,)),
         (sql["end_again"], (which,)),
         (sql["hand_on"], ()),
+        *turns(sql),
+        *turns_at_gates(sql),
     ]
     _, (live, _, _, _, ended, *_) = yield Ask(calls, after=ring)
     return _done(ids, live, ended)
@@ -68,8 +71,8 @@ def discard(sql: Statements, ids: Sequence[bytes]) -> Talk[Sequence[bool]]:
 
 def purge(sql: Statements, queue: str, limit: int, ring: Sequence[Call]) -> Talk[int]:
     """Cancel at most `limit` waiting jobs of a queue."""
-    calls = [(sql["purge"], (text(queue), int8(limit))), (sql["hand_on"], ())]
-    _, ([[count]], _) = yield Ask(calls, after=ring)
+    calls = [(sql["purge"], (text(queue), int8(limit))), (sql["hand_on"], ()), *turns(sql)]
+    _, ([[count]], *_) = yield Ask(calls, after=ring)
     return int(count)
 
 

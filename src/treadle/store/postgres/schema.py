@@ -62,7 +62,9 @@ def look(place: Place, target: Target) -> Talk[int]:
             "to the primary"
         )
     if problem is not None:
-        raise StoreUnavailable(f"{target.name} {problem}")
+        # A standby may be made the primary, a database whose disk is full may be writable again.
+        passing = recovering or read_only == "on"
+        raise StoreUnavailable(f"{target.name} {problem}", passing=passing and encoding == "UTF8")
     return (yield from _version(place)) if there else 0
 
 

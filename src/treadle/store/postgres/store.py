@@ -31,6 +31,7 @@ from treadle.store.postgres.moving.verbs import PostgresMoving
 from treadle.store.postgres.prune import make_now, prune
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
 from treadle.store.postgres.schedules.verbs import PostgresSchedules
+from treadle.store.postgres.tenants.verbs import PostgresTenants
 from treadle.store.postgres.transactional import PostgresTransactional
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _MIGRATION_S = 600.0
 
 
-class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules):
+class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTenants):
     """A store in a PostgreSQL database (13 or later) that many machines share.
 
     The URL is libpq's, `postgresql://user:password@host:5432/database?sslmode=verify-full`, with

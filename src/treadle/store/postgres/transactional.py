@@ -80,8 +80,14 @@ class PostgresTransactional:
         for name, values in self._inserts(jobs, at):
             if not (yield self._say(name, values)):
                 raise self._elsewhere()
+        yield from self._turns(jobs)
         yield self._say("ring", ([WORK],))
         return [state_at(job, at) for job in jobs]
+
+    def _turns(self, jobs: Sequence[NewJob]) -> Script[None]:
+        """Give turns to the jobs of tenants."""
+        if any(job.tenant is not None for job in jobs):
+            yield self._say("give_tags", ())
 
     def _keyed(self, jobs: Sequence[NewJob], at: int) -> Script[list[Fate]]:
         """Store a batch in which some jobs want keys.
@@ -111,6 +117,7 @@ class PostgresTransactional:
                 [one.place for one in wanted], [written(one.job.gates) for one in wanted], at,
             )  # fmt: skip
             said += yield self._say("store_keyed", given, now=24)
+        yield from self._turns(jobs)
         yield self._say("ring", ([WORK],))
         return fates_of(jobs, at, said)
 
@@ -158,6 +165,7 @@ class PostgresTransactional:
         if settlement.keyed:
             yield self._say("free_ended", ([_id(settlement.id)],))
             yield self._say("hand_on", (at,), now=1)
+            yield self._say("give_tags", ())
         for use in read_gates(settlement.gates):
             yield self._say("free_gate", (use.name, at))
         yield self._say("ring", ([ENDS, WORK] if settlement.gates else [ENDS],))

@@ -9,6 +9,7 @@ from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
 from treadle.store.postgres.gates.line import wake
+from treadle.store.postgres.tenants.turns import turns, turns_at_gates
 
 
 def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, int]]:
@@ -17,8 +18,9 @@ def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, 
     # Of those that were parked some may not wait.
     full = (sql["end_staged"], ())
     handing = [(sql["free_left"], ()), (sql["hand_on"], ())]
+    giving = [*turns(sql), *turns_at_gates(sql)]
     due = (sql["gates_due"], (int8(limit),))
-    _, ([row], full_up, _, [[woken]], names) = yield Ask([moving, full, *handing, due])
+    _, ([row], full_up, _, [[woken]], *_, names) = yield Ask([moving, full, *handing, *giving, due])
     ended, ready = row[0] + len(full_up), row[1] + woken
     if names:
         # Asked beforehand, so that the gates can be locked in the order of their names.
@@ -38,8 +40,9 @@ def tidy_keys(sql: Statements, limit: int, after: str) -> Talk[str]:
         (sql["keys_over"], (page,)),
         (sql["sweep"], (text(after), page)),
         (sql["hand_on"], ()),
+        *turns(sql),
     ]
-    _, (_, _, [[last, seen]], _) = yield Ask(calls)
+    _, (_, _, [[last, seen]], *_) = yield Ask(calls)
     return last if seen == limit else ""
 
 

@@ -12,6 +12,7 @@ from treadle.store.postgres.engine.pack import blobs, int8, int8s, lenient, text
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.tenants.turns import turns, turns_at_gates
 
 Held = set[tuple[bytes, int]]
 
@@ -61,8 +62,10 @@ def give_back(
         (sql["free_claims"], values),
         (sql["give_back"], values),
         (sql["park_ready"], pairs[:1]),
+        *turns(sql),
+        *turns_at_gates(sql),
     ]
-    _, (_, _, rows, _) = yield Ask(calls, after=ring)
+    _, (_, _, rows, *_) = yield Ask(calls, after=ring)
     return len(rows)
 
 
@@ -81,7 +84,7 @@ def leave(sql: Statements, worker: str, marked: Held, ring: Sequence[Call]) -> T
         (sql["give_all_back"], me),
         (sql["forget"], me),
     ]
-    _, (*_, rows, _) = yield Ask(calls, after=ring)
+    _, (*_, rows, _, _) = yield Ask([*calls, *turns(sql)], after=ring)
     return len(rows)
 
 

@@ -134,6 +134,7 @@ def _fields(parcel: Parcel, seal: Seal) -> Words:
         ("outcome", job.outcome),
         ("ran", parcel.ran),
         ("gates", job.gates),
+        ("tenant", job.tenant or None),
     )
     for name, value in optional:
         if value is not None:

@@ -59,7 +59,7 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
             raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
         like = (
             job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
-            job.key is not None, job.gates,
+            job.key is not None, job.gates, job.tenant,
         )  # fmt: skip
         if like != head:
             head = like
@@ -93,7 +93,8 @@ def _head(job: NewJob) -> Words:
             raise OverflowError(f"an instant or duration of {value} microseconds is out of range")
     return [
         job.queue, job.priority, job.task, _text(job.at), job.delay, _text(job.expires_at),
-        _text(job.expires_in), "" if job.key is None else "1", job.gates or b"", 0,
+        _text(job.expires_in), "" if job.key is None else "1", job.gates or b"",
+        job.tenant or "", 0,
     ]  # fmt: skip
 
 

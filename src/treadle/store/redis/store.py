@@ -48,6 +48,7 @@ from treadle.store.redis.rows import (
 )
 from treadle.store.redis.schedules import RedisSchedules
 from treadle.store.redis.scripts import script
+from treadle.store.redis.tenants import RedisTenants
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock
@@ -67,7 +68,7 @@ Held = set[tuple[bytes, int]]
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
-class RedisStore(RedisKeys, RedisGates, RedisSchedules):
+class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
     """A store in one namespace of a Redis or Valkey server."""
 
     def __init__(

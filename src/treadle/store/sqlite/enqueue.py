@@ -12,6 +12,7 @@ from typing import Any
 
 from treadle.core.job import Fate, JobState, NewJob
 from treadle.core.keys.key import check_key
+from treadle.core.tenants.tenant import UNTAGGED
 from treadle.store.contract import BATCH_MAX
 from treadle.store.sqlite.gates.line import store
 from treadle.store.sqlite.rows import Row
@@ -95,4 +96,10 @@ def job_row(job: NewJob, now: int) -> tuple[Any, ...]:
         job.meta,
         job.tenant,
         job.cost,
+        tag_of(job),
     )
+
+
+def tag_of(job: NewJob) -> int:
+    """Give the order tag of a job that is stored; a tenant's is given one as it becomes ready."""
+    return 0 if job.tenant is None else UNTAGGED

@@ -28,6 +28,7 @@ from treadle.store.sqlite.rows import (
     is_about_a_row,
     read_claim,
 )
+from treadle.store.sqlite.tenants.tags import give_tags
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
@@ -68,6 +69,8 @@ def exchange(
     verdicts = settle(db, sql, settlements, now)
     book = Book(db, sql, now)
     settled(book, settlements, verdicts)
+    if settlements:
+        give_tags(db, sql)
     fault.point("exchange.settled")
     claims: list[Claim] = []
     fell_away = False

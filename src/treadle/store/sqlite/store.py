@@ -47,6 +47,8 @@ from treadle.store.sqlite.keys.verbs import SqliteKeys
 from treadle.store.sqlite.moving.verbs import SqliteMoving
 from treadle.store.sqlite.rescue import Watch, others, take_over
 from treadle.store.sqlite.schedules.verbs import SqliteSchedules
+from treadle.store.sqlite.tenants.tags import give_tags
+from treadle.store.sqlite.tenants.verbs import SqliteTenants
 from treadle.store.sqlite.transactional import SqliteTransactional
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from treadle.core.settings import Settings
 
 
-class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules):
+class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, SqliteTenants):
     """A store in one SQLite file, or in memory when `path` is None."""
 
     def __init__(
@@ -80,6 +82,7 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules):
         self._runner = Runner(
             self._pool, self._clock, name=self._name, timeout=settings.store_timeout
         )
+        self._runner.last = lambda db: give_tags(db, self._sql)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._bell: FileBell | MemoryBell
         self._lives: LiveFiles | LiveMemory
@@ -232,7 +235,7 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules):
             fault.point("enqueue.before_commit")
             return fates
 
-        if len(jobs) == 1 and not new_queues and not keyed:
+        if len(jobs) == 1 and not new_queues and not keyed and jobs[0].tenant is None:
             return self._runner.one(body, now)
         return self._runner.write(body, now)
 

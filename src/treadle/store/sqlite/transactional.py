@@ -98,7 +98,9 @@ class SqliteTransactional:
             return (yield from self._keyed(jobs, at))
         rows = [job_row(job, at) for job in jobs]
         inserts = self._inserts(jobs, rows)
-        if len(rows) == 1:
+        if any(job.tenant is not None for job in jobs):
+            inserts.append(self._say("give_tags", [()]))
+        if len(inserts) == len(rows) == 1:
             yield inserts[0]
             return states_in(rows)
         yield from self._whole(self._all(inserts))
@@ -106,7 +108,9 @@ class SqliteTransactional:
 
     def _keyed(self, jobs: Sequence[NewJob], at: int) -> Script[list[Fate]]:
         """Store a batch in which some jobs have keys."""
-        return (yield from self._whole(self._steps(take_all(jobs, at))))
+        fates = yield from self._whole(self._steps(take_all(jobs, at)))
+        yield self._say("give_tags", [()])
+        return fates
 
     def _whole(self, script: Script[T]) -> Script[T]:
         """Run several statements as one: what fails has not been."""
@@ -163,6 +167,7 @@ class SqliteTransactional:
         rows = yield self._say("settle_succeeded", [values], " returning id")
         if rows and settlement.keyed:
             yield from self._steps(free_one(settlement.id, SUCCEEDED, at))
+            yield self._say("give_tags", [()])
         for use in uses_of(settlement.gates) if rows else ():
             yield self._say("let_go", [(at, use.name)])
         return Verdict.APPLIED if rows else Verdict.LOST

@@ -26,12 +26,13 @@ from treadle.testing.conformance.gates.control import TestGates, TestNumbers, Te
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
 from treadle.testing.conformance.gates.full import TestReplaceWaiting, TestSkip
 from treadle.testing.conformance.gates.holds import TestHolds, TestHoldsInLine
+from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
-from treadle.testing.conformance.keys.replacing import TestReplace
+from treadle.testing.conformance.keys.replacing import TestBehindATime, TestReplace
 from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
 from treadle.testing.conformance.keys.transactional import TestKeyTransactional
 from treadle.testing.conformance.kit import case
@@ -46,6 +47,8 @@ from treadle.testing.conformance.line.transactional import TestTransactional
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
+from treadle.testing.conformance.tenants.turns import TestFree, TestTurns, TestWeights
+from treadle.testing.conformance.tenants.ways import TestTurnsAtGates, TestWays
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
 from treadle.testing.conformance.upkeep.prune import TestPrune
 from treadle.testing.conformance.upkeep.rescue import TestNoRescue, TestRescue
@@ -56,10 +59,12 @@ __all__ = [
     "TestAdopt",
     "TestAttempts",
     "TestBeat",
+    "TestBehindATime",
     "TestCancel",
     "TestClaim",
     "TestControl",
     "TestDeadGroups",
+    "TestDefinedInTransactions",
     "TestDiscard",
     "TestDue",
     "TestDueSchedules",
@@ -69,6 +74,7 @@ __all__ = [
     "TestFencing",
     "TestFind",
     "TestFire",
+    "TestFree",
     "TestFiring",
     "TestGates",
     "TestGet",
@@ -81,6 +87,7 @@ __all__ = [
     "TestKeyTransactional",
     "TestKeyedAndGated",
     "TestKeys",
+    "TestKinds",
     "TestLeave",
     "TestLife",
     "TestLimits",
@@ -114,7 +121,11 @@ __all__ = [
     "TestStage",
     "TestStrings",
     "TestTransactional",
+    "TestTurns",
+    "TestTurnsAtGates",
     "TestWait",
+    "TestWays",
+    "TestWeights",
     "TestWorkers",
     "case",
 ]

@@ -30,10 +30,14 @@ _HALF_MIN = 32
 class Held:
     """The claims of one worker."""
 
-    def __init__(self, slots: int, *, ahead: bool = False) -> None:
-        """Take how many jobs run at once, and whether to ask for more before none is left."""
+    def __init__(self, slots: int, *, ahead: bool = False, streams: bool = True) -> None:
+        """Take how many jobs run at once, and whether to ask for more before none is left.
+
+        Without `streams` nothing is held beyond the slots: each claim is for a slot of its own.
+        """
         self.slots = slots
         self._ahead = ahead
+        self._streams = streams
         self._buffer_max = 2 * BUFFER_MAX if ahead else BUFFER_MAX
         self.claims: dict[tuple[bytes, int], int | None] = {}
         """What a beat tells the store: job id and claim number, with the place if it started.
@@ -100,6 +104,6 @@ class Held:
         return max(0, min(allowed, len(self._free) - len(self.buffer), BATCH_MAX))
 
     def _buffer_size(self) -> int:
-        if self._ran_us is None:
+        if self._ran_us is None or not self._streams:
             return 0
         return min(self._buffer_max, int(_BUFFER_US * self.slots / max(self._ran_us, 1.0)))

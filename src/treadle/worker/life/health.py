@@ -16,6 +16,7 @@ from treadle.core.durations import as_datetime
 
 _NOT_STARTED = "it has not been started"
 _STOPPED = "it has stopped"
+_START = "start"
 
 
 class Health:
@@ -46,16 +47,28 @@ class Health:
 
     @property
     def since(self) -> datetime | None:
-        """When that began, in UTC; None when nothing is wrong or it does not run."""
+        """When that began, in UTC; None when nothing is wrong or it neither runs nor starts."""
         first = next(iter(self._troubles.copy().values()), None)
         return None if self._idle or first is None else as_datetime(first[0])
 
-    # The crew speaks through these, on its loop
+    # The worker and its crew speak through these, on their loop
+
+    def waits(self, why: str) -> None:
+        """Note that it cannot start, as its store is away; the first note says since when."""
+        first = _START not in self._troubles
+        since = SystemClock().wall() if first else self._troubles[_START][0]
+        self._idle = ""
+        self._troubles[_START] = (since, f"waiting for the store: {why}")
+        if first:
+            self._tell_trouble()
 
     def started(self) -> None:
         """Begin: the store has just answered."""
+        waited = _START in self._troubles
         self._idle = ""
         self._troubles.clear()
+        if waited and self.tell is not None:
+            self.tell("worker.well", None)
 
     def stopped(self) -> None:
         """End."""
@@ -81,4 +94,8 @@ class Health:
         if self.ok:
             self.tell("worker.well", None)
         else:
+            self._tell_trouble()
+
+    def _tell_trouble(self) -> None:
+        if self.tell is not None:
             self.tell("worker.unwell", {"problem": self.problem, "since": self.since})

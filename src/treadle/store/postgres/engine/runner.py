@@ -124,7 +124,8 @@ class Runner:
             except TimeoutError as error:
                 raise StoreUnavailable(
                     f"{self.target.name} has not answered within {patience:g} s; it is not known "
-                    "whether the call was carried out, the same one may be sent again"
+                    "whether the call was carried out, the same one may be sent again",
+                    passing=True,
                 ) from error
             finally:
                 self.pool.give(wire)
@@ -177,7 +178,8 @@ class Runner:
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
                     f"{self.target.name}: all {OPEN_MAX} connections of this process were busy "
-                    f"for {self.timeout:g} s; nothing was sent"
+                    f"for {self.timeout:g} s; nothing was sent",
+                    passing=True,
                 )
             yield Pause(_BUSY_PAUSE_S)
 
@@ -207,7 +209,8 @@ class Runner:
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"{self.target.name} has not taken a connection within {self.timeout:g} s; "
-                "check that the server runs and that the network lets it through"
+                "check that the server runs and that the network lets it through",
+                passing=True,
             ) from error
         assert wire is not None, "what was dialled is answered with a connection"
         try:

@@ -13,7 +13,7 @@ _NO_PREPARED = frozenset({"26000", "42P05"})
 _AWAY = {
     "57P01": "the server closed the connection; it is restarted, or an administrator ended it",
     "57P02": "the server crashed and recovers",
-    "57P03": "the server is starting up or shutting down",
+    "57P03": "the server is starting up, shutting down or recovering",
     "57014": "the statement took longer than the store's timeout and was cancelled",
     "53100": "the server's disk is full; free some space",
     "53200": "the server is out of memory",
@@ -26,6 +26,20 @@ _AWAY = {
     "on treadle's tables)",
 }
 _AWAY_CLASSES = ("08", "53", "57", "58", "XX")
+_LASTING = frozenset({"28P01", "28000", "3D000", "42501"})
+"""States that no time ends: somebody has to mend them."""
+_SAID = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("too many clients", "53300"),
+    ("connection slots", "53300"),
+    ("starting up", "57P03"),
+    ("shutting down", "57P03"),
+    ("in recovery mode", "57P03"),
+    ("accepting connections", "57P03"),
+)
+"""States by the words of a greeting that was refused: libpq hands on no more of it."""
 _MISSING = frozenset({"42P01", "42703", "3F000"})
 
 
@@ -62,9 +76,10 @@ def explained(error: ServerError, name: str, url: str) -> StoreError:
         return SchemaMismatch(f"{name}: {error}; run `treadle migrate --store '{url}'`")
     advice = _AWAY.get(error.state)
     if advice is not None:
-        return StoreUnavailable(f"{name}: {advice} ({error})")
+        passing = error.state not in _LASTING
+        return StoreUnavailable(f"{name}: {advice} ({error})", passing=passing)
     if error.state.startswith(_AWAY_CLASSES) or error.is_transient or error.is_about_prepared:
-        return StoreUnavailable(f"{name}: {error}")
+        return StoreUnavailable(f"{name}: {error}", passing=True)
     # Sent again it would be refused again: whoever sent a batch sends its rows apart.
     return StoreError(f"{name} refused what was to be written: {error}")
 
@@ -110,7 +125,8 @@ def broken(error: ConnectionLost, name: str) -> StoreUnavailable:
         )
     return StoreUnavailable(
         f"the connection to {name} broke: {error}; it is not known whether the call was carried "
-        "out, the same one may be sent again"
+        "out, the same one may be sent again",
+        passing=True,
     )
 
 
@@ -122,17 +138,15 @@ def unreachable(error: ConnectionLost, name: str) -> StoreUnavailable:
             f"{name}: no TLS with it: {said}; name the authority that signed its certificate with "
             "sslrootcert=FILE, or correct the host or sslmode"
         )
-    for needle, state in (
-        ("password authentication failed", "28P01"),
-        ("no password supplied", "28P01"),
-        ("does not exist", "3D000" if "database" in said else "28000"),
-        ("no pg_hba.conf entry", "28000"),
-        ("too many clients", "53300"),
-        ("starting up", "57P03"),
-        ("shutting down", "57P03"),
-    ):
-        if needle in said:
-            return StoreUnavailable(f"{name}: {_AWAY[state]} ({said})")
+    state = next((state for needle, state in _SAID if needle in said), "")
+    if not state and "does not exist" in said:
+        state = "3D000" if "database" in said else "28000"
+    if state:
+        passing = state not in _LASTING
+        return StoreUnavailable(f"{name}: {_AWAY[state]} ({said})", passing=passing)
+    # A server that answers so and not otherwise refuses the next one as well; none may come back.
+    refused = "FATAL" in said and "terminating connection" not in said
     return StoreUnavailable(
-        f"{name} cannot be reached: {said}; check that the server runs and that the URL is right"
+        f"{name} cannot be reached: {said}; check that the server runs and that the URL is right",
+        passing=not refused,
     )

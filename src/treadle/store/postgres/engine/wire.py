@@ -45,6 +45,8 @@ _PREPARED_MAX = 256
 _FORMATS = [[_BINARY] * n for n in range(_PARAMETERS_MAX)]
 _OK, _ROWS = pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
+_SOON_BACK = ("refused", "starting up", "in recovery mode", "No such file")
+"""What a server says, or the kernel in its place, that restarts and may be back in a moment."""
 _PID = make_statement("select pg_backend_pid()")
 
 
@@ -262,8 +264,7 @@ def connect(conninfo: bytes) -> Looks[Wire]:
         while (status := db.connect_poll()) != pq.PollingStatus.OK:
             if status == pq.PollingStatus.FAILED:
                 said = db.error_message.decode("utf-8", "replace")
-                refused = "refused" in said or "starting up" in said or "No such file" in said
-                raise ConnectionLost(said, may_try=refused)
+                raise ConnectionLost(said, may_try=any(words in said for words in _SOON_BACK))
             yield Look(db.socket, writing=status == pq.PollingStatus.WRITING)
         db.nonblocking = 1
         db.enter_pipeline_mode()

@@ -10,6 +10,7 @@ from treadle.store.postgres.engine.pack import int8, text, texts
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.tenants.turns import turns
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateUse
@@ -42,7 +43,8 @@ def set_numbers(sql: Statements, use: GateUse, ring: Sequence[Call]) -> Talk[Non
 
 def _wakes(sql: Statements, name: str) -> list[Call]:
     """Wake who waits at a gate whose row this transaction has locked."""
-    return [(sql["wake_parked"], (texts([name]),)), (sql["look_again"], (texts([name]),))]
+    given = (texts([name]),)
+    return [(sql["wake_parked"], given), (sql["look_again"], given), *turns(sql)]
 
 
 def reset(sql: Statements, name: str) -> Talk[bool]:

@@ -11,6 +11,7 @@ from treadle.store.postgres.engine.pack import int8, text, texts
 from treadle.store.postgres.engine.runner import Talk, drive
 from treadle.store.postgres.engine.wire import Ask
 from treadle.store.postgres.gates.line import definitions
+from treadle.store.postgres.tenants.turns import turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,7 @@ class PostgresHolds(PostgresAccess):
             (self._sql["hold_free"], (text(name), token)),
             (self._sql["wake_parked"], given),
             (self._sql["look_again"], given),
+            *turns(self._sql),
         ]
         ring = self._ears.ring(WORK)
         return await drive(self._runner.run(lambda: _done(calls, at=1, after=ring), now))
@@ -61,8 +63,9 @@ def _take(
         (sql["hold_take"], (text(use.name), token, int8(use.cost), int8(lease))),
         (sql["wake_parked"], given),
         (sql["look_again"], given),
+        *turns(sql),
     ]
-    now, (_, _, _, [[passes, opens]], [[woken]], _) = yield Ask(calls)
+    now, (_, _, _, [[passes, opens]], [[woken]], *_) = yield Ask(calls)
     if woken:
         yield Ask(ring)
     if passes or opens is None or opens <= now:

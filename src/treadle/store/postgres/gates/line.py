@@ -20,6 +20,7 @@ from treadle.store.postgres.engine.pack import int8, int8s, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.tenants.turns import turns, turns_at_gates
 
 if TYPE_CHECKING:
     from treadle.core.job import NewJob
@@ -28,12 +29,18 @@ if TYPE_CHECKING:
     from treadle.store.postgres.engine.pack import Value
 
 
+Defined = tuple[GateUse, int]
+"""A definition, and when the job was enqueued that says it."""
+
+
 class Seen(Struct, frozen=True):
     """What an exchange has seen of gates before its transaction."""
 
     names: tuple[str, ...]
     """The gates to lock, in their order."""
-    missing: Sequence[GateUse]
+    missing: Sequence[Defined]
+    changed: Sequence[Defined]
+    """Those of which a job says something else that is newer."""
     settled: Sequence[Settlement]
     """Those whose claims hold something."""
     queues: tuple[str, ...] | None
@@ -44,8 +51,10 @@ class Seen(Struct, frozen=True):
         names = texts(self.names)
         calls: list[Call] = [(sql["lock_jobs"], (ids,))] if self.settled else []
         if self.missing:
-            calls.append((sql["ensure_gates"], definitions(self.missing)))
+            calls.append((sql["ensure_gates"], _dated(self.missing)))
         calls.append((sql["lock_gates"], (names,)))
+        if self.changed:
+            calls.append((sql["redefine_gates"], _dated(self.changed)))
         if self.settled:
             numbers = int8s([s.number for s in self.settled])
             calls.append((sql["free_settled"], (*me, ids, numbers)))
@@ -55,8 +64,11 @@ class Seen(Struct, frozen=True):
         """Park what became ready and wake who waits, once the settlements are written."""
         names = texts(self.names)
         waits = [s.id for s in self.settled if not s.state.is_terminal and not s.delay]
-        calls: list[Call] = [(sql["park_ready"], (uuids(waits),))] if waits else []
-        return [*calls, (sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
+        calls: list[Call] = []
+        if waits:
+            calls = [(sql["park_ready"], (uuids(waits),)), *turns_at_gates(sql)]
+        waking = [(sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
+        return [*calls, *waking, *turns(sql)]
 
     def after(self, sql: Statements, *, many: bool) -> list[Call]:
         """Park more where the last claim parked some, and ask whether any job is left ready."""
@@ -64,7 +76,7 @@ class Seen(Struct, frozen=True):
         calls: list[Call] = [(sql["park_more"], (queues, names))] if many else []
         # Who waits for the key of one that ends is woken by the next stage.
         calls.append((sql["end_full"], (names,)))
-        return [*calls, (sql["any_ready"], (queues,))]
+        return [*calls, *turns_at_gates(sql), (sql["any_ready"], (queues,))]
 
 
 def peek(
@@ -81,16 +93,17 @@ def peek(
     held = {use.name for s in settled for use in _uses(s)}
     queues = _queues_of(demand)
     if known:
-        return Seen(tuple(sorted(held.union(known))), (), settled, queues)
+        return Seen(tuple(sorted(held.union(known))), (), (), settled, queues)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     values = (_names(queues), int8(wanted), texts(sorted(held)))
     _, [rows] = yield Ask([(sql["peek"], values)])
-    named = {row[0]: GateUse(row[0], row[1], 1, *row[2:5]) for row in rows if _is_sound(row)}
-    names = tuple(sorted(held | named.keys()))
+    sound = [(GateUse(row[0], row[1], 1, *row[2:5]), *row[5:]) for row in rows if _is_sound(row)]
+    names = tuple(sorted(held.union(use.name for use, *_ in sound)))
     if not names:
         return None
-    missing = [named[row[0]] for row in rows if row[5] and row[0] in named]
-    return Seen(names, missing, settled, queues)
+    missing = [(use, made_at) for use, made_at, is_missing, _ in sound if is_missing]
+    changed = [(use, made_at) for use, made_at, _, is_changed in sound if is_changed]
+    return Seen(names, missing, changed, settled, queues)
 
 
 def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
@@ -101,7 +114,7 @@ def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
 
 def _is_sound(row: Sequence[object]) -> bool:
     """Tell whether the definition on a job is one; a hand may have made it something else."""
-    _, kind, quota, period, burst, _ = row
+    _, kind, quota, period, burst, *_ = row
     numbers = [quota, period, burst]
     return kind in ("places", "rate", "switch") and all(isinstance(n, int) for n in numbers)
 
@@ -134,6 +147,11 @@ def definitions(uses: Sequence[GateUse]) -> tuple[Value, ...]:
         int8s([use.period for use in uses]),
         int8s([use.burst for use in uses]),
     )
+
+
+def _dated(news: Sequence[Defined]) -> tuple[Value, ...]:
+    """Give the columns of definitions with their instants."""
+    return (*definitions([use for use, _ in news]), int8s([made_at for _, made_at in news]))
 
 
 def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
@@ -178,5 +196,5 @@ def wake(sql: Statements, names: Sequence[str]) -> Talk[int]:
     """Wake who waits at these gates; give how many became ready."""
     given = (texts(names),)
     calls = [(sql["lock_gates"], given), (sql["wake_parked"], given), (sql["look_again"], given)]
-    _, (_, [[woken]], _) = yield Ask(calls)
+    _, (_, [[woken]], *_) = yield Ask([*calls, *turns(sql)])
     return int(woken)

@@ -21,6 +21,7 @@ from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
 from treadle.store.postgres.gates.line import meet, written
 from treadle.store.postgres.line.enqueue import columns, request_id, state_at
+from treadle.store.postgres.tenants.turns import turns_of
 
 _COUNTS = 1
 """Columns of an answer that only counts."""
@@ -66,7 +67,7 @@ def enqueue_keyed(
         names = _names(wanted)
         calls += [(sql["take_keys"], names), (sql["take_left"], names)]
         calls.append((sql["store_keyed"], (name, *_jobs(wanted))))
-    calls += meet(sql, jobs)
+    calls += [*meet(sql, jobs), *turns_of(sql, jobs)]
     made_at, answers = yield Ask(calls, after=ring)
     if answers[first - 1]:
         said: Iterable[Sequence[Any]] = [

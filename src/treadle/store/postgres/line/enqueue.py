@@ -17,6 +17,7 @@ from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
 from treadle.store.postgres.gates.line import defined, ending, written
+from treadle.store.postgres.tenants.turns import turns_of
 
 _ID_BYTES = 16
 
@@ -65,7 +66,8 @@ def enqueue(
     if any(job.gates is not None for job in jobs):
         return (yield from _gated(sql, jobs, calls, values, ring))
     calls.append((sql["enqueue_beside" if beside else "enqueue"], values))
-    made_at, (*_, made) = yield Ask(calls, after=ring)
+    made_at, answers = yield Ask([*calls, *turns_of(sql, jobs)], after=ring)
+    made = answers[len(calls) - 1]
     if not made:
         # Sent before: the answer is the one of then, whatever became of the jobs since.
         _, [made] = yield Ask([(sql["made_at"], (name,))])
@@ -105,7 +107,7 @@ def _gated(
     given = (*values, texts([written(job.gates) for job in jobs]))
     storing = [*calls, *defined(sql, jobs), (sql["enqueue_gated"], given)]
     ends = ending(sql, jobs)
-    made_at, answers = yield Ask([*storing, *ends], after=ring)
+    made_at, answers = yield Ask([*storing, *ends, *turns_of(sql, jobs)], after=ring)
     made = answers[len(storing) - 1]
     ended = {id_ for (id_,) in answers[len(storing)]} if ends else set()
     if not made:

@@ -87,7 +87,7 @@ def exchange(
         # Parked jobs, or gates that were not seen beforehand, may have hidden others.
         left = bool(answers[-2][0][0])
         scan.parking = left and len(answer.claims) < wanted
-        scan.remember(seen.names)
+        scan.remember(seen.names, now)
     left_out = left or claim.left_out(len(answer.claims))
     return replace(answer, more=True) if left_out else answer
 

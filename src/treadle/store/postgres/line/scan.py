@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from treadle.core.durations import SECOND
 from treadle.store.postgres.engine.rows import QUEUE
 from treadle.store.postgres.engine.wire import Row
 
@@ -81,6 +82,7 @@ class Scan:
         """Whether the last claim met gates that were shut, and left jobs behind them."""
         self.known: tuple[str, ...] = ()
         """The gates of the last claim, while it left nothing behind that it had not seen."""
+        self._known_until = 0
 
     def begin(self, settlements: Sequence[Settlement], demand: Demand) -> Look:
         """Tell how to look; what comes of it must be told by `saw`."""
@@ -110,9 +112,15 @@ class Scan:
         self.gated = gated
         return gated and not peeked
 
-    def remember(self, gates: tuple[str, ...]) -> None:
-        """Note the gates of a claim, to be taken for those of the next one."""
-        self.known = () if self.parking or len(gates) > _GATES_MAX else gates
+    def remember(self, gates: tuple[str, ...], now: int) -> None:
+        """Note the gates of a claim, to be taken for those of the next one.
+
+        A job may say something new of a gate that is known, so a second later it is looked for.
+        """
+        if gates != self.known:
+            self._known_until = now + SECOND
+        is_old = now >= self._known_until
+        self.known = () if self.parking or is_old or len(gates) > _GATES_MAX else gates
 
     def saw(self, look: Look, rows: Sequence[Row], wanted: int) -> None:
         """Learn from what a claim gave; each row is (priority, tag, id, ...), the best first."""
@@ -127,7 +135,11 @@ class Scan:
         else:
             last = {(row[QUEUE], row[0]): row for row in rows}
             for (queue, priority), row in last.items():
-                self._marks[queue, priority] = Mark(queue, priority, row[1], row[2])
+                if row[1]:
+                    # Of tenants' jobs a later one may stand before this one.
+                    self._marks.pop((queue, priority), None)
+                else:
+                    self._marks[queue, priority] = Mark(queue, priority, row[1], row[2])
             if len(self._marks) > _MARKS_MAX:
                 self._marks = {}
 

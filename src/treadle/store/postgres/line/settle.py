@@ -18,6 +18,7 @@ from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Call, Rows
 from treadle.store.postgres.history import DEAD, History
 from treadle.store.postgres.keys.freeing import freeing
+from treadle.store.postgres.tenants.turns import turns
 
 Placed = Sequence[tuple[int, Settlement]]
 
@@ -69,6 +70,8 @@ class Batch:
         keyed = [s.id for _, s in placed if s.keyed and s.state.is_terminal]
         if keyed:
             self.calls += freeing(sql, uuids(keyed))
+        elif len(succeeded) < len(placed):
+            self.calls += turns(sql)
 
     def _by_table(self, placed: Placed) -> Iterable[tuple[str, Placed]]:
         """Part what ends by the table of history that it goes to: nearly always one."""

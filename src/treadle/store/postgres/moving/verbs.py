@@ -17,6 +17,7 @@ from treadle.store.postgres.engine.wire import Ask, Call, Rows
 from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.keys.freeing import freeing
 from treadle.store.postgres.reads import attempt_of, record_of
+from treadle.store.postgres.tenants.turns import turns
 
 _INT4_MAX: Final = 2**31 - 1
 
@@ -57,8 +58,10 @@ class PostgresMoving:
     async def unseal(self, ids: Sequence[bytes], seal: Seal) -> Sequence[bool]:
         """Give sealed jobs their state and reason back."""
         check_parcels(ids)
-        ring = self._ears.ring(WORK)
-        return await drive(self._runner.run(lambda: _change(self._sql, "unseal", ids, seal, ring)))
+        ring, giving = self._ears.ring(WORK), turns(self._sql)
+        return await drive(
+            self._runner.run(lambda: _change(self._sql, "unseal", ids, seal, ring, giving))
+        )
 
     async def drop(self, ids: Sequence[bytes], seal: Seal) -> Sequence[bool]:
         """Delete sealed jobs; their keys go to who waits behind."""

@@ -32,7 +32,8 @@ with held as (
 )
 update {p}jobs j set
     state = 'ready', run_at = {now}, forgiven = attempt, crashes = 0, reason = null,
-    parked_at = null, expires_at = case when expires_at <= {now} then null else expires_at end
+    parked_at = null, expires_at = case when expires_at <= {now} then null else expires_at end,
+    tag = {new_turn}
 from held where j.id = held.id
 returning j.id;
 
@@ -60,10 +61,10 @@ with held as (
         policy, created_at, run_at, expires_at, error, tags, meta, tenant, cost, progress, key,
         key_until, key_hash, gates
     )
-    select id, task, queue, priority, tag, 'ready', number, attempt, attempt, attempts_max, args,
+    select id, task, queue, priority, {new_turn}, 'ready', number, attempt, attempt, attempts_max, args,
         policy, created_at, {now}, case when expires_at <= {now} then null else expires_at end,
         error, tags, meta, tenant, cost, progress, key, key_until, key_hash, gates
-    from gone
+    from gone j
     on conflict (id) do nothing
 )
 select id from gone;

@@ -31,17 +31,17 @@ select 1 from {p}meta where key = 'identity' and value = $1::text;
 stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
-        policy, tags, meta, tenant, cost
+        policy, tags, meta, tenant, cost, tag
     )
     select id, task, args, queue, priority,
         case when coalesce(at, {now} + delay) > {now} then 'scheduled' else 'ready' end,
         {now}, coalesce(at, {now} + delay), coalesce({now} + expires_in, expires_at),
-        attempts_max, policy, tags, meta, tenant, cost
+        attempts_max, policy, tags, meta, tenant, cost, {new_turn}
     from unnest(
         $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
         $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[],
         $15::text[], $16::bigint[]
-    ) as given (
+    ) as j (
         id, task, args, queue, priority, at, delay, expires_at, expires_in, attempts_max, policy,
         tags, meta, tenant, cost
     )

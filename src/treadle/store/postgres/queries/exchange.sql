@@ -121,7 +121,8 @@ with given as (
     update {p}jobs j set
         state = g.state, run_at = g.run_at, attempt = g.attempt, error = g.last_error,
         reason = g.reason, forgiven = g.forgiven, crashes = g.crashes, parked_at = g.parked_at,
-        worker = null, started_at = null, lost_by = null
+        worker = null, started_at = null, lost_by = null,
+        tag = case when g.outcome = '' then {same_turn} else {new_turn} end
     from gone g where j.id = g.id
 ), {note_lost}
 select place from gone;

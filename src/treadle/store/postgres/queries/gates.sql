@@ -68,20 +68,36 @@ to_look as (
 )
 
 -- name: letting_go
--- After a CTE held (gates): what running jobs hold of places is free.
+-- After a CTE held (gates): what running jobs hold of places is free. What a gate bounds now
+-- counts, and not what it bounded when the job was enqueued.
 freed as (
     select w.name, count(*) as n
-    from held cross join lateral jsonb_to_recordset(held.gates) as w (name text, kind text)
-    where w.kind = 'places' group by w.name
+    from held cross join lateral jsonb_to_recordset(held.gates) as w (name text)
+    group by w.name
 ), let_go as (
     update {p}gates g set used = greatest(0, g.used - l.n), touched_at = {hour},
         wake_at = case when g.used >= g.quota or g.wake_at is not null then {now} end
     from (
         select g.name, f.n from {p}gates g join freed f on f.name = g.name
-        order by g.name for no key update of g
+        where g.kind = 'places' order by g.name for no key update of g
     ) as l
     where g.name = l.name
     returning g.name
+)
+
+-- name: running_at
+-- The places in use of g once it bounds what `excluded` says: a new kind counts what runs already.
+case when g.kind = excluded.kind then g.used when excluded.kind <> 'places' then 0 else (
+    select count(*) from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+    where j.state = 'running' and j.gates is not null and w.name = g.name
+) + (
+    select count(*) from {p}holds h where h.gate = g.name and h.is_held and h.kind = 'places'
+) end
+
+-- name: defining
+kind = excluded.kind, quota = excluded.quota, period = excluded.period, burst = excluded.burst,
+used = {running_at}, part = 0, wake_at = {now}, defined_at = excluded.defined_at, full_at = least(
+    g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
 )
 
 -- name: define_gates
@@ -92,19 +108,12 @@ with given as (
     order by name collate "C"
 ), news as (
     select d.* from given d left join {p}gates g on g.name = d.name
-    where g.name is null or (not g.is_set and g.defined_at < {now} and (
-        (g.kind, g.quota, g.period, g.burst) is distinct from (d.kind, d.quota, d.period, d.burst)
-        or g.defined_at = 0
-    ))
+    where g.name is null or (not g.is_set and g.defined_at < {now} and
+        (g.kind, g.quota, g.period, g.burst) is distinct from (d.kind, d.quota, d.period, d.burst))
 )
 insert into {p}gates as g (name, kind, quota, period, burst, defined_at, touched_at)
 select name, kind, quota, period, burst, {now}, {hour} from news order by name collate "C"
-on conflict (name) do update set
-    kind = excluded.kind, quota = excluded.quota, period = excluded.period,
-    burst = excluded.burst, part = 0, defined_at = excluded.defined_at, wake_at = {now},
-    full_at = least(
-        g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
-    )
+on conflict (name) do update set {defining}
 where not g.is_set and g.defined_at < excluded.defined_at;
 
 -- name: enqueue_gated
@@ -128,14 +137,15 @@ with made as (
 ), stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
-        policy, tags, meta, tenant, cost, gates, waits_at, reason
+        policy, tags, meta, tenant, cost, gates, waits_at, reason, tag
     )
     select id, task, args, queue, priority,
         case when starts_at > {now} then 'scheduled' when waits_at is null then 'ready'
             else 'blocked' end,
         {now}, starts_at, coalesce({now} + expires_in, expires_at), attempts_max, policy, tags,
-        meta, tenant, cost, gates, waits_at, case when waits_at is not null then 'gate' end
-    from placed
+        meta, tenant, cost, gates, waits_at, case when waits_at is not null then 'gate' end,
+        {new_turn}
+    from placed j
     on conflict (id) do nothing
     returning id, state, waits_at
 ), parked_at as (
@@ -152,17 +162,17 @@ with made as (
 ), stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
-        policy, tags, meta, tenant, cost, gates
+        policy, tags, meta, tenant, cost, gates, tag
     )
     select id, task, args, queue, priority,
         case when coalesce(at, {now} + delay) > {now} then 'scheduled' else 'ready' end,
         {now}, coalesce(at, {now} + delay), coalesce({now} + expires_in, expires_at),
-        attempts_max, policy, tags, meta, tenant, cost, gates_text::jsonb
+        attempts_max, policy, tags, meta, tenant, cost, gates_text::jsonb, {new_turn}
     from unnest(
         $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
         $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[],
         $15::text[], $16::bigint[], $18::text[]
-    ) as given (
+    ) as j (
         id, task, args, queue, priority, at, delay, expires_at, expires_in, attempts_max, policy,
         tags, meta, tenant, cost, gates_text
     )
@@ -180,25 +190,27 @@ where {is_made} and j.id = g.id and j.gates is null and j.key is null and j.numb
 -- name: peek
 -- Asked beforehand: the gates of the best ready jobs, and of the best that wait at these gates.
 with seen as (
-    select j.gates from {p}queues q cross join lateral (
-        select gates from {p}jobs where state = 'ready' and queue = q.name
+    select j.gates, j.created_at from {p}queues q cross join lateral (
+        select gates, created_at from {p}jobs where state = 'ready' and queue = q.name
         order by priority desc, tag, id limit $2::bigint
     ) as j
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
         and j.gates is not null
     union all
-    select j.gates from unnest($3::text[]) as n (name) cross join lateral (
-        select gates from {p}jobs where state = 'blocked' and waits_at = n.name
+    select j.gates, j.created_at from unnest($3::text[]) as n (name) cross join lateral (
+        select gates, created_at from {p}jobs where state = 'blocked' and waits_at = n.name
         order by priority desc, tag, id limit 50
     ) as j
 ), named as (
-    select distinct on (w.name) w.* from seen cross join lateral jsonb_to_recordset(seen.gates)
+    select distinct on (w.name) w.*, seen.created_at
+    from seen cross join lateral jsonb_to_recordset(seen.gates)
         as w (name text, kind text, quota bigint, period bigint, burst bigint)
-    order by w.name
+    order by w.name, seen.created_at desc
 )
-select n.name, n.kind, n.quota, n.period, n.burst,
-    not exists (select from {p}gates g where g.name = n.name)
-from named n;
+select n.name, n.kind, n.quota, n.period, n.burst, n.created_at, g.name is null,
+    not g.is_set and g.defined_at < n.created_at and
+        (g.kind, g.quota, g.period, g.burst) is distinct from (n.kind, n.quota, n.period, n.burst)
+from named n left join {p}gates g on g.name = n.name;
 
 -- name: lock_jobs
 select 1 from {p}jobs where id = any($1::uuid[]) order by id for update;
@@ -207,12 +219,20 @@ select 1 from {p}jobs where id = any($1::uuid[]) order by id for update;
 select 1 from {p}jobs where state = 'running' and worker = $1::text order by id for update;
 
 -- name: ensure_gates
-insert into {p}gates (name, kind, quota, period, burst, touched_at)
-select name, kind, quota, period, burst, {hour} from unnest(
-    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]
-) as d (name, kind, quota, period, burst)
+insert into {p}gates (name, kind, quota, period, burst, defined_at, touched_at)
+select name, kind, quota, period, burst, defined_at, {hour} from unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]
+) as d (name, kind, quota, period, burst, defined_at)
 order by name collate "C"
 on conflict (name) do nothing;
+
+-- name: redefine_gates
+-- The gates are locked. What jobs say that came in a caller's transaction, where no gate is.
+update {p}gates g set {defining}
+from unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]
+) as excluded (name, kind, quota, period, burst, defined_at)
+where g.name = excluded.name and not g.is_set and g.defined_at < excluded.defined_at;
 
 -- name: lock_gates
 select 1 from {p}gates where name = any($1::text[]) order by name for no key update;
@@ -258,7 +278,7 @@ with shut as (
     select j.id, {known_shut} as at from {p}jobs j
     where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
 ), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at, tag = {new_turn}
     from shut where j.id = shut.id and shut.at is not null
     returning j.waits_at
 ), parked_at as (
@@ -289,7 +309,7 @@ with open as (
 ), chosen as (
     select name, id, cost from found where so_far <= n
 ), woken as (
-    update {p}jobs j set state = 'ready', reason = null, waits_at = null
+    update {p}jobs j set state = 'ready', reason = null, waits_at = null, tag = {new_turn}
     from chosen where j.id = chosen.id
     returning 1
 ), noted as (
@@ -370,7 +390,8 @@ select best.name, count(*) from (
     union all
     select id, true, null from picked where gates is null and not is_late
 ), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at,
+        tag = {new_turn}
     from verdicts v where j.id = v.id and not v.fits and v.shut_at is not null
     returning j.waits_at
 ), spent as (
@@ -458,7 +479,7 @@ with seen as (
     ) as j
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
 ), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
     from seen where j.id = seen.id and seen.at is not null
     returning j.waits_at
 ), parked_at as (
@@ -512,43 +533,45 @@ returning 1;
 insert into {p}gates as g (name, kind, quota, period, burst, is_set, touched_at)
 values ($1::text, $2::text, $3::bigint, $4::bigint, $5::bigint, true, {hour})
 on conflict (name) do update set kind = excluded.kind, quota = excluded.quota,
-    period = excluded.period, burst = excluded.burst, part = 0, is_set = true, wake_at = {now},
+    period = excluded.period, burst = excluded.burst, used = {running_at}, part = 0,
+    is_set = true, wake_at = {now},
     touched_at = excluded.touched_at, full_at = least(
         g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
     );
 
 -- name: reset_gate
-update {p}gates set is_set = false, defined_at = 0 where name = $1::text and is_set returning 1;
+update {p}gates set is_set = false, defined_at = {now} - 1
+where name = $1::text and is_set returning 1;
 
 -- name: drifted
 -- Gates whose places in use are not those that running jobs and holds have.
 with running as (
     select u.name, sum(u.n) as n from (
         select w.name, count(*) as n
-        from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text, kind text)
-        where j.state = 'running' and j.gates is not null and w.kind = 'places'
+        from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+        where j.state = 'running' and j.gates is not null
         group by w.name
         union all
         select gate, count(*) from {p}holds where is_held and kind = 'places' group by gate
     ) as u group by u.name
 )
-select g.name from {p}gates g join running r on r.name = g.name where g.used <> r.n
+select g.name from {p}gates g join running r on r.name = g.name
+where g.kind = 'places' and g.used <> r.n
 union
 select g.name from {p}gates g
-where g.used > 0 and not exists (
+where g.used > 0 and (g.kind <> 'places' or not exists (
     select from running r where r.name = g.name
-);
+));
 
 -- name: mend
 -- The gates are locked: what others do to their places is either written or has not begun.
-update {p}gates g set wake_at = {now}, used = (
-    select count(*) from {p}jobs j
-    cross join lateral jsonb_to_recordset(j.gates) as w (name text, kind text)
-    where j.state = 'running' and j.gates is not null and w.kind = 'places' and w.name = g.name
+update {p}gates g set wake_at = {now}, used = case when g.kind <> 'places' then 0 else (
+    select count(*) from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+    where j.state = 'running' and j.gates is not null and w.name = g.name
 ) + (
     select count(*) from {p}holds h where h.gate = g.name and h.is_held and h.kind = 'places'
-)
-where g.name = any($1::text[]) and g.kind = 'places';
+) end
+where g.name = any($1::text[]);
 
 -- name: prune_gates
 delete from {p}gates where name in (

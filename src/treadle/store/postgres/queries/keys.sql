@@ -28,6 +28,10 @@ select made_at, fates from {p}requests where id = $1::uuid;
 -- name: is_free
 (k.job is null or (k.until = 'time' and k.until_at <= {now}))
 
+-- name: is_untaken
+-- Nobody holds the key, and nobody waits for it: whoever asks may have it.
+({is_free} and k.next is null)
+
 -- name: is_left
 -- The holder has ended, or begun, and could not free the key. Of a row that was waited for only a
 -- statement after that may ask, as only that sees the jobs which came with it. Asked one by one,
@@ -48,19 +52,19 @@ from unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::bytea[])
 where {is_made} and not exists (select from {p}records r where r.id = g.id)
 order by g.name
 on conflict (name) do update set
-    job = case when {is_free} then excluded.job else k.job end,
-    until = case when {is_free} then excluded.until else k.until end,
-    until_at = case when {is_free} then excluded.until_at else k.until_at end,
-    hash = case when {is_free} then excluded.hash else k.hash end,
-    next = case when {is_free} then null else k.next end,
-    loose = k.loose and not {is_free};
+    job = case when {is_untaken} then excluded.job else k.job end,
+    until = case when {is_untaken} then excluded.until else k.until end,
+    until_at = case when {is_untaken} then excluded.until_at else k.until_at end,
+    hash = case when {is_untaken} then excluded.hash else k.hash end,
+    loose = k.loose and not {is_untaken};
 
 -- name: take_left
--- After take_keys, with its rows locked: a key that was left goes to the job that waits behind it,
--- which stage wakes, else to the one that wants it.
+-- After take_keys, with its rows locked: a key that was left, or whose time is over, goes to the job
+-- that waits behind it, which stage wakes, else to the one that wants it.
 with abandoned as materialized (
     select k.name, (select f.id from {p}jobs f where f.id = k.next) as heir
-    from {p}keys k where k.name = any($1::text[]) and k.job <> all($2::uuid[]) and {is_left}
+    from {p}keys k where k.name = any($1::text[]) and k.job <> all($2::uuid[])
+        and ({is_left} or {is_free})
 )
 update {p}keys k set
     job = coalesce(a.heir, g.id), next = null, loose = a.heir is not null,
@@ -125,6 +129,7 @@ with given as (
         attempts_max = t.attempts_max, policy = t.policy, tags = t.tags, meta = t.meta,
         tenant = t.tenant, cost = t.cost, key_until = t.key_until, forgiven = t.attempt,
         gates = t.gates_text::jsonb, waits_at = null,
+        tag = case when t.tenant is null then 0 else -70368744177663 end,
         crashes = 0, parked_at = null, error = null
     from timed t where j.id = t.id
     returning j.id, j.state, t.place
@@ -136,16 +141,16 @@ with given as (
 ), stored as (
     insert into {p}jobs (
         id, task, args, queue, priority, state, created_at, run_at, expires_at, attempts_max,
-        policy, tags, meta, tenant, cost, key, key_until, key_hash, reason, gates
+        policy, tags, meta, tenant, cost, key, key_until, key_hash, reason, gates, tag
     )
     select id, task, args, queue, priority,
         case when how = 'replaced' then 'blocked'
             when coalesce(at, {now} + delay) > {now} then 'scheduled' else 'ready' end,
         {now}, coalesce(at, {now} + delay), coalesce({now} + expires_in, expires_at),
         attempts_max, policy, tags, meta, tenant, cost, key, key_until, key_hash,
-        case when how = 'replaced' then 'key' end, gates_text::jsonb
-    from judged f
-    where how = 'stored' or exists (select from behind b where b.place = f.place)
+        case when how = 'replaced' then 'key' end, gates_text::jsonb, {new_turn}
+    from judged j
+    where how = 'stored' or exists (select from behind b where b.place = j.place)
 ), fates as (
     select place, how, holder as job, coalesce(
         (select state from {p}records r where r.id = f.holder order by r.number desc limit 1),
@@ -256,12 +261,11 @@ where h.id = any($1::uuid[]) and h.state in ('failed', 'cancelled', 'expired')
     and not exists (select from {p}jobs j where j.id = h.id)
 order by h.key, h.id
 on conflict (name) do update set
-    job = case when {is_free} then excluded.job else k.job end,
-    until = case when {is_free} then excluded.until else k.until end,
-    until_at = case when {is_free} then null else k.until_at end,
-    hash = case when {is_free} then excluded.hash else k.hash end,
-    next = case when {is_free} then null else k.next end,
-    loose = k.loose and not {is_free};
+    job = case when {is_untaken} then excluded.job else k.job end,
+    until = case when {is_untaken} then excluded.until else k.until end,
+    until_at = case when {is_untaken} then null else k.until_at end,
+    hash = case when {is_untaken} then excluded.hash else k.hash end,
+    loose = k.loose and not {is_untaken};
 
 -- name: retake_left
 -- After retake_keys, with its rows locked: a key that was left goes as in take_left.
@@ -269,7 +273,7 @@ with abandoned as materialized (
     select k.name, (select f.id from {p}jobs f where f.id = k.next) as heir
     from {p}keys k
     where k.name in (select h.key from {p}history h where h.id = any($1::uuid[]))
-        and k.job <> all($1::uuid[]) and {is_left}
+        and k.job <> all($1::uuid[]) and ({is_left} or {is_free})
 ), wanted as (
     select distinct on (h.key) h.key, h.id, h.key_until, h.key_hash
     from {p}history h

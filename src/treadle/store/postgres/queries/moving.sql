@@ -126,7 +126,8 @@ with held as (
 )
 update {p}jobs j set
     state = split_part(held.was, '|', 1),
-    reason = nullif(substr(held.was, length(split_part(held.was, '|', 1)) + 2), '')
+    reason = nullif(substr(held.was, length(split_part(held.was, '|', 1)) + 2), ''),
+    tag = {new_turn}
 from held where j.id = held.id
 returning j.id;
 

@@ -20,7 +20,7 @@ select id, number, lost_by from {p}jobs where state = 'running' and worker = $1:
 -- name: give_back
 update {p}jobs j set
     state = 'ready', number = j.number + 1, attempt = j.attempt - 1, worker = null,
-    started_at = null
+    started_at = null, tag = {same_turn}
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
 where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text
     and j.lost_by is null
@@ -41,7 +41,8 @@ where j.id = g.id and j.number = g.number and {runs};
 
 -- name: give_all_back
 update {p}jobs j set
-    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
+    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null,
+    tag = {same_turn}
 where state = 'running' and worker = $1::text and lost_by is null
 returning 1;
 

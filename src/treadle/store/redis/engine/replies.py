@@ -43,6 +43,7 @@ _PHRASES = {
     "AUTH": _SHUT["WRONGPASS"],
 }
 """Refusals that begin with no word of their own."""
+_CROWDED = "max number of clients"
 SERVER_MIN = (6, 2)
 
 _INNER = re.compile(rf"-({'|'.join(_AWAY)}) ")
@@ -67,7 +68,7 @@ def refused(name: str, reply: Exception) -> StoreError:
     """Make the error of a refusal; `name` is the server as it may be shown."""
     word, said = word_of(reply), str(reply)
     if word in _AWAY:
-        return StoreUnavailable(f"{name}: {_AWAY[word]} ({_short(said)})")
+        return StoreUnavailable(f"{name}: {_AWAY[word]} ({_short(said)})", passing=True)
     if word in _SHUT:
         return StoreError(f"{name}: {_SHUT[word]} ({_short(said)})")
     if word == "MISUSED":
@@ -75,6 +76,11 @@ def refused(name: str, reply: Exception) -> StoreError:
         return StoreError(
             f"{name}: the key {key} is a {found} where treadle keeps a {kind}; somebody else wrote "
             "it: rename or delete it, and give treadle a database or server of its own"
+        )
+    if _CROWDED in said:
+        return StoreUnavailable(
+            f"{name}: it has no connection free; raise its maxclients ({_short(said)})",
+            passing=True,
         )
     for phrase, advice in _PHRASES.items():
         if phrase in said:

@@ -114,7 +114,9 @@ class Runner:
                     return reply
                 self._redirected(b"", reply)
             yield self._pause(turn)
-        raise StoreUnavailable(f"{self.pool.name} has not answered {words[0]!r} in {_TRIES} tries")
+        raise StoreUnavailable(
+            f"{self.pool.name} has not answered {words[0]!r} in {_TRIES} tries", passing=True
+        )
 
     def _redirected(self, packed: bytes, reply: Exception) -> Ask:
         """Say where to ask next after a refusal that a cluster or a failover explains.
@@ -143,7 +145,8 @@ class Runner:
         )
         return StoreUnavailable(
             f"{self.pool.name} cannot be reached ({lost}){known}; check that it runs, its address "
-            "and the network, then send the same call again"
+            "and the network, then send the same call again",
+            passing=True,
         )
 
     # Carrying them

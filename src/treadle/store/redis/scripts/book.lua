@@ -61,7 +61,29 @@ local function open_book()
     return gate
   end
 
+  -- Count the running jobs that name each gate.
+  function B.running()
+    local running = {}
+    for _, worker in ipairs(call('ZRANGE', clean(WORKERS, 'zset'), 0, -1)) do
+      for _, claim in ipairs(call('SMEMBERS', clean(held_key(worker), 'set'))) do
+        local row = redis.pcall('HMGET', job_key(string.sub(claim, 1, 32)), 'state', 'number',
+          'gates')
+        if row[1] == 'running' and row[2] == string.sub(claim, 33) and row[3] then
+          for _, use in ipairs(B.uses(row[3])) do
+            running[use.name] = (running[use.name] or 0) + 1
+          end
+        end
+      end
+    end
+    return running
+  end
+
+  -- Take a definition; what becomes a bound on places counts what runs already.
   function B.define(gate, use)
+    if gate.known and gate.kind ~= use.kind then
+      gate.used, gate.woken = use.kind == 'places' and (B.running()[gate.name] or 0)
+        + call('ZCARD', clean(holds_key(gate.name), 'zset')) or 0, 0
+    end
     gate.kind, gate.quota, gate.period, gate.burst = use.kind, use.quota, use.period, use.burst
     gate.part, gate.changed = 0, true
     gate.full_at = math.min(gate.full_at,
@@ -207,9 +229,9 @@ local function open_book()
     end
   end
 
-  function B.first_shut(uses)
+  function B.first_shut(uses, defined_at)
     for _, use in ipairs(uses) do
-      local gate = B.of(use)
+      local gate = B.of(use, defined_at)
       if B.room(gate) < takes(gate, use.cost) then
         return use.name
       end
@@ -270,8 +292,9 @@ local function open_book()
 
   function B.free(uses, freed)
     for _, use in ipairs(uses) do
-      if use.kind == 'places' then
-        local gate = B.of(use)
+      -- What the gate bounds now counts, and not what it bounded when the job was enqueued.
+      local gate = B.find(use.name)
+      if gate and gate.kind == 'places' then
         gate.used, gate.wake_at, gate.changed = math.max(0, gate.used - 1), now, true
         if freed then
           freed[use.name] = true
@@ -281,8 +304,12 @@ local function open_book()
   end
 
   local function list(id, at, queue, priority)
-    local score = text(-(whole(priority) or 0))
-    call('ZADD', clean(waiting_key(at), 'zset'), score, id)
+    local key, tenant = clean(waiting_key(at), 'zset'), tenant_of(id)
+    local score = text(band(priority))
+    if tenant then
+      score = take_turn(key, 'w' .. at, id, tenant, priority)
+    end
+    call('ZADD', key, score, id)
     call('ZADD', clean(behind_key(queue), 'zset'), score, id)
   end
 
@@ -328,6 +355,7 @@ local function open_book()
   -- Park a ready job at a gate that does not let it pass; the others pass its place on.
   function B.park(id, at, uses, queue, priority)
     call('ZREM', ready_key(queue), id)
+    leave_turn('r' .. queue, id, tenant_of(id))
     list(id, at, queue, priority)
     call('HSET', job_key(id), 'state', 'blocked', 'reason', 'gate', 'waits_at', at)
     count(queue, 'ready', 'blocked')
@@ -385,6 +413,7 @@ local function open_book()
     end
     local at = B.first_shut(others)
     call('ZREM', waiting_key(gate.name), id)
+    leave_turn('w' .. gate.name, id, tenant_of(id))
     if at then
       list(id, at, row[2] or '', row[3])
       call('HSET', job_key(id), 'waits_at', at)

@@ -90,17 +90,102 @@ local function write_counts()
   end
 end
 
+-- Turns: a line's score holds the priority, turned round, above 46 bits of order tag; ties go by id.
+local TURN, TAG_MAX, STRIDE = 70368744177664, 70368744177663, 1000
+
+local function band(priority)
+  return -(whole(priority) or 0) * TURN
+end
+
+-- Name the turns of a tenant in a line: the ready jobs of a queue, or those parked at a gate.
+local function turns_of(line, tenant)
+  return turns_key(line .. '\0' .. tenant)
+end
+
+local function tenant_of(id)
+  local tenant = redis.pcall('HGET', job_key(id), 'tenant')
+  return type(tenant) == 'string' and tenant ~= '' and tenant or nil
+end
+
+-- Give the least tag of a tenant's job in a line; nothing where none waits.
+local function least_tag(list, from)
+  local head = redis.pcall('ZRANGEBYSCORE', list, text(from + 1), text(from + TAG_MAX),
+    'WITHSCORES', 'LIMIT', 0, 1)
+  return tonumber(head[2]) and tonumber(head[2]) - from
+end
+
+-- A queue that was empty begins where the least of the others has come to.
+local function least_of_all(from)
+  local least, all = nil, redis.pcall('HGETALL', QUEUES)
+  for at = 1, all.err and 0 or #all, 2 do
+    local head = all[at + 1] == '' and least_tag(ready_key(all[at]), from)
+    if head and (not least or head < least) then
+      least = head
+    end
+  end
+  return least
+end
+
+-- Give the last tag of a tenant that waits in a line; what a hand has taken out is cleared away.
+local function last_tag(list, turns, from)
+  for _ = 1, 100 do
+    local last = redis.pcall('ZREVRANGEBYSCORE', turns, text(from + TAG_MAX), text(from + 1),
+      'WITHSCORES', 'LIMIT', 0, 1)
+    if last.err or not last[1] then
+      return
+    elseif call('ZSCORE', list, last[1]) then
+      return tonumber(last[2]) - from
+    end
+    call('ZREM', turns, last[1])
+  end
+end
+
+-- Give a tenant's job its turn in a line, and the score of that; `most` is the most that it may be.
+local function take_turn(list, line, id, tenant, priority, most)
+  local from, turns = band(priority), turns_of(line, tenant)
+  local stride = redis.pcall('HGET', STRIDES, tenant)
+  stride = type(stride) == 'string' and tonumber(stride) or STRIDE
+  local tag = least_tag(list, from)
+  if not tag then
+    tag = string.sub(line, 1, 1) == 'r' and least_of_all(from) or 1
+  end
+  local last = last_tag(list, turns, from)
+  if last and last + stride > tag then
+    tag = last + stride
+  end
+  tag = math.min(tag, most or TAG_MAX)
+  redis.pcall('ZADD', turns, text(from + tag), id)
+  call('HSET', job_key(id), 'tag', text(tag))
+  return text(from + tag)
+end
+
+local function leave_turn(line, id, tenant)
+  if tenant then
+    redis.pcall('ZREM', turns_of(line, tenant), id)
+  end
+end
+
+-- Give the score of a job that becomes ready.
+local function ready_score(id, queue, priority, most)
+  local tenant = tenant_of(id)
+  if tenant then
+    return take_turn(ready_key(queue), 'r' .. queue, id, tenant, priority, most)
+  end
+  return text(band(priority))
+end
+
 -- Take a waiting job out of the lists that it waits in.
 local function unlist(id, queue, task)
   call('ZREM', ready_key(queue), id)
+  leave_turn('r' .. queue, id, tenant_of(id))
   call('ZREM', DUE, id)
   call('ZREM', EXPIRING, id)
   call('ZREM', PARKED, (task or '') .. '\0' .. id)
 end
 
--- Put a job that becomes ready where it is claimed.
-local function list_ready(id, queue, priority, expires_at)
-  call('ZADD', ready_key(queue), text(-(whole(priority) or 0)), id)
+-- Put a job that becomes ready where it is claimed, by a turn that is at the most so far.
+local function list_ready(id, queue, priority, expires_at, most)
+  call('ZADD', ready_key(queue), ready_score(id, queue, priority, most), id)
   if tonumber(expires_at) then
     call('ZADD', EXPIRING, expires_at, id)
   end
@@ -207,6 +292,7 @@ local function unpark(id, queue)
   local at = redis.pcall('HGET', job_key(id), 'waits_at')
   if type(at) == 'string' then
     redis.pcall('ZREM', waiting_key(at), id)
+    leave_turn('w' .. at, id, tenant_of(id))
     redis.pcall('ZREM', behind_key(queue), id)
   end
 end
@@ -239,6 +325,8 @@ local function set_aside(id, queue, state, why)
     call('DEL', key)
   elseif state == 'blocked' then
     unpark(id, queue)
+  else
+    leave_turn('r' .. queue, id, tenant_of(id))
   end
   local number, attempt = call('HGET', key, 'number'), call('HGET', key, 'attempt')
   local until_ = kept(call('HGET', key, 'created_at'), KEEP)
@@ -267,8 +355,8 @@ end
 -- first: should that fail, nothing has been written of it.
 local function give_back(id, number)
   local key = job_key(id)
-  local found = call('HMGET', key, 'attempt', 'queue', 'priority', 'expires_at')
-  list_ready(id, found[2] or '', found[3], found[4])
+  local found = call('HMGET', key, 'attempt', 'queue', 'priority', 'expires_at', 'tag')
+  list_ready(id, found[2] or '', found[3], found[4], whole(found[5]))
   call('HSET', key, 'state', 'ready', 'number', text(number + 1),
     'attempt', text((whole(found[1]) or 1) - 1))
   call('HDEL', key, 'worker', 'started_at')

@@ -1,7 +1,7 @@
 -- Called by: enqueue, enqueue_now; any number at once. ARGV after the time: the request of a
 -- batch with keys or nothing, then runs of jobs that are alike, each as queue, priority, task,
--- at, delay, expires_at, expires_in, 1 for jobs with keys or nothing, their gates or nothing,
--- how many, then an id and the packed call of each; one with a key goes on with name, until,
+-- at, delay, expires_at, expires_in, 1 for jobs with keys or nothing, their gates or nothing, their
+-- tenant or nothing, how many, then an id and the packed call of each; one with a key goes on with name, until,
 -- hold, max_wait, conflict and hash. A job that is stored already is left as it is, which makes
 -- a batch safe to send again for as long as its records are kept: an hour at least; one with
 -- keys leaves a record of its answer. All or nothing: keys are checked before the first write,
@@ -9,14 +9,14 @@
 -- scheduled or blocked when it came; m for one whose key was held, and then a line for each of
 -- these: what came of it, who holds the key, and his state.
 
-local HEAD, KEYED = 10, 8
+local HEAD, KEYED = 11, 8
 local request = ARGV[2] ~= '' and request_key(ARGV[2])
 local kinds = {[JOBS] = 'zset', [DUE] = 'zset', [EXPIRING] = 'zset', [QUEUES] = 'hash',
   [COUNTS] = 'hash'}
 local at = 3
 while at <= #ARGV do
   kinds[ready_key(ARGV[at])] = 'zset'
-  local many, size = ARGV[at + 9], ARGV[at + 7] == '' and 2 or KEYED
+  local many, size = ARGV[at + 10], ARGV[at + 7] == '' and 2 or KEYED
   if size == KEYED then
     for job = at + HEAD, at + HEAD + (many - 1) * KEYED, KEYED do
       kinds[key_key(ARGV[job + 2])] = 'hash'
@@ -65,19 +65,27 @@ local function store(run, state, news)
   if run.gates ~= '' then
     extra[#extra + 1], extra[#extra + 2] = 'gates', run.gates
   end
-  local score = state == 'ready' and text(-run.priority) or run.run_at
+  local turns = run.tenant ~= '' and state == 'ready'
+  if run.tenant ~= '' then
+    extra[#extra + 1], extra[#extra + 2] = 'tenant', run.tenant
+  end
+  local score = state == 'ready' and text(band(run.priority)) or run.run_at
   for i = 1, #news, 2 do
     local id = news[i]
     call('HSET', job_key(id), 'task', run.task, 'queue', run.queue, 'state', state,
       'call', news[i + 1], 'created_at', NOW, unpack(extra))
     all[i], all[i + 1] = '0', id
     listed[i], listed[i + 1] = score, id
+    if turns then
+      -- Listed at once, because the next job's turn is behind it.
+      call('ZADD', ready_key(run.queue), ready_score(id, run.queue, run.priority), id)
+    end
     if run.expires_at then
       call('ZADD', EXPIRING, run.expires_at, id)
     end
   end
   call('ZADD', JOBS, unpack(all))
-  if state ~= 'blocked' then
+  if state ~= 'blocked' and not turns then
     call('ZADD', state == 'ready' and ready_key(run.queue) or DUE, unpack(listed))
   end
   call('HSETNX', QUEUES, run.queue, '')
@@ -125,7 +133,7 @@ local function replace(id, run, job)
   local state = blocked and 'blocked' or starts(run_at, now)
   unlist(id, was[2] or '', was[3])
   call('HDEL', key, 'priority', 'expires_at', 'parked_at', 'error', 'crashes', 'reason',
-    'gates', 'waits_at')
+    'gates', 'waits_at', 'tenant')
   call('HSET', key, 'task', run.task, 'queue', run.queue, 'state', state, 'call', job.call,
     'run_at', run_at, 'forgiven', was[5] or '0', 'key_until', job.until_)
   if blocked then
@@ -133,6 +141,9 @@ local function replace(id, run, job)
   end
   if run.gates ~= '' then
     call('HSET', key, 'gates', run.gates)
+  end
+  if run.tenant ~= '' then
+    call('HSET', key, 'tenant', run.tenant)
   end
   if run.priority ~= '0' then
     call('HSET', key, 'priority', run.priority)
@@ -142,7 +153,7 @@ local function replace(id, run, job)
     call('ZADD', EXPIRING, run.expires_at, id)
   end
   if state == 'ready' then
-    call('ZADD', ready_key(run.queue), text(-run.priority), id)
+    call('ZADD', ready_key(run.queue), ready_score(id, run.queue, run.priority), id)
   elseif state == 'scheduled' then
     call('ZADD', DUE, run_at, id)
   end
@@ -186,9 +197,11 @@ local function take(run, job)
       return nil, 'replaced', id, state
     end
   end
-  -- The holder runs, and nobody waits behind it.
+  -- The holder runs, and nobody waits behind it. A key of a time must not expire with who waits:
+  -- whoever asks after that time hands it on, or prune does.
   store_keyed(run, 'blocked', job)
   call('HSET', key_key(job.name), 'next', job.id)
+  call('PERSIST', key_key(job.name))
   return 'blocked'
 end
 
@@ -254,9 +267,9 @@ end
 at = 3
 while at <= #ARGV do
   local absolute, delay, ends, ends_in = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-  local keyed, many = ARGV[at + 7] ~= '', tonumber(ARGV[at + 9])
+  local keyed, many = ARGV[at + 7] ~= '', tonumber(ARGV[at + 10])
   local run = {queue = ARGV[at], priority = ARGV[at + 1], task = ARGV[at + 2],
-    gates = ARGV[at + 8],
+    gates = ARGV[at + 8], tenant = ARGV[at + 9],
     run_at = instant(absolute, now, delay),
     expires_at = ends_in ~= '' and text(now + ends_in) or (ends ~= '' and ends or nil)}
   at = at + HEAD

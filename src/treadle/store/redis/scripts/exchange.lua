@@ -55,7 +55,7 @@ local function read(key, kind)
     return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
   end
   return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
-    'key', 'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt')
+    'key', 'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt', 'tag')
 end
 
 local function judge(at)
@@ -142,7 +142,8 @@ local function waits(at, id, was)
     call('HDEL', key, 'parked_at')
   end
   if state == 'ready' then
-    list_ready(id, was[4], was[8], was[9])
+    -- What went back unspent keeps its turn.
+    list_ready(id, was[4], was[8], was[9], outcome == '' and whole(was[13]) or nil)
   else
     call('ZADD', DUE, text(now + delay), id)
     if tonumber(was[9]) then
@@ -232,7 +233,7 @@ end
 -- Let a job pass its gates, or park it at the first that is shut.
 local function passes(id, row, queue)
   local uses = book().uses(row[15])
-  local at = book().first_shut(uses)
+  local at = book().first_shut(uses, whole(row[7]))
   if at then
     book().park(id, at, uses, queue, row[8])
     fell_away, parked = true, parked + 1
@@ -242,7 +243,43 @@ local function passes(id, row, queue)
   return true
 end
 
-local function claim(id, queue)
+-- Write a claim, and note it for the answer as `row`.
+local function hold(id, queue, n, tried, row)
+  call('HSET', JOB_ .. id, 'state', 'running', 'number', n, 'attempt', tried,
+    'worker', worker, 'started_at', NOW)
+  claims[#claims + 1] = row
+  holds[#holds + 1] = id .. n
+  packed[#packed + 1], packed[#packed + 2] = id, n
+  count(queue, 'ready', 'running')
+end
+
+local function plain(id, n, tried, task, of, words, created_at)
+  return id .. ' ' .. n .. ' ' .. tried .. ' ' .. created_at .. ' ' .. text(#task) .. ' '
+    .. text(#of) .. ' ' .. task .. of .. words
+end
+
+-- Claim a job that has never run and has nothing out of the ordinary, as most: that it has five
+-- fields and these five says that it has no other, each of which would be looked for.
+local function claim_new(id, queue)
+  local key = JOB_ .. id
+  if ask('HLEN', key) ~= 5 then
+    return false
+  end
+  local row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at')
+  if row[1] ~= 'ready' or not (row[2] and row[3] and row[4] and whole(row[5])) then
+    return false
+  end
+  hold(id, queue, '1', '1', plain(id, '1', '1', row[2], row[3], row[4], row[5]))
+  return true
+end
+
+local function claim(id, queue, score)
+  if score % TURN ~= 0 then
+    leave_turn('r' .. queue, id, tenant_of(id))
+  end
+  if claim_new(id, queue) then
+    return
+  end
   local key = JOB_ .. id
   local row = ask('HMGET', key, 'state', 'number', 'attempt', 'task', 'queue', 'call',
     'created_at', 'priority', 'forgiven', 'crashes', 'run_at', 'expires_at', 'parked_at', 'key',
@@ -255,10 +292,10 @@ local function claim(id, queue)
     end
     return
   end
-  if not (number and attempt and number < EXACT and attempt < EXACT and row[4] and row[6]
-      and whole(row[7]) and tonumber(row[12] or 0)) then
+  if not (number and attempt and number < EXACT and attempt < EXACT and row[4] and row[5]
+      and row[6] and whole(row[7]) and tonumber(row[12] or 0)) then
     fell_away = true
-    return set_aside(id, queue, 'ready', 'a number of it cannot be read, or its call is missing')
+    return set_aside(id, queue, 'ready', 'a number, its task, queue or call cannot be read')
   end
   if row[12] then
     if tonumber(row[12]) <= now then
@@ -274,8 +311,6 @@ local function claim(id, queue)
   end
   number, attempt = number + 1, attempt + 1
   local n, tried = text(number), text(attempt)
-  call('HSET', key, 'state', 'running', 'number', n, 'attempt', tried,
-    'worker', worker, 'started_at', NOW)
   if number > 1 then
     call('HDEL', key, 'reason', 'outcome')
   end
@@ -286,13 +321,9 @@ local function claim(id, queue)
   if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or name or gates then
     row[1], row[2], row[3], row[14], row[15], row[16] = id, n, attempt, NOW, name, gates
   else
-    row = id .. ' ' .. n .. ' ' .. tried .. ' ' .. row[7] .. ' ' .. text(#row[4]) .. ' '
-      .. text(#row[5]) .. ' ' .. row[4] .. row[5] .. row[6]
+    row = plain(id, n, tried, row[4], row[5], row[6], row[7])
   end
-  claims[#claims + 1] = row
-  holds[#holds + 1] = id .. n
-  packed[#packed + 1], packed[#packed + 2] = id, n
-  count(queue, 'ready', 'running')
+  hold(id, queue, n, tried, row)
 end
 
 -- Take the best jobs of one queue.
@@ -302,7 +333,7 @@ local function take(queue, room)
     return
   end
   for i = 1, #popped, 2 do
-    claim(popped[i], queue)
+    claim(popped[i], queue, tonumber(popped[i + 1]))
   end
 end
 
@@ -371,6 +402,7 @@ local function merge(queues, room)
     local head = heap[1]
     taken[#taken + 1] = head
     taken[#taken + 1] = head.id
+    taken[#taken + 1] = head.score
     if not advance(head, chunk) then
       heap[1] = heap[#heap]
       heap[#heap] = nil
@@ -380,9 +412,9 @@ local function merge(queues, room)
     end
     room = room - 1
   end
-  for i = 1, #taken, 2 do
+  for i = 1, #taken, 3 do
     call('ZREM', ready_key(taken[i].queue), taken[i + 1])
-    claim(taken[i + 1], taken[i].queue)
+    claim(taken[i + 1], taken[i].queue, taken[i + 2])
   end
 end
 

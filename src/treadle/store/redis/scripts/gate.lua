@@ -44,7 +44,7 @@ local function reset()
   if not gate or not gate.is_set then
     return 0
   end
-  gate.is_set, gate.defined_at, gate.changed = false, 0, true
+  gate.is_set, gate.defined_at, gate.changed = false, now - 1, true
   return 1
 end
 

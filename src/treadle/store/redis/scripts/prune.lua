@@ -29,18 +29,7 @@ local function mend()
   if taken.err or not taken[1] then
     return
   end
-  local running = {}
-  for _, worker in ipairs(call('ZRANGE', WORKERS, 0, -1)) do
-    for _, claim in ipairs(call('SMEMBERS', held_key(worker))) do
-      local key = job_key(string.sub(claim, 1, 32))
-      local row = redis.pcall('HMGET', key, 'state', 'number', 'gates')
-      if row[1] == 'running' and row[2] == string.sub(claim, 33) and row[3] then
-        for _, use in ipairs(book().uses(row[3])) do
-          running[use.name] = (running[use.name] or 0) + 1
-        end
-      end
-    end
-  end
+  local running = book().running()
   for i = 1, #taken, 2 do
     local gate, used = book().find(taken[i]), running[taken[i]] or 0
     if not gate then

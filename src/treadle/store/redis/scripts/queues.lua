@@ -1,7 +1,7 @@
 -- Called by: queues and ready; only reads. ARGV after the time: nothing for all with what is in
 -- them, else 1 to learn only whether any is ready, then the queues to look at, none for all. The
 -- oldest job is looked for among the first ten of each priority: ids rise with time, and so do
--- they.
+-- they, but for those of several tenants.
 
 local function paused(queue)
   return (call('HGET', QUEUES, queue) or '') ~= ''
@@ -27,7 +27,8 @@ local function oldest(queue)
     if not head[1] then
       break
     end
-    for _, id in ipairs(call('ZRANGEBYSCORE', ready_key(queue), head[2], head[2],
+    local next_band = (math.floor(tonumber(head[2]) / TURN) + 1) * TURN
+    for _, id in ipairs(call('ZRANGEBYSCORE', ready_key(queue), head[2], '(' .. text(next_band),
         'LIMIT', 0, 10)) do
       local times = redis.pcall('HMGET', job_key(id), 'run_at', 'created_at')
       local run_at = whole(times[1] or times[2])
@@ -35,7 +36,7 @@ local function oldest(queue)
         least = run_at
       end
     end
-    from = '(' .. head[2]
+    from = text(next_band)
   end
   return least and text(least) or false
 end

@@ -11,13 +11,13 @@ end
 
 local function read(id)
   local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at', 'priority',
-    'expires_at', 'reason', 'run_at', 'key', 'gates')
+    'expires_at', 'reason', 'run_at', 'key', 'gates', 'tag')
   if row.err then
     return {state = 'misused'}
   end
   return {state = row[1], queue = row[2] or '', task = row[3], created_at = row[4],
     priority = row[5], expires_at = row[6], reason = row[7], run_at = row[8],
-    key = row[9], gates = row[10]}
+    key = row[9], gates = row[10], tag = row[11]}
 end
 
 -- Take an entry out that its list should not have; a state that is none makes a dead letter.
@@ -30,7 +30,8 @@ end
 
 local function ready(id, found)
   -- Listed first: should that fail, nothing has been written of it.
-  call('ZADD', ready_key(found.queue), text(-(whole(found.priority) or 0)), id)
+  local most = found.reason == 'unknown_task' and whole(found.tag) or nil
+  call('ZADD', ready_key(found.queue), ready_score(id, found.queue, found.priority, most), id)
   call('ZREM', DUE, id)
   if found.reason == 'unknown_task' then
     call('ZREM', PARKED, (found.task or '') .. '\0' .. id)

@@ -55,6 +55,8 @@ class Runner:
         self.timeout = timeout
         self.writing = 0
         """How many writes of this process hold or want the lock now."""
+        self.last: Callable[[sqlite3.Connection], None] | None = None
+        """What belongs into each write, after its body."""
         self.loans: set[Loan] = set()
         """The transactions that tasks of this process hold now."""
         self.turns = Turns()
@@ -75,6 +77,8 @@ class Runner:
             yield from self._until_free(lambda: connection.execute("begin immediate"))
             seen = self.clock.seen(connection) if clocked else 0
             answer = body(connection, seen if now is None else now)
+            if clocked and self.last is not None:
+                self.last(connection)
             connection.execute("commit")
             sound = True
         except sqlite3.Error as error:
@@ -318,7 +322,8 @@ class Runner:
             )
         return StoreUnavailable(
             f"{self.name} was locked by another program for {self.timeout:g} s; "
-            "look for a long transaction or a backup, then send the call again"
+            "look for a long transaction or a backup, then send the call again",
+            passing=True,
         )
 
     def _explained(self, error: sqlite3.Error) -> Exception:

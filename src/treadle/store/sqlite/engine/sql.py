@@ -10,9 +10,11 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 
+from treadle.core.tenants.tenant import UNTAGGED
+
 _FILES = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
-    *("keys", "locks", "moving", "schedules", "gates", "holds"),
+    *("keys", "locks", "moving", "schedules", "gates", "holds", "tenants"),
 )
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -39,8 +41,10 @@ def statements(prefix: str) -> dict[str, str]:
         text = (root / f"{file}.sql").read_text(encoding="utf-8")
         for name, body in _BLOCK.findall(text):
             assert name not in found, f"two statements are named {name}"
+            body = body.replace("{untagged}", str(UNTAGGED))
             found[name] = body.strip().rstrip(";").replace("{p}", prefix)
-    return found
+    turn_at = found.pop("turn_at")
+    return {name: body.replace("{turn_at}", turn_at) for name, body in found.items()}
 
 
 def migrations(prefix: str) -> list[tuple[int, str, str]]:

@@ -67,14 +67,21 @@ class Book:
             gate.defined_at = defined_at
             said = (use.kind, use.quota, use.period, use.burst)
             if said != (gate.kind, gate.quota, gate.period, gate.burst):
-                gate.define(use, self.now)
+                self.define(gate, use)
                 gate.wake_at = self.now
         return gate
 
-    def first_shut(self, uses: Sequence[GateUse]) -> str | None:
+    def define(self, gate: Gate, use: GateUse) -> None:
+        """Take a definition; what becomes a bound on places counts what runs already."""
+        if use.kind != gate.kind:
+            [(running,)] = self.db.execute(self.sql["running_at"], {"name": gate.name})
+            gate.used, gate.woken = running if use.kind == PLACES else 0, 0
+        gate.define(use, self.now)
+
+    def first_shut(self, uses: Sequence[GateUse], defined_at: int | None = None) -> str | None:
         """Name the first gate that lets no such job pass now; None when all of them do."""
         for use in uses:
-            gate = self.of(use)
+            gate = self.of(use, defined_at)
             if gate.room(self.now) < gate.takes(use.cost):
                 return use.name
         return None
@@ -126,8 +133,9 @@ class Book:
     def free(self, uses: Sequence[GateUse]) -> None:
         """Take back the places of a job that runs no more; `wake` or `stage` passes them on."""
         for use in uses:
-            gate = self.of(use)
-            if use.kind == PLACES:
+            # What the gate bounds now counts, and not what it bounded when the job was enqueued.
+            gate = self.find(use.name)
+            if gate is not None and gate.kind == PLACES:
                 gate.used = max(0, gate.used - 1)
                 gate.wake_at = self.now
 
@@ -136,7 +144,7 @@ class Book:
 
         The other gates may have woken it: they pass its place on.
         """
-        self.db.execute(self.sql["park"], (at, id_))
+        self.db.execute(self.sql["park"], {"at": at, "id": id_})
         for use in uses:
             gate = self.of(use)
             gate.woken = max(0, gate.woken - gate.takes(use.cost))
@@ -188,7 +196,7 @@ class Book:
         if at is None:
             self.db.execute(self.sql["wake_parked"], (id_,))
             return True
-        self.db.execute(self.sql["move"], (at, id_))
+        self.db.execute(self.sql["move"], {"at": at, "id": id_})
         use = next(u for u in others if u.name == at)
         self.look(self.of(use), use.cost)
         self._is_full(id_, use)

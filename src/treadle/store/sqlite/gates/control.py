@@ -57,7 +57,7 @@ def open_(book: Book, name: str) -> bool:
 def set_numbers(book: Book, use: GateUse) -> None:
     """Set the numbers of a gate; what jobs bring along does not count any more."""
     gate = book.of(use)
-    gate.define(use, book.now)
+    book.define(gate, use)
     gate.is_set = True
     book.wake(gate)
     book.write()
@@ -68,20 +68,14 @@ def reset(book: Book, name: str) -> bool:
     gate = book.find(name)
     if gate is None or not gate.is_set:
         return False
-    gate.is_set, gate.defined_at = False, 0
+    gate.is_set, gate.defined_at = False, book.now - 1
     book.write()
     return True
 
 
 def drifted(db: sqlite3.Connection, sql: Statements) -> dict[str, int]:
     """Count the places that running jobs and holds have, of gates that say otherwise."""
-    running = dict(db.execute(sql["places_running"]).fetchall())
-    for name, many in db.execute(sql["places_held"]):
-        running[name] = running.get(name, 0) + many
-    used = dict(db.execute(sql["places_used"]).fetchall())
-    wrong = {n for n in running.keys() | used.keys() if running.get(n, 0) != used.get(n, 0)}
-    there = {n for n in wrong if db.execute(sql["gate"], (n,)).fetchone() is not None}
-    return {n: running.get(n, 0) for n in there}
+    return dict(db.execute(sql["drifted"]).fetchall())
 
 
 def mend(book: Book) -> int:

@@ -83,10 +83,10 @@ def settled(book: Book, settlements: Sequence[Settlement], verdicts: Sequence[Ve
             book.free(uses)
             if not settlement.state.is_terminal:
                 park_ready(book, settlement.id)
-            freed.update(use.name for use in uses if use.kind == PLACES)
+            freed.update(use.name for use in uses)
     for name in sorted(freed):
         gate = book.find(name)
-        if gate is not None:
+        if gate is not None and gate.kind == PLACES:
             book.wake(gate)
 
 
@@ -117,10 +117,11 @@ def admit(book: Book, heads: Heads, limit: int) -> tuple[int, bool]:
     admitted = parked = 0
     while parked < PARKED_MAX:
         met = parked
-        for id_, raw, expires_at, *_ in heads(limit)[admitted:]:
+        for id_, raw, expires_at, created_at, *_ in heads(limit)[admitted:]:
             uses = uses_of(raw)
             late = expires_at is not None and expires_at <= book.now
-            at = None if late else book.first_shut(uses)
+            # One that came in a caller's transaction says its definitions only here.
+            at = None if late else book.first_shut(uses, created_at)
             if at is not None:
                 book.park(id_, at, uses)
                 parked += 1

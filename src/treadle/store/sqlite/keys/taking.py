@@ -12,7 +12,7 @@ from typing import cast
 from treadle.core.job import Fate, How, JobState, Met, NewJob
 from treadle.core.keys.key import Conflict, Key, Until
 from treadle.store.keyed import KeyRecord
-from treadle.store.sqlite.enqueue import job_row
+from treadle.store.sqlite.enqueue import job_row, tag_of
 from treadle.store.sqlite.gates.line import meet
 from treadle.store.sqlite.keys.freeing import let_go
 from treadle.store.sqlite.keys.steps import Row, Statements, Steps, carry
@@ -133,7 +133,7 @@ def _replace(job: NewJob, key: Key, waiting: bytes, now: int) -> Steps[bool]:
         run_at = min(run_at, found[0][1] + key.max_wait)
     values = (
         job.task, job.queue, job.priority, job.args, run_at, expires_at, job.attempts_max,
-        job.policy, job.tags, job.meta, job.tenant, job.cost, key.until.value,
+        job.policy, job.tags, job.meta, job.tenant, job.cost, tag_of(job), key.until.value,
         job.gates, "scheduled" if run_at > now else "ready", waiting,
     )  # fmt: skip
     return bool((yield "replace_job", values))

@@ -6,8 +6,8 @@
 -- name: insert_job
 insert into {p}jobs (
     id, task, queue, priority, state, args, created_at, run_at, expires_at, attempts_max, policy,
-    tags, meta, tenant, cost
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    tags, meta, tenant, cost, tag
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing;
 
 -- name: insert_queue

@@ -39,6 +39,7 @@ update {p}jobs set
     state = case when :delay = 0 then 'ready' else :state end,
     run_at = case when :outcome = '' and :delay = 0 then run_at else :now + :delay end,
     attempt = :attempt, error = coalesce(:error, error), reason = :reason,
+    tag = case when tenant is null then 0 when :outcome = '' then -abs(tag) else {untagged} end,
     forgiven = :forgiven, crashes = :crashes, worker = null, started_at = null, ran = null,
     parked_at = case when :reason = 'unknown_task' then coalesce(parked_at, :now) end
 where id = :id and number = :number and state = 'running';

@@ -5,8 +5,8 @@
 -- name: insert_gated
 insert into {p}jobs (
     id, task, queue, priority, state, args, created_at, run_at, expires_at, attempts_max, policy,
-    tags, meta, tenant, cost, gates
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    tags, meta, tenant, cost, tag, gates
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing;
 
 -- name: gate
@@ -30,12 +30,29 @@ on conflict (name) do update set
 select 1 from {p}jobs where state = 'ready' and gates is not null limit 1;
 
 -- name: gated_heads
-select j.id, j.gates, j.expires_at, h.priority, h.tag
+select j.id, j.gates, j.expires_at, j.created_at, h.priority, h.tag
 from ({heads} order by 1 desc, 2, 3 limit :limit) as h join {p}jobs as j on j.id = h.id
 order by h.priority desc, h.tag, h.id;
 
 -- name: park
-update {p}jobs set state = 'blocked', reason = 'gate', waits_at = ? where id = ?;
+update {p}jobs as p set state = 'blocked', reason = 'gate', waits_at = :at, tag = {turn_at}
+where id = :id;
+
+-- name: turn_at
+-- The order tag of a job p in the line of those that are parked at a gate.
+iif(tenant is null, 0, min(abs({untagged}), max(
+    coalesce((
+        select j.tag from {p}jobs as j
+        where j.state = 'blocked' and j.waits_at = :at and j.priority = p.priority and j.tag > 0
+        order by j.tag limit 1
+    ), 1),
+    coalesce((
+        select j.tag from {p}jobs as j
+        where j.state = 'blocked' and j.waits_at = :at and j.tenant = p.tenant
+            and j.priority = p.priority and j.tag > 0
+        order by j.tag desc limit 1
+    ) + coalesce((select stride from {p}tenants where name = p.tenant), 1000), 1)
+)));
 
 -- name: waits_first
 -- A job that waits and was never claimed.
@@ -73,11 +90,12 @@ select id, gates from {p}jobs where state = 'blocked' and waits_at = ?
 order by priority desc, tag, id limit ?;
 
 -- name: wake_parked
-update {p}jobs set state = 'ready', reason = null, waits_at = null
+update {p}jobs set state = 'ready', reason = null, waits_at = null,
+    tag = iif(tenant is null, 0, {untagged})
 where id = ? and state = 'blocked';
 
 -- name: move
-update {p}jobs set waits_at = ? where id = ? and state = 'blocked';
+update {p}jobs as p set waits_at = :at, tag = {turn_at} where id = :id and state = 'blocked';
 
 -- name: gates_to_wake
 select name from {p}gates where wake_at <= ? order by wake_at limit ?;
@@ -95,14 +113,31 @@ where id = ? and state in ('scheduled', 'retrying');
 -- Called by: transactional, in the transaction of the task's own writes: `stage` wakes who waits.
 update {p}gates set used = max(0, used - 1), wake_at = ? where name = ? and kind = 'places';
 
--- name: places_running
-select w.value ->> 'name', count(*)
-from {p}jobs as j, json_each(cast(j.gates as text)) as w
-where j.state = 'running' and j.gates is not null and w.value ->> 'kind' = 'places'
-group by 1;
+-- name: running_at
+select (
+    select count(*) from {p}holds where gate = :name and is_held = 1 and kind = 'places'
+) + count(*) from {p}jobs as j, json_each(cast(j.gates as text)) as w
+where j.state = 'running' and j.gates is not null and w.value ->> 'name' = :name;
 
--- name: places_used
-select name, used from {p}gates where used > 0;
+-- name: drifted
+-- Gates whose places in use are not those that running jobs and holds have, and how many these are.
+with running as (
+    select w.value ->> 'name' as name, count(*) as n
+    from {p}jobs as j, json_each(cast(j.gates as text)) as w
+    where j.state = 'running' and j.gates is not null
+    group by 1
+), held as (
+    select name, sum(n) as n from (
+        select name, n from running
+        union all
+        select gate, count(*) from {p}holds where is_held = 1 and kind = 'places' group by 1
+    ) group by 1
+)
+select g.name, r.n from held as r join {p}gates as g on g.name = r.name
+where g.kind = 'places' and g.used <> r.n
+union all
+select name, 0 from {p}gates
+where used > 0 and (kind <> 'places' or name not in (select name from held));
 
 -- name: gates_unused
 select name from {p}gates as g

@@ -16,8 +16,8 @@ delete from {p}requests where id in (
 -- name: insert_keyed
 insert into {p}jobs (
     id, task, queue, priority, state, args, created_at, run_at, expires_at, attempts_max, policy,
-    tags, meta, tenant, cost, key, key_until, key_hash, gates
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    tags, meta, tenant, cost, tag, key, key_until, key_hash, gates
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing
 returning 1;
 
@@ -45,7 +45,8 @@ select state, created_at from {p}jobs where id = ?;
 -- name: replace_job
 update {p}jobs set
     task = ?, queue = ?, priority = ?, args = ?, run_at = ?, expires_at = ?, attempts_max = ?,
-    policy = ?, tags = ?, meta = ?, tenant = ?, cost = ?, key_until = ?, gates = ?,
+    policy = ?, tags = ?, meta = ?, tenant = ?, cost = ?, tag = ?, key_until = ?,
+    gates = ?,
     -- One that is parked at a gate is ready with its new values, and meets its gates anew.
     state = case when state = 'blocked' and waits_at is null then state else ? end,
     forgiven = attempt, crashes = 0, parked_at = null, error = null,

@@ -46,7 +46,8 @@ insert into {p}logs (job, line, attempt, at, level, text) values (?, ?, ?, ?, ?,
 on conflict (job, line) do nothing;
 
 -- name: unseal
-update {p}jobs set state = ?, reason = ? where id = ? and state = 'blocked' and reason = ?;
+update {p}jobs set state = ?, reason = ?, tag = iif(tenant is null, 0, {untagged})
+where id = ? and state = 'blocked' and reason = ?;
 
 -- name: drop_sealed
 delete from {p}jobs

@@ -14,7 +14,8 @@ select id, number from {p}jobs where state = 'running' and worker = ?;
 
 -- name: give_back
 update {p}jobs set
-    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
+    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null,
+    tag = -abs(tag)
 where id = ? and number = ? and state = 'running' and worker = ? and reason is not 'lost';
 
 -- name: had_started
@@ -23,7 +24,8 @@ where id = ? and number = ? and state = 'running' and worker = ?;
 
 -- name: give_all_back
 update {p}jobs set
-    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null
+    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null,
+    tag = -abs(tag)
 where state = 'running' and worker = ? and reason is not 'lost';
 
 -- name: forget

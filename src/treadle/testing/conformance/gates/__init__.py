@@ -1,1 +1,1 @@
-"""What gates promise, in four files: places, rates, ways out, and control."""
+"""What gates promise, in five files: places, rates, ways out, changes of kind, and control."""

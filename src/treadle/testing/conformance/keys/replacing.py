@@ -6,7 +6,7 @@ from typing import Any
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
 from treadle.core.job import JobState, Met, NewJob
-from treadle.core.keys.key import Conflict
+from treadle.core.keys.key import Conflict, Until
 from treadle.core.outcome import Failed, Succeeded
 from treadle.testing.conformance.keys.taking import holder, keyed, store_one
 from treadle.testing.conformance.kit import ERROR, Case, ids_of, scenario
@@ -173,3 +173,68 @@ class TestReplace:
         met = Met(batch[0].id, "replaced", JobState.READY)
         assert list(fates) == [JobState.READY, met, met, met]
         assert (await case.job(batch[0].id)).args == b"[1,[3]]"
+
+
+class TestBehindATime:
+    """A key that one rule holds for a time may have a job of another rule waiting behind it."""
+
+    async def _behind(self, case: Case, **fields: Any) -> bytes:
+        """Let a job wait behind one that has begun, and ended, and holds the key for a minute."""
+        await case.enqueue(keyed(until=Until.TIME, hold=60 * SECOND))
+        worker = await case.worker()
+        [claim] = await worker.claim()
+        behind = newer(**fields)
+        assert await store_one(case, behind) is JobState.BLOCKED
+        await worker.finish(claim, Succeeded(b"1"))
+        await case.store.stage([], 10)
+        assert await worker.claim(9) == []
+        return behind.id
+
+    @scenario
+    async def test_upkeep_gives_it_to_who_waits_behind(self, case: Case) -> None:
+        """When the time is over, the job that waits has its turn."""
+        behind = await self._behind(case)
+        case.clock.move(61)
+        await case.store.prune(100)
+        await case.store.stage([], 10)
+        worker = await case.worker()
+        [claim] = await worker.claim(9)
+        assert (claim.id, await holder(case)) == (behind, behind)
+        await worker.finish(claim, Succeeded(b"1"))
+        assert await holder(case) is None
+
+    @scenario
+    async def test_who_asks_after_the_time_does_not_overtake_it(self, case: Case) -> None:
+        """The job that waits has the key before a newcomer, and is not blocked for ever."""
+        behind = await self._behind(case)
+        case.clock.move(61)
+        fate = await store_one(case, later := keyed())
+        assert isinstance(fate, Met)
+        assert (fate.job, fate.how) == (behind, "kept")
+        await case.store.stage([], 10)
+        worker = await case.worker()
+        [claim] = await worker.claim(9)
+        assert (claim.id, await holder(case)) == (behind, behind)
+        await worker.finish(claim, Succeeded(b"1"))
+        assert await store_one(case, later) is JobState.READY
+
+    @scenario
+    async def test_who_replaces_after_the_time_replaces_it(self, case: Case) -> None:
+        """Its values go into the job that waits, as at any other time."""
+        behind = await self._behind(case)
+        case.clock.move(61)
+        fate = await store_one(case, newer(b"[1,[3]]"))
+        assert isinstance(fate, Met)
+        assert (fate.job, fate.how) == (behind, "replaced")
+        await case.store.stage([], 10)
+        worker = await case.worker()
+        [claim] = await worker.claim(9)
+        assert (claim.id, claim.args) == (behind, b"[1,[3]]")
+
+    @scenario
+    async def test_a_cancelled_one_leaves_the_key_to_the_next(self, case: Case) -> None:
+        """Nobody waits then, so after the time whoever asks has the key."""
+        behind = await self._behind(case)
+        assert list(await case.store.cancel([behind])) == [True]
+        case.clock.move(61)
+        assert await store_one(case, keyed()) is JobState.READY

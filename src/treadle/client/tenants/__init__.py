@@ -1,0 +1,1 @@
+"""Tenants, as an application looks at them and changes their weights."""

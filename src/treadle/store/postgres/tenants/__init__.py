@@ -1,0 +1,1 @@
+"""Fairness between tenants in PostgreSQL: giving order tags, and the table of weights."""

@@ -1,0 +1,1 @@
+"""Fairness between tenants in SQLite: giving order tags, and the table of weights."""

@@ -1,0 +1,1 @@
+"""Tenants: whose job goes first, and what a weight changes."""

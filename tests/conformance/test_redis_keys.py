@@ -1,0 +1,51 @@
+"""Keys of a time on Redis, whose hashes the server itself deletes when their time is over."""
+
+import secrets
+from typing import Any
+
+import pytest
+import redis
+
+from treadle.core.clock import MovedClock
+from treadle.core.durations import SECOND
+from treadle.core.keys.key import Conflict, Key, Until
+from treadle.core.settings import Settings
+from treadle.store.contract import Store
+from treadle.store.open import open_store
+from treadle.store.redis.keys import key
+from treadle.testing.conformance.kit import Case, MakeStore, case, new_job, scenario
+
+__all__ = ["case"]
+
+OWN = secrets.token_hex(6)
+
+
+@pytest.fixture
+def make_store(redis_url: str, clock: MovedClock) -> MakeStore:
+    """Make stores in the test's namespace."""
+
+    def make(namespace: str = "default") -> Store:
+        return open_store(redis_url, f"{namespace}_{OWN}", Settings(), clock)
+
+    return make
+
+
+@scenario
+async def test_a_key_of_a_time_does_not_expire_with_who_waits_behind(
+    case: Case, redis_url: str
+) -> None:
+    """Its hash has an expiry only while nobody waits: else the server would forget him with it."""
+    client: Any = redis.Redis.from_url(redis_url)
+    name = key(f"default_{OWN}", "key", "k")
+    with client:
+        await case.enqueue(new_job(key=Key("k", Until.TIME, hold=60 * SECOND)))
+        assert client.pttl(name) > 0
+        await (await case.worker()).claim()
+        behind = new_job(key=Key("k", conflict=Conflict.REPLACE))
+        await case.enqueue(behind)
+        assert await case.states([behind.id]) == ["blocked"]
+        assert client.pttl(name) == -1
+        case.clock.move(61)
+        await case.store.prune(100)
+        await case.store.stage([], 10)
+        assert await case.states([behind.id]) == ["ready"]
