@@ -1,4 +1,4 @@
--- Called by: every verb that parks jobs, after it has, in the same transaction. Rides jobs_full, which
+-- Called by: every verb that parks jobs, after it has, in one transaction. Rides jobs_full, which
 -- holds only jobs that do not simply wait. Enqueue and exchange have locked the gates, so of two
 -- newer jobs one sees the other; where two that were delayed become due at one moment both may wait,
 -- until the next one comes.
