@@ -24,7 +24,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep"),
-    *("keys", "locks", "schedules", "gates"),
+    *("keys", "locks", "schedules", "gates", "holds", "full"),
 )
 BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
@@ -145,7 +145,8 @@ def names() -> list[str]:
         "picking_marked",
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
-        *("is_made", "is_free", "is_left", "may_run", "freed"),
+        *("is_made", "is_free", "is_untaken", "is_left", "may_run", "freed"),
+        *("reserved", "turning", "says_full", "ending_full"),
     }
     return [name for name in found if name not in fragments]
 

@@ -1,7 +1,7 @@
 -- Called by: every verb that parks jobs, after it has, in one transaction. Rides jobs_full, which
 -- holds only jobs that do not simply wait. Enqueue and exchange have locked the gates, so of two
--- newer jobs one sees the other; where two that were delayed become due at one moment both may wait,
--- until the next one comes.
+-- newer jobs one sees the other; where two that were delayed become due at one moment both may
+-- wait, until the next one comes.
 
 -- name: says_full
 jsonb_path_exists(j.gates, '$[*] ? (@.on_full == "skip" || @.on_full == "replace")')
@@ -47,7 +47,7 @@ with names as (select unnest($1::text[]) as name), {ending_full};
 -- name: end_staged
 -- After stage, for the gates at which it has parked jobs.
 with names as (
-    select unnest(current_setting('treadle.parked')::text[]) as name
+    select unnest(current_setting('treadle.parked', true)::text[]) as name
 ), {ending_full};
 
 -- name: end_again
