@@ -21,6 +21,10 @@ STORE ?= sqlite
 MINUTES ?= 10
 SEED ?=
 
+# A test starts many processes, each of which imports everything: what was compiled once is kept,
+# also where the environment says that nothing is.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 READY := $(VENV)/.ready-dev

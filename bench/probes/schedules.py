@@ -1,24 +1,29 @@
-"""What schedules cost and how late they are, on one store and with one worker.
+"""What schedules cost and how late they are, on each store and with one worker.
 
-    python -m bench.probes.schedules sqlite|postgres|redis [--schedules N] [--seconds S]
+    python -m bench.probes.schedules [sqlite|postgres|redis ...] [--quick] [--out FILE]
 
 Three figures: the processor time and store calls of a worker beside so many schedules of which
-none is due; how late 1,000 jobs start whose ticks fall into one second, spread over it; and the
-same when all are due at the same instant. "Late" is from the tick to the first line of the task,
-so claimed and started, not only enqueued.
+none is due; how late 1,000 jobs start whose ticks all fall on one instant; and the same when they
+are spread over a second. "Late" is from the tick to the first line of the task, so claimed and
+started, not only enqueued. The worker is as it comes: its own number of slots, schedules with
+the options they have by default.
 """
 
 import argparse
 import asyncio
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from bench.harness.machine import commit, describe_machine
+from bench.harness.report import FORMAT
 from treadle import Context, Cron, Every, Treadle, Worker
 from treadle.client.schedules.options import make_plan
 from treadle.core.schedule.advance import begin
@@ -28,9 +33,61 @@ from treadle.store.open import open_store
 from treadle.store.scheduled import MOVES_MAX, Move
 from treadle.testing.servers import Postgres, Redis
 
-DUE: Final = 1_000
-ROUNDS: Final = 5
+STORES: Final = ("sqlite", "postgres", "redis")
+RESULTS: Final = Path(__file__).parents[1] / "results" / "schedules.json"
 COUNTED: Final = ("due_schedules", "fire", "schedules", "ended", "get", "cancel")
+
+Late = dict[datetime, list[float]]
+"""How late jobs started, in seconds, by the second of their tick."""
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """How much is measured."""
+
+    schedules: int = 100_000
+    due: int = 1_000
+    rounds: int = 6
+    period_s: int = 3
+    """Seconds between two rounds."""
+    idle_s: float = 15.0
+
+
+QUICK: Final = Sizes(schedules=200, due=20, rounds=1, period_s=1, idle_s=1.0)
+
+
+class Round(msgspec.Struct, frozen=True):
+    """How late the jobs of one second's ticks started, in milliseconds."""
+
+    jobs: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What was measured on one store."""
+
+    store: str
+    schedules: int
+    stored_s: float
+    idle_core_percent: float
+    idle_core_percent_without: float
+    idle_calls_per_s: float
+    idle_calls: dict[str, int]
+    at_once: list[Round]
+    spread: list[Round]
+
+
+class Results(msgspec.Struct, frozen=True):
+    """One run."""
+
+    format: int
+    date: str
+    mode: str
+    seconds: float
+    commit: dict[str, object]
+    machine: dict[str, object]
+    stores: list[Figures]
 
 
 @contextmanager
@@ -44,14 +101,15 @@ def store_url(kind: str) -> Iterator[str]:
         yield server.url
 
 
-def make_app(url: str, late: list[float]) -> Treadle:
+def make_app(url: str, late: Late) -> Treadle:
     """Make an application whose task notes how late it starts."""
-    app = Treadle(url, settings={"concurrency": 100})
+    app = Treadle(url)
 
     @app.task(name="tick", retry=1)
     async def tick(ctx: Context) -> None:
-        if ctx.tick is not None:
-            late.append((datetime.now(UTC) - ctx.tick).total_seconds())
+        now, due = datetime.now(UTC), ctx.tick
+        if due is not None:
+            late[due.replace(microsecond=0)].append((now - due).total_seconds())
 
     return app
 
@@ -65,22 +123,31 @@ async def prepare(app: Treadle) -> None:
     await store.close()
 
 
-async def plant(app: Treadle, triggers: list[tuple[str, Cron | Every]]) -> None:
+async def plant(app: Treadle, triggers: Sequence[tuple[str, Cron | Every]]) -> None:
     """Store schedules, in large batches."""
     store, task = (await app.alink()).store, app.named("tick")
     now = (await store.due_schedules(0)).now
     for start in range(0, len(triggers), MOVES_MAX):
         moves = []
         for name, trigger in triggers[start : start + MOVES_MAX]:
-            plan = make_plan(trigger, name, task, {"overlap": "allow", "limit": 1})
+            plan = make_plan(trigger, name, task, {})
             made = Schedule(name=name, plan=plan, incarnation=name, cursor=now)
             step = begin(made, now)
             moves.append(Move(name, 0, write_schedule(step.schedule), step.due))
         await store.fire(moves)
 
 
-def counting(store: Store, calls: Counter[str]) -> None:
-    """Count the calls that this store gets from now on."""
+async def uproot(app: Treadle, names: Sequence[str]) -> None:
+    """Delete schedules."""
+    store = (await app.alink()).store
+    rows = await store.schedules(names)
+    await store.fire([Move(row.name, row.revision, None) for row in rows if row is not None])
+
+
+@contextmanager
+def counting(store: Store) -> Iterator[Counter[str]]:
+    """Count the calls for schedules that this store gets."""
+    calls: Counter[str] = Counter()
     for name in COUNTED:
         verb = getattr(store, name)
 
@@ -89,69 +156,128 @@ def counting(store: Store, calls: Counter[str]) -> None:
             return _verb(*args, **kwargs)
 
         setattr(store, name, counted)
+    try:
+        yield calls
+    finally:
+        for name in COUNTED:
+            delattr(store, name)
 
 
 async def idle(app: Treadle, seconds: float) -> tuple[float, Counter[str]]:
     """Run a worker with nothing to do; give its share of a core and its calls for schedules."""
-    calls: Counter[str] = Counter()
     async with Worker(app):
-        await asyncio.sleep(2)
-        counting(app.store, calls)
-        begun, cpu = time.monotonic(), time.process_time()
-        await asyncio.sleep(seconds)
-        return (time.process_time() - cpu) / (time.monotonic() - begun), calls
+        await asyncio.sleep(min(2.0, seconds))
+        with counting(app.store) as calls:
+            begun, cpu = time.monotonic(), time.process_time()
+            await asyncio.sleep(seconds)
+            return (time.process_time() - cpu) / (time.monotonic() - begun), calls
 
 
-async def one_second(app: Treadle, late: list[float], *, spread: bool) -> list[float]:
-    """Let 1,000 schedules be due in one second; give how late their jobs started, sorted."""
+async def rounds(
+    app: Treadle, late: Late, triggers: Sequence[tuple[str, Cron | Every]], sizes: Sizes
+) -> list[Round]:
+    """Let schedules be due in so many seconds; give how late the jobs of each one started.
+
+    The first one counts for nothing: they are stored in the midst of it.
+    """
     late.clear()
     async with Worker(app):
-        at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
-        step = timedelta(microseconds=1_000_000 // DUE if spread else 0)
-        await plant(
-            app,
-            [(f"{at:%S}{spread}{n}", Every(86_400, anchor=at + n * step)) for n in range(DUE)],
-        )
-        for _ in range(600):
+        await plant(app, triggers)
+        for _ in range(20 * (sizes.rounds + 3) * sizes.period_s):
             await asyncio.sleep(0.05)
-            if len(late) >= DUE:
+            if len(late) > sizes.rounds and len(late[sorted(late)[sizes.rounds]]) >= len(triggers):
                 break
-    return sorted(late)
+        await uproot(app, [name for name, _ in triggers])
+    return [_round(sorted(late[second])) for second in sorted(late)[1 : sizes.rounds + 1]]
 
 
-def told(late: list[float]) -> str:
-    """Write percentiles in milliseconds."""
+def _round(late: list[float]) -> Round:
     at = [late[min(len(late) - 1, int(len(late) * q))] * 1e3 for q in (0.5, 0.99)]
-    return f"p50 {at[0]:.0f}, p99 {at[1]:.0f}, max {late[-1] * 1e3:.0f} ms of {len(late)} jobs"
+    return Round(len(late), round(at[0], 1), round(at[1], 1), round(late[-1] * 1e3, 1))
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("sqlite", "postgres", "redis"))
-    parser.add_argument("--schedules", type=int, default=100_000)
-    parser.add_argument("--seconds", type=float, default=20)
-    given = parser.parse_args()
-    late: list[float] = []
-    with store_url(given.kind) as url:
+def measure(kind: str, sizes: Sizes) -> Figures:
+    """Measure everything on one store."""
+    late: Late = defaultdict(list)
+    with store_url(kind) as url:
         app = make_app(url, late)
         asyncio.run(prepare(app))
-        base, _ = asyncio.run(idle(app, given.seconds / 2))
+        base, _ = asyncio.run(idle(app, sizes.idle_s / 2))
         far = Cron("H H 29 2 *", tz="Europe/Paris")
         begun = time.monotonic()
-        asyncio.run(plant(app, [(f"far {n}", far) for n in range(given.schedules)]))
-        print(f"{given.schedules:,} schedules stored in {time.monotonic() - begun:.1f} s")
-        share, calls = asyncio.run(idle(app, given.seconds))
-        pace = sum(calls.values()) / given.seconds
-        print(
-            f"idle: {share:.2%} of a core beside {base:.2%} without schedules; "
-            f"{pace:.2f} calls a second for schedules {dict(calls)}"
-        )
-        for spread in (True, False):
-            for _ in range(ROUNDS):
-                found = asyncio.run(one_second(app, late, spread=spread))
-                print("1,000 due,", "spread:" if spread else "at once:", told(found))
+        asyncio.run(plant(app, [(f"far {n}", far) for n in range(sizes.schedules)]))
+        stored_s = time.monotonic() - begun
+        share, calls = asyncio.run(idle(app, sizes.idle_s))
+        every = Cron(f"*/{sizes.period_s} * * * * *", tz="Europe/Paris")
+        once = [(f"once {n}", every) for n in range(sizes.due)]
+        at_once = asyncio.run(rounds(app, late, once, sizes))
+        first = datetime(2026, 1, 1, tzinfo=UTC)
+        step = timedelta(seconds=1) / sizes.due
+        apart = [(f"apart {n}", Every(sizes.period_s, first + n * step)) for n in range(sizes.due)]
+        spread = asyncio.run(rounds(app, late, apart, sizes))
         app.close()
+    return Figures(
+        kind,
+        sizes.schedules,
+        round(stored_s, 1),
+        round(share * 100, 2),
+        round(base * 100, 2),
+        round(sum(calls.values()) / sizes.idle_s, 2),
+        dict(calls),
+        at_once,
+        spread,
+    )
+
+
+def told(found: Figures) -> str:
+    """Write the figures of a store for people."""
+    share, base = found.idle_core_percent, found.idle_core_percent_without
+    pace = f"{found.idle_calls_per_s:.2f} calls a second {found.idle_calls}"
+    lines = [
+        f"{found.store}: {found.schedules:,} schedules, stored in {found.stored_s:.1f} s",
+        f"  idle: {share:.2f} % of a core, {base:.2f} % without schedules; {pace}",
+    ]
+    for name, measured in (("at once", found.at_once), ("spread over a second", found.spread)):
+        p99 = sorted(one.p99_ms for one in measured)
+        jobs = sum(one.jobs for one in measured)
+        shown = ", ".join(f"{one:.0f}" for one in p99)
+        lines.append(
+            f"  {name}: {jobs:,} jobs in {len(measured)} rounds, p99 of the median round "
+            f"{p99[len(p99) // 2]:.0f} ms (each: {shown})"
+        )
+    return "\n".join(lines)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure, print, and write the results of a whole run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stores", nargs="*", help="default: sqlite, postgres and redis")
+    parser.add_argument("--quick", action="store_true", help="small counts; writes nothing")
+    parser.add_argument("--schedules", type=int, help="how many that are not due")
+    parser.add_argument("--out", type=Path, help="where to write the results")
+    given = parser.parse_args(words)
+    if unknown := set(given.stores) - set(STORES):
+        parser.error(f"no store is called {', '.join(sorted(unknown))}")
+    sizes = QUICK if given.quick else Sizes()
+    if given.schedules is not None:
+        sizes = msgspec.structs.replace(sizes, schedules=given.schedules)
+    begun, machine = time.monotonic(), describe_machine(Path(tempfile.gettempdir()))
+    found = []
+    for kind in given.stores or STORES:
+        found.append(measure(kind, sizes))
+        print(told(found[-1]), flush=True)
+    out = given.out or (None if given.quick or given.stores else RESULTS)
+    if out is not None:
+        results = Results(
+            FORMAT,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            "quick" if given.quick else "full",
+            round(time.monotonic() - begun, 1),
+            commit(),
+            machine,
+            found,
+        )
+        out.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

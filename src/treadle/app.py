@@ -133,23 +133,6 @@ class Treadle(Registry, Declarations, Hooks, Outside, Tenants, UnderTest):
         """
         return self.link.store
 
-    def enqueue(self, name: str, /, *args: object, **kwargs: object) -> Job[Any]:
-        """Enqueue a task by its name, whether or not its code is here.
-
-        Without the code the arguments are stored as they are, unchecked, in queue `default`;
-        `app.named(name).using(...)` takes options.
-
-        Raises:
-            BadArguments: the code is here and the arguments do not fit it.
-            NotSerializable, PayloadTooLarge: the arguments cannot be stored.
-            StoreUnavailable: it is not known whether the job was stored.
-        """
-        return self.named(name).enqueue(*args, **kwargs)
-
-    async def aenqueue(self, name: str, /, *args: object, **kwargs: object) -> Job[Any]:
-        """Do the same as `enqueue` without blocking the event loop."""
-        return await self.named(name).aenqueue(*args, **kwargs)
-
     def job(self, job_id: str) -> Job[Any]:
         """Read a job.
 

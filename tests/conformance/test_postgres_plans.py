@@ -24,7 +24,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep"),
-    *("keys", "locks", "schedules", "gates", "holds", "full"),
+    *("keys", "locks", "schedules", "gates", "holds", "full", "tenants"),
 )
 BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
@@ -63,6 +63,9 @@ RIDES: Final = {
     "prune_gates": "gates_touched",
     "free_held": "jobs_running",
     "drifted": "jobs_running",
+    "give_tags": "jobs_untagged",
+    "give_tags_waiting": "jobs_untagged",
+    "tenants": "tenants_pkey",
     "schedules_due": "schedules_due",
     "schedules_next": "schedules_due",
     "schedules_named": "schedules_pkey",
@@ -147,6 +150,7 @@ def names() -> list[str]:
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
         *("is_made", "is_free", "is_untaken", "is_left", "may_run", "freed"),
         *("reserved", "turning", "says_full", "ending_full"),
+        *("new_turn", "same_turn", "given_turns", "step", "head_tag"),
     }
     return [name for name in found if name not in fragments]
 

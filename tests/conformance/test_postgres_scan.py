@@ -15,6 +15,7 @@ from treadle.core.settings import Settings
 from treadle.store.postgres.engine.wire import Row
 from treadle.store.postgres.line.scan import Mark, Piece, Scan, pieces
 from treadle.store.postgres.store import PostgresStore
+from treadle.store.statements import COMMIT
 from treadle.testing.conformance.kit import (
     ERROR,
     Hand,
@@ -24,6 +25,7 @@ from treadle.testing.conformance.kit import (
     take,
     worker_info,
 )
+from treadle.testing.conformance.line.transactional import Desk
 
 WAIT_S: Final = 10.0
 JOBS: Final = 8_000
@@ -91,6 +93,11 @@ class TestMarks:
         assert len(look.marks) == 32
         scan.saw(look, [row(1, priority=-50)], 1)
         assert scan.begin(DONE, take(1)).is_whole
+
+    def test_a_job_of_a_tenant_leaves_none(self) -> None:
+        """A later job of a tenant may have a smaller tag, and nobody's job has the least of all."""
+        scan, _ = self.made(row(7, priority=3), (0, 4_000, bytes(16), 1, "t", "default"))
+        assert [mark.priority for mark in scan.begin(DONE, take(1)).marks] == [3]
 
     def test_what_is_handed_back_may_lie_before_them(self) -> None:
         """So they go with a settlement that does not end its job, and with none at all."""
@@ -196,6 +203,33 @@ def test_nobody_before_the_mark_is_forgotten(postgres_schema: str) -> None:
         assert len(seen) == len(set(seen))
         await store.close()
         await other.close()
+
+    asyncio.run(drain())
+
+
+def test_a_turn_that_is_committed_late_is_seen_at_once(postgres_schema: str) -> None:
+    """A caller's transaction gave a job its tag long before the drain came past that."""
+
+    async def drain() -> None:
+        store = PostgresStore(postgres_schema, "default", Settings())
+        await store.migrate()
+        worker = Hand(store, worker_info("w"))
+        await worker.register()
+        await store.enqueue(new_id(), [new_job(tenant="a") for _ in range(200)])
+        late, nobodys = new_job(tenant="b"), new_job()
+        desk = Desk(store.transactional)
+        await desk.begin()
+        await desk.run(store.transactional.enqueue([late]))
+        claims = await worker.claim(10)
+        for _ in range(8):
+            done = [settlement(claim, Succeeded(None)) for claim in claims]
+            claims = list((await worker.exchange(done, take(10))).claims)
+        await desk.end(COMMIT)
+        await store.enqueue(new_id(), [nobodys])
+        done = [settlement(claim, Succeeded(None)) for claim in claims]
+        claims = list((await worker.exchange(done, take(10))).claims)
+        assert ids_of(claims)[:2] == [nobodys.id, late.id]
+        await store.close()
 
     asyncio.run(drain())
 

@@ -361,7 +361,10 @@ def test_every_key_is_in_the_list_and_goes_with_its_jobs(server: Redis, client: 
         store = store_of(server.url, "walk")
         await store.open()
         worker, other = await _worker(store), await _worker(store, "w2")
-        jobs = [new_job(queue=f"q{n % 3}", expires_in=3_600 * SECOND) for n in range(9)]
+        jobs = [
+            new_job(queue=f"q{n % 3}", expires_in=3_600 * SECOND, tenant="a" if n % 2 else None)
+            for n in range(9)
+        ]
         await store.enqueue(new_id(), jobs)
         await store.enqueue(new_id(), [new_job(delay=60 * SECOND), new_job(task="odd")])
         await store.wait(work=True, ends=True, timeout=0.01)
@@ -375,7 +378,9 @@ def test_every_key_is_in_the_list_and_goes_with_its_jobs(server: Redis, client: 
         )
         await other.claim(2)
         seen = client.keys("*")
-        assert _named(seen, "walk") >= {"job", "ready", "due", "held", "logs", "attempts", "ended"}
+        assert _named(seen, "walk") >= {
+            *("job", "ready", "due", "held", "logs", "attempts", "ended", "turns"),
+        }
         for raw in seen:
             name = raw.decode().removeprefix(base_key("walk")).removeprefix(":").partition(":")[0]
             kind = (FIXED | FAMILIES).get(name, ("hash", ""))[0]

@@ -23,6 +23,7 @@ from examples.idioms import (
     i06_retry_later,
     i08_enqueue,
     i09_hourly_script,
+    i10_backoff,
     i11_i12_idempotency_key,
     i13_lock,
     i21_autoretry,
@@ -38,6 +39,7 @@ from examples.idioms import (
     i41_defaults,
     i42_delays,
     i43_rate_limit,
+    i44_job_options,
     i45_exactly_once,
     i46_skip_running,
     i47_replay,
@@ -248,6 +250,18 @@ def test_i13_the_numbers_of_a_lock_rise() -> None:
         assert i13_lock.report["fence"] == max(fences)
 
 
+def test_i10_waits_double_up_to_a_minute(refusing: tuple[str, int]) -> None:
+    """Each is from the upper half of two, four, eight seconds, and at last of sixty."""
+    with i10_backoff.app.testing() as kit:
+        job = i10_backoff.ping.enqueue(*refusing)
+        kit.drain()
+        longest = [2, 4, 8, 16, 32, 60, 60]
+        found = gaps(job)
+        assert len(found) == len(longest)
+        assert all(most / 2 <= gap <= most for gap, most in zip(found, longest, strict=True)), found
+        assert found != longest
+
+
 def test_i21_retries_come_by_themselves(refusing: tuple[str, int]) -> None:
     """Three retries after one, two and four seconds, each from the upper half of that."""
     with i21_autoretry.app.testing() as kit:
@@ -429,6 +443,24 @@ def test_i43_ten_a_minute_and_no_more() -> None:
         kit.drain()
         starts = sorted(at for job in jobs if (at := job.refresh().started_at) is not None)
         assert [round((b - a).total_seconds()) for a, b in pairwise(starts[9:])] == [6, 6, 6]
+
+
+def test_i44_a_task_says_how_its_jobs_are_run_and_kept() -> None:
+    """A hundred start at once, a broken one is tried three times, records are kept for a day."""
+    with i44_job_options.app.testing() as kit:
+        broken = i44_job_options.resize.enqueue("broken")
+        kit.drain()
+        assert (broken.refresh().state, broken.attempt, broken.priority) == ("failed", 3, 10)
+        kit.move(60)
+        jobs = i44_job_options.resize.enqueue_many([(f"{n}",) for n in range(103)])
+        kit.drain(within=0)
+        assert sum(job.refresh().state == "succeeded" for job in jobs) == 100
+        kit.drain()
+        assert jobs[-1].refresh().result() == "small 102"
+        record = jobs[-1].record()
+        assert record.keep_until is not None
+        assert record.finished_at is not None
+        assert record.keep_until - record.finished_at == 24 * 3600 * 1_000_000
 
 
 def test_i50_queues_are_taken_in_order(tmp_path: Path) -> None:

@@ -109,3 +109,15 @@ def test_what_is_no_limit_is_refused(tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert "Traceback" not in refused.stderr
         assert "Error: " in refused.stderr
+
+
+def test_a_name_that_no_job_has_is_said(tmp_path: Path) -> None:
+    """A slip in a name makes a gate of its own, so the answer tells; it may be meant."""
+    _fill(tmp_path)
+    said = _call(tmp_path, "gates", "pause", "strpe").stdout
+    assert said == "Gate strpe is paused; no job has named it of late.\n"
+    said = _call(tmp_path, "gates", "set", "strike", "5").stdout
+    assert said.endswith("whatever its jobs say; no job has named it of late.\n")
+    for name, known in (("other", False), ("stripe", True)):
+        document = json.loads(_call(tmp_path, "gates", "pause", name, "--json").stdout)
+        assert document["known"] is known

@@ -82,6 +82,24 @@ def test_queues_are_chosen(tmp_path: Path) -> None:
     assert _state(tmp_path, job) == "ready"
 
 
+def test_slots_are_reserved(tmp_path: Path) -> None:
+    """A queue that is reserved and not named is served, and the worker says so."""
+    write_project(tmp_path)
+    job = _enqueue(tmp_path, "app.add", 1, queue="mail")
+    words = ("--burst", "--queues", "other", "--concurrency", "3", "--reserve", "mail=2")
+    done = run(tmp_path, "worker", "app:app", *words)
+    assert "slots   3, reserved: mail=2" in done.stderr
+    assert _state(tmp_path, job) == "succeeded"
+
+
+def test_more_reserved_slots_than_there_are_are_refused(tmp_path: Path) -> None:
+    """With exit code 2, and both numbers."""
+    write_project(tmp_path)
+    done = run(tmp_path, "worker", "--concurrency", "3", "--reserve", "a=2,b=2")
+    assert done.returncode == 2
+    assert "a=2, b=2 reserves 4 slots, and there are 3" in done.stderr
+
+
 def test_json_lines_are_one_object_each(tmp_path: Path) -> None:
     """Each record is an object, from the start of the worker to its end."""
     write_project(tmp_path)
@@ -134,6 +152,8 @@ def test_a_job_that_is_cut_off_makes_the_exit_code_one(tmp_path: Path) -> None:
     [
         (["--queues", "a=1,b"], "give every queue a weight or none"),
         (["--queues", "a,a"], "named twice"),
+        (["--reserve", "mail"], "reserves nothing; write for example mail=2"),
+        (["--reserve", "mail=0"], "must be a number from 1"),
         (["--concurrency", "0"], "0 is not in the range"),
         (["--grace", "long"], "is no duration"),
         (["--reload", "--burst"], "do not go together"),

@@ -80,6 +80,22 @@ def test_a_tick_that_is_too_late() -> None:
     assert go([5], misfire="all", grace=2 * MINUTE, overlap="allow") == [(3, 4, 5)]
 
 
+def test_ticks_that_the_grace_drops_are_counted() -> None:
+    """Each look at which some were too late counts as missed, so nobody wonders where they are."""
+    step = advance(schedule(grace=10 * SECOND), NOW + 5 * MINUTE + 30 * SECOND, ENDED)
+    assert (step.ticks, step.schedule.missed) == ((), 1)
+    step = advance(schedule(grace=10 * SECOND), NOW + MINUTE + SECOND, ENDED)
+    assert (len(step.ticks), step.schedule.missed) == (1, 0)
+
+
+def test_a_jitter_beyond_the_next_tick() -> None:
+    """A job that expires by the next tick has the one after its own late start."""
+    job = tick_job("n", schedule(jitter=10 * MINUTE, expires="next"), NOW + MINUTE)
+    assert job.at is not None
+    assert job.expires_at is not None
+    assert job.at < job.expires_at <= job.at + MINUTE
+
+
 def test_catching_up_is_bounded() -> None:
     """A page of ticks fires at once, and the schedule stays due for the others."""
     begun = schedule(misfire="all", overlap="allow")

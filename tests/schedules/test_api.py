@@ -14,7 +14,7 @@ import pytest
 import treadle
 from treadle import At, BadArguments, Context, Cron, Every, Treadle, Unique, UnknownTask, Worker
 from treadle.client.schedules.views import SyncDiff
-from treadle.core.errors import DuplicateSchedule, ScheduleError, ScheduleNotFound
+from treadle.core.errors import DuplicateJob, DuplicateSchedule, ScheduleError, ScheduleNotFound
 from treadle.testing import enqueued
 from treadle.under_test import Kit
 
@@ -100,6 +100,7 @@ def declaring(**options: Any) -> Callable[[], object]:
         (declaring(grace=0), ValueError, "grace must be above zero"),
         (declaring(starts=datetime(2026, 1, 1)), ValueError, "starts has no timezone"),  # noqa: DTZ001
         (declaring(starts=NOON, ends=NOON - timedelta(1)), ValueError, "ends before it starts"),
+        (declaring(expires=10, jitter=10), ValueError, "some would never run"),
         (declaring(expires="soon"), ValueError, "a duration or 'next'"),
         (declaring(name=" a"), ValueError, "no blanks at its ends"),
         (declaring(name="a" * 201), ValueError, "1 to 200 printable characters"),
@@ -123,12 +124,31 @@ def test_a_task_bound_to_a_time_cannot_be_scheduled() -> None:
         app.schedule(Every(60))(app.named("t").using(delay=5))
 
 
-def test_a_task_with_a_key_cannot_be_scheduled(kit: Kit) -> None:
-    """Jobs of ticks take no keys, which is said and not passed over; without one it can."""
+def test_a_task_with_a_key_is_scheduled(kit: Kit) -> None:
+    """While its job waits, a trigger by hand gives that one job, and a backfill makes none."""
     keyed = kit.app.named("t").using(unique=Unique())
-    with pytest.raises(ScheduleError, match=r"overlap= says .*task.using\(unique=None\)"):
-        kit.app.schedules.add(Every(60), keyed)
-    assert kit.app.schedules.add(Every(60), keyed.using(unique=None)).name == "t"
+    kit.app.schedules.add(Every(60), keyed, overlap="allow", name="k")
+    kit.clock.move(60)
+    first = kit.app.schedules.trigger("k")
+    kit.clock.move(1)
+    again = kit.app.schedules.trigger("k")
+    assert (first.id, again.is_duplicate) == (again.id, True)
+    past = (NOON - timedelta(minutes=5), NOON)
+    done = kit.app.schedules.backfill("k", *past)
+    assert (done.made, done.there, done.complete) == (0, 0, True)
+    first.cancel()
+    done = kit.app.schedules.backfill("k", *past)
+    assert (done.made, done.there) == (1, 0)
+    loud = kit.app.named("t").using(unique=Unique(on_conflict="raise"))
+    kit.app.schedules.add(Every(60), loud, name="loud")
+    with pytest.raises(DuplicateJob):
+        kit.app.schedules.trigger("loud")
+
+
+def test_a_task_with_an_idempotency_key_cannot_be_scheduled(kit: Kit) -> None:
+    """One key stands for one call, and each tick is another."""
+    with pytest.raises(ScheduleError, match="each tick is a call of its own"):
+        kit.app.schedules.add(Every(60), kit.app.named("t").using(idempotency_key="x"))
 
 
 def test_options_of_a_bound_task_are_its_jobs(kit: Kit) -> None:
@@ -252,7 +272,7 @@ def test_trigger_skip_and_limit(kit: Kit) -> None:
 def test_backfill(kit: Kit) -> None:
     """Past ticks become jobs once, page by page, however often it is sent."""
     schedules = kit.app.schedules
-    schedules.add(Every(60, anchor=NOON), "t", name="a", expires=1, jitter=50)
+    schedules.add(Every(60, anchor=NOON), "t", name="a", expires=51, jitter=50)
     begin = NOON - timedelta(hours=10)
     part = schedules.backfill("a", begin, NOON, limit=250)
     assert (part.made, part.there, part.complete) == (250, 0, False)
@@ -273,6 +293,22 @@ def test_backfill(kit: Kit) -> None:
     schedules.add(Every(60, after="end"), "t", name="b")
     with pytest.raises(ScheduleError, match="fixed delay, which has no ticks"):
         schedules.backfill("b", begin, NOON)
+
+
+def test_start_end_and_limit_bound_what_is_shown_and_made(kit: Kit) -> None:
+    """Neither a preview nor a backfill goes beyond them; a schedule that is over shows nothing."""
+    minute = timedelta(minutes=1)
+    kit.app.schedules.add(
+        Every(60, anchor=NOON), "t", name="s", limit=3, overlap="allow", misfire="all",
+        starts=NOON + 2 * minute, ends=NOON + 9 * minute,
+    )  # fmt: skip
+    shown = kit.app.schedules.preview("s", 9, after=NOON - minute)
+    assert [tick.at for tick in shown] == [NOON + n * minute for n in (2, 3, 4)]
+    kit.drain(within=20 * 60)
+    assert kit.app.schedules.preview("s") == []
+    past = (NOON - timedelta(hours=1), NOON + 20 * minute)
+    done = kit.app.schedules.backfill("s", *past)
+    assert (done.made, done.there, done.complete, done.until) == (5, 3, True, past[1])
 
 
 def test_preview_marks_clock_changes(kit: Kit) -> None:

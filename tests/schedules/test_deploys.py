@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import pytest
+from msgspec import json
 from msgspec.structs import replace
 
 from treadle import Every, Treadle, Worker
+from treadle.client.schedules.merge import Gone, gone_name
 from treadle.core import fault
-from treadle.core.durations import MINUTE
+from treadle.core.durations import DAY, MINUTE
 from treadle.core.errors import StoreUnavailable
-from treadle.core.schedule.record import read_schedule, write_schedule
-from treadle.store.scheduled import Move
+from treadle.core.schedule.record import Schedule, read_schedule, write_schedule
+from treadle.store.scheduled import Move, ScheduleRow
 from treadle.worker.firing import begin
 from treadle.worker.firing.firing import Firing
 
 P = ParamSpec("P")
+PERIODS: dict[str, float] = {}
+"""Seconds between the ticks of a schedule, where they are not an hour."""
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
@@ -45,7 +49,7 @@ def make(folder: Path, *names: str) -> Treadle:
     def t() -> None: ...
 
     for name in names:
-        app.schedule(Every(3600), name=name)(t)
+        app.schedule(Every(PERIODS.get(name, 3600)), name=name)(t)
     return app
 
 
@@ -86,6 +90,58 @@ async def test_a_service_that_was_away_puts_its_schedules_back(
         assert (said.levelno, said.message[-3:]) == (logging.WARNING, ": a")
         async with Worker(a):
             assert await stored(a) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("days", "period", "stays"), [(0, 3600, 1), (0, 60, 0), (2, 3600, 0)])
+@awaited
+async def test_what_comes_back_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, period: float, stays: int
+) -> None:
+    """Restarted one after the other, two services of one module lose no pause, count or tick.
+
+    With another trigger, or after a day, its ticks begin anew; the rest is as it was.
+    """
+    a, b = make(tmp_path, "a", "p"), make(tmp_path, "b")
+    async with Worker(a):
+        await a.schedules.apause("p", "hm", by="ada")
+        await a.schedules.askip("a", 2)
+        before = await scheduled(a, "a", "p")
+    async with Worker(b):
+        assert await stored(b) == ["b"]
+        rows = await b.store.schedules([gone_name("a"), gone_name("p")])
+        await b.store.fire([older(row, days) for row in rows if row is not None])
+    monkeypatch.setitem(PERIODS, "a", period)
+    async with Worker(make(tmp_path, "a", "p")):
+        [again, paused] = await scheduled(a, "a", "p")
+        assert (again.skip, again.incarnation) == (2, before[0].incarnation)
+        assert (again.cursor == before[0].cursor) == bool(stays)
+        assert paused.paused == before[1].paused
+        # Nothing that it had come to is left behind.
+        assert await a.store.schedules([gone_name("a"), gone_name("p")]) == [None, None]
+
+
+@awaited
+async def test_what_was_removed_by_force_is_made_anew(tmp_path: Path) -> None:
+    """`declare --force` removes for good: a pause does not come back."""
+    a, b = make(tmp_path, "a"), make(tmp_path, "b")
+    async with Worker(a):
+        await a.schedules.apause("a")
+    await b.schedules.adeclare(force=True)
+    assert await stored(b) == ["b"]
+    await a.schedules.adeclare(force=True)
+    assert (await a.schedules.aget("a")).paused is None
+
+
+async def scheduled(app: Treadle, *names: str) -> list[Schedule]:
+    """Read schedules as they are stored."""
+    rows = await app.store.schedules(names)
+    return [read_schedule(row.body) for row in rows if row is not None]
+
+
+def older(row: ScheduleRow, days: int) -> Move:
+    """Let what is kept of a removed schedule be older."""
+    gone = json.decode(row.body, type=Gone)
+    return Move(row.name, row.revision, json.encode(replace(gone, at=gone.at - days * DAY)))
 
 
 @awaited

@@ -122,7 +122,7 @@ def test_a_tenant_is_a_text(app: Treadle) -> None:
     def report() -> None: ...
 
     with pytest.raises(TypeError, match="a tenant is a str, not int"):
-        report.using(tenant=7)  # type: ignore[arg-type] -- the mistake under test
+        report.using(tenant=7)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="1 to 200"):
         report.using(tenant="")
 
@@ -179,9 +179,9 @@ def test_a_weight_out_of_range_is_refused(app: Treadle, weight: float) -> None:
 def test_a_weight_is_a_number(app: Treadle) -> None:
     """A text or a bool is an error of type, and so is a name that is none."""
     with pytest.raises(TypeError, match="weight is a number"):
-        app.tenant("acme", weight="3")  # type: ignore[arg-type] -- the mistake under test
+        app.tenant("acme", weight="3")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a tenant is a str"):
-        app.tenant(7)  # type: ignore[arg-type] -- the mistake under test
+        app.tenant(7)  # type: ignore[arg-type]
 
 
 def test_a_heavier_tenant_pays_less_for_a_turn() -> None:

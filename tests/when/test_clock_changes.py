@@ -100,6 +100,25 @@ def test_a_midnight_that_does_not_exist() -> None:
     assert due("@daily", "Asia/Beirut", "2026-03-29", "skip") == []
 
 
+def test_a_change_of_two_hours() -> None:
+    """At Troll all fixed times of both hours that are skipped are due once, at their end."""
+    assert due("0,59 1,2 * * *", "Antarctica/Troll", "2026-03-29") == ["03:00+0200"]
+    assert due("30 1,2 * * *", "Antarctica/Troll", "2026-10-25") == ["01:30+0200", "02:30+0200"]
+    assert len(due("30 1,2 * * *", "Antarctica/Troll", "2026-10-25", "twice")) == len("1212")
+
+
+def test_summer_time_that_ends_for_ramadan() -> None:
+    """Morocco sets its clocks back in February and forward in March: once on each day."""
+    assert due("30 2 * * *", "Africa/Casablanca", "2026-02-15") == ["02:30+0100"]
+    assert due("30 2 * * *", "Africa/Casablanca", "2026-03-22") == ["03:00+0100"]
+
+
+def test_a_leap_day_that_falls_on_a_sunday() -> None:
+    """`*/7` is Sunday, and both days must match: the next ones are 28 years apart."""
+    found = Cron("0 0 29 2 */7").next(datetime(2026, 1, 1, tzinfo=ZoneInfo("UTC")), 2)
+    assert [at.year for at in found] == [2032, 2060]
+
+
 def test_a_day_that_does_not_exist() -> None:
     """Samoa left out a Friday: its job is due as the gap ends, when Saturday begins."""
     eve = datetime(2011, 12, 30, tzinfo=ZoneInfo("UTC"))

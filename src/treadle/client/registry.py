@@ -13,13 +13,16 @@ from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import FunctionType
-from typing import Any, Final, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, Unpack, overload
 
 from treadle.client.snapshot import Home
 from treadle.core.errors import BadTaskSignature, DuplicateTask
 from treadle.core.gates.limits import Shared, share
 from treadle.definition import Definition, TaskOptions, check_function, check_name, define
 from treadle.task import Decorator, Task, _AsyncTask, _SyncTask, make_task, named_task
+
+if TYPE_CHECKING:
+    from treadle.job import Job
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,6 +81,23 @@ class Registry(Home):
         if definition is None:
             return named_task(self, name)
         return self._handles[definition.name]
+
+    def enqueue(self, name: str, /, *args: object, **kwargs: object) -> Job[Any]:
+        """Enqueue a task by its name, whether or not its code is here.
+
+        Without the code the arguments are stored as they are, unchecked, in queue `default`;
+        `app.named(name).using(...)` takes options.
+
+        Raises:
+            BadArguments: the code is here and the arguments do not fit it.
+            NotSerializable, PayloadTooLarge: the arguments cannot be stored.
+            StoreUnavailable: it is not known whether the job was stored.
+        """
+        return self.named(name).enqueue(*args, **kwargs)
+
+    async def aenqueue(self, name: str, /, *args: object, **kwargs: object) -> Job[Any]:
+        """Do the same as `enqueue` without blocking the event loop."""
+        return await self.named(name).aenqueue(*args, **kwargs)
 
     def _register(self, fn: Callable[..., Any], options: TaskOptions) -> Task[..., Any]:
         name = options.get("name")

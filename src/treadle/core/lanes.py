@@ -216,7 +216,7 @@ def read_reserve(text: str | None) -> dict[str, int]:
     return found
 
 
-def _check_reserved(name: str, count: int) -> None:
+def _check_reserved(name: str, count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _SLOTS_MAX:
         raise ValueError(
             f"slots reserved for queue {name!r} must be a number from 1 to {_SLOTS_MAX:,}, not "

@@ -28,8 +28,8 @@ from treadle.store.findings import Finding
 from treadle.store.holding import HoldsPlaces
 from treadle.store.keyed import HoldsKeys
 from treadle.store.scheduled import KeepsSchedules
-from treadle.store.tenanted import WeighsTenants
 from treadle.store.statements import Adapter, AsyncAdapter, Script
+from treadle.store.tenanted import WeighsTenants
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord, GateUse

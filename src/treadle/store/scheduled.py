@@ -7,7 +7,7 @@ a `fire`: pure code decides what is to be written, and it is written if nobody w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -44,6 +44,13 @@ class DueSchedules(Struct, frozen=True):
     """The id of one of them, the same for all who ask; empty when there is none."""
 
 
+class Unfired(Struct, frozen=True):
+    """What is written of a schedule whose jobs were not stored, as others hold their keys."""
+
+    body: bytes
+    due: int | None
+
+
 class Move(Struct, frozen=True):
     """What is to become of one schedule, if it still has this revision."""
 
@@ -54,7 +61,10 @@ class Move(Struct, frozen=True):
     """None: it is deleted."""
     due: int | None = None
     jobs: tuple[NewJob, ...] = ()
-    """Stored in the same write, without keys. One that is stored already is left as it is."""
+    """Stored in the same write. One that is stored already is left as it is, and one whose key
+    another job holds meets that as in `enqueue`."""
+    unfired: Unfired | None = None
+    """Written in the place of body and due where each of the jobs met another one."""
 
 
 class KeepsSchedules(Protocol):
@@ -80,7 +90,7 @@ class KeepsSchedules(Protocol):
 
         Raises:
             ValueError: there are more than MOVES_MAX moves or BATCH_MAX jobs, two moves of one
-                name, or a job with a key.
+                name, or a key that cannot be one.
             StoreUnavailable: it is not known whether the moves were written; read them again.
         """
         ...
@@ -97,8 +107,15 @@ def check_moves(moves: Sequence[Move], jobs_max: int) -> list[NewJob]:
     if len({move.name for move in moves}) != len(moves):
         raise ValueError("one call fires a schedule once; two of its moves have the same name")
     jobs = [job for move in moves for job in move.jobs]
-    if any(job.key is not None for job in jobs):
-        raise ValueError("a job that `fire` stores has no key; store it by `enqueue`")
     if len(jobs) > jobs_max:
         raise ValueError(f"one call makes at most {jobs_max:,} jobs of ticks, not {len(jobs):,}")
     return jobs
+
+
+def unfired_of(moves: Sequence[Move], met: Callable[[NewJob], bool]) -> list[tuple[str, Unfired]]:
+    """Give what is to be written of the moves whose every job met another one."""
+    return [
+        (move.name, move.unfired)
+        for move in moves
+        if move.unfired is not None and move.jobs and all(map(met, move.jobs))
+    ]

@@ -84,13 +84,8 @@ class Line:
     def demand(self) -> Demand | None:
         """Say what to claim now; None when there is no room. Each demand is to be sent."""
         room, lanes = self.room(), self.kit.lanes
-        held = self._queues_held() if lanes.reserve else ()
+        held = self.held.queues(self.running.values()) if lanes.reserve else ()
         return lanes.demand(room, held) if room else None
-
-    def _queues_held(self) -> list[str]:
-        """Name the queue of each job that has a slot, or is about to."""
-        running = [attempt.claim.queue for attempt in self.running.values()]
-        return running + [claim.queue for claim in self.held.buffer]
 
     def _suspect_waits(self) -> bool:
         return bool(self.held.buffer and self.held.buffer[0].crashes)

@@ -28,6 +28,8 @@ PRUNE_MAX = 500
 STAGE_S = 1.0
 RESCUE_S = 1.0
 PRUNE_S = 10.0
+AHEAD_S = 0.1
+"""A rest in which what is due after it is worth deciding about."""
 _REST_MAX_S = 30.0
 # A timer may fire up to its resolution early, and a wall clock that is being set right runs
 # up to 0.05 % slower than the loop's clock.
@@ -53,7 +55,7 @@ class Services:
         self._adopt = adopt
         self._firing = firing
         self._duty = Duty()
-        self._fire_rest_s = 0.0
+        self._fire_at_s = 0.0
         self._fire_now = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         self._due = asyncio.Event()
@@ -119,7 +121,10 @@ class Services:
         """Look at the schedules; how long to rest then is this worker's duty."""
         look = await self._firing.look(at_least_late=self._duty.patience)
         now_s = asyncio.get_running_loop().time()
-        self._fire_rest_s = self._duty.rest(self._worker(), look, now_s)
+        rest_s = self._duty.rest(self._worker(), look, now_s)
+        self._fire_at_s = now_s + rest_s
+        if self._duty.on and rest_s >= AHEAD_S:
+            await self._firing.prepare(look)
         return False
 
     async def _loop(
@@ -141,7 +146,8 @@ class Services:
                 more = False
                 _log.exception("%s met an error of ours and is tried again", name)
             if rest_s is None and not failed:
-                await _wait(self._fire_now, self._fire_rest_s)
+                left_s = self._fire_at_s - asyncio.get_running_loop().time()
+                await _wait(self._fire_now, max(0.0, left_s))
                 continue
             # Between two full steps the line gets the store, too.
             rest = 0.001 if more else min((rest_s or 1.0) * (1 << min(failed, 5)), _REST_MAX_S)

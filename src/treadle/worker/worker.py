@@ -15,6 +15,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from treadle.core.durations import to_us
@@ -54,9 +55,9 @@ class Worker:
         queues: which queues to take from: None for all (best job first), `"a,b"` or a list
             for strict order, `"a=3,b=1"` or a mapping for weights.
         concurrency: how many jobs run at once; default: the settings' `concurrency`.
-        reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: its jobs get those before others,
-            and no other queue's job ever has one. A queue that `queues` does not name gets these
-            slots alone. A worker that reserves takes no more jobs than it has slots.
+        reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: no other queue's job
+            ever has one of them. A queue that `queues` does not name gets these slots alone. A
+            worker that reserves takes no more jobs than it has slots.
         burst: end when nothing is ready any more.
         grace: seconds that running jobs get to end when the worker stops.
 
@@ -154,11 +155,11 @@ class Worker:
             StoreUnavailable: it was asked to stop before it had started.
             StoreError: the store cannot be used until somebody mends what it says.
         """
-        self.health.tell = self._emit
+        self.health.tell = partial(_emit, self.app)
         arrival = Arrival(self.health, self._stopping, patient=not self.burst)
         await arrival.until_done(lambda: unless(self._stopping, self.app.aopen()))
         await unless(self._at_once, greet(self.app))
-        info = _info_of(self)
+        info = self._info()
         await arrival.until_done(lambda: unless(self._at_once, self._start(info)))
         self._link = self.app.link
         self._link.workers += 1
@@ -189,10 +190,9 @@ class Worker:
         self._crew = Crew(self.app, self.lanes, self.slots, self._wake, self.stop, self.health)
         await self._crew.start(info)
 
-    def _emit(self, name: str, extra: dict[str, Any] | None = None) -> None:
-        """Tell of a worker that has no id yet."""
-        if self.app.events:
-            self.app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
+    def _info(self) -> WorkerInfo:
+        """Make the record of a new incarnation; the command line says more of it."""
+        return worker_info(self.slots, self.lanes, self.app.settings.lease)
 
     def stop(self, reason: str = "asked to") -> None:
         """Stop claiming; running jobs may end within the grace. For the loop's thread."""
@@ -214,7 +214,9 @@ class Worker:
 
     async def _work(self) -> None:
         """Exchange and rest, in turn, until it is time to stop."""
-        listener = asyncio.create_task(self._listen(), name="treadle-listen")
+        listener = asyncio.create_task(
+            _listen(self._crew, self._hungry, self._awake), name="treadle-listen"
+        )
         try:
             while not self._stopping.is_set():
                 answer = await self._exchange()
@@ -240,7 +242,7 @@ class Worker:
                 await self._crew.notes.flush()
             answer = await settler.exchange(line.worker, demand)
             if answer.gone and not self._stopping.is_set():
-                await self._crew.begin_anew(_info_of(self))
+                await self._crew.begin_anew(self._info())
         except StoreError as error:
             await self._crew.store_away(error, self._stopping)
             return None
@@ -294,18 +296,6 @@ class Worker:
         elif self._flush_timer is None:
             loop = asyncio.get_running_loop()
             self._flush_timer = loop.call_later(_FLUSH_S, self._awake.set)
-
-    async def _listen(self) -> None:
-        """Wait for hints of work, but only while there is room for it."""
-        while True:
-            await self._hungry.wait()
-            try:
-                await self._crew.store.wait(work=True, ends=False, timeout=self.app.settings.poll)
-            except Exception as error:  # noqa: BLE001 -- a hint less must never end the worker
-                _log.warning("waiting for work failed: %r", error)
-                await asyncio.sleep(self.app.settings.poll)
-            self._awake.set()
-            self._hungry.clear()
 
     # The end
 
@@ -366,8 +356,24 @@ def as_lanes(queues: Queues, reserve: Reserve = None) -> Lanes:
     return Lanes(dict.fromkeys(queues, 1), reserve=reserve)
 
 
-def _info_of(worker: Worker) -> WorkerInfo:
-    return worker_info(worker.slots, worker.lanes, worker.app.settings.lease)
+async def _listen(crew: Crew, hungry: asyncio.Event, awake: asyncio.Event) -> None:
+    """Wait for hints of work, but only while there is room for it."""
+    poll = crew.app.settings.poll
+    while True:
+        await hungry.wait()
+        try:
+            await crew.store.wait(work=True, ends=False, timeout=poll)
+        except Exception as error:  # noqa: BLE001 -- a hint less must never end the worker
+            _log.warning("waiting for work failed: %r", error)
+            await asyncio.sleep(poll)
+        awake.set()
+        hungry.clear()
+
+
+def _emit(app: Treadle, name: str, extra: dict[str, Any] | None = None) -> None:
+    """Tell of a worker that has no id yet."""
+    if app.events:
+        app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
 
 
 def worker_info(slots: int, lanes: Lanes, lease_s: float) -> WorkerInfo:

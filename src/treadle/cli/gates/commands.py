@@ -47,8 +47,10 @@ def list_gates(reach: Reach, *, as_json: bool) -> None:
 def pause(reach: Reach, name: str, *, note: str, seconds: float | None, as_json: bool) -> None:
     """Start no job that has to pass this gate; what runs goes on."""
     with reach.opened() as app, _usage():
+        known = app.gates.get(name) is not None
         app.gates.pause(name, note=note, lasting=seconds)
-    _report({"gate": name, "paused": True}, f"Gate {safe(name)} is paused.", as_json=as_json)
+    document = {"gate": name, "paused": True, "known": known}
+    _report(document, f"Gate {safe(name)} is paused{_unless(known=known)}.", as_json=as_json)
 
 
 @gates.command()
@@ -72,9 +74,12 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
 def set_gate(reach: Reach, name: str, limit: str, *, burst: int | None, as_json: bool) -> None:
     """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
     with reach.opened() as app, _usage():
+        known = app.gates.get(name) is not None
         app.gates.set(name, _limit(limit, burst))
-    said = f"Gate {safe(name)} is set to {safe(limit)}, whatever its jobs say."
-    _report({"gate": name, "limit": limit, "burst": burst}, said, as_json=as_json)
+    said = (
+        f"Gate {safe(name)} is set to {safe(limit)}, whatever its jobs say{_unless(known=known)}."
+    )
+    _report({"gate": name, "limit": limit, "burst": burst, "known": known}, said, as_json=as_json)
 
 
 @gates.command()
@@ -87,6 +92,11 @@ def reset(reach: Reach, name: str, *, as_json: bool) -> None:
         changed = app.gates.reset(name)
     said = f"Gate {safe(name)} {'follows its jobs again' if changed else 'was not set'}."
     _report({"gate": name, "changed": changed}, said, as_json=as_json)
+
+
+def _unless(*, known: bool) -> str:
+    """Say what a slip in the name looks like; a gate may be shut before its first job, too."""
+    return "" if known else "; no job has named it of late"
 
 
 def _limit(text: str, burst: int | None) -> Limit:

@@ -18,6 +18,7 @@ from treadle.client.schedules.views import Backfilled
 from treadle.core.durations import as_datetime, instant_us
 from treadle.core.errors import ScheduleError
 from treadle.core.ids import new_id
+from treadle.core.job import Met
 from treadle.core.schedule.record import Schedule
 from treadle.core.schedule.ticks import tick_job, ticks_between, trigger_of
 from treadle.core.when.triggers import Every
@@ -43,29 +44,37 @@ def backfill(
     now = yield from store_now(store)
     if end > now:
         raise ValueError(f"a backfill is of what is past, and {between[1]} is not yet")
-    trigger = trigger_of(schedule.plan.trigger)
+    plan = schedule.plan
+    start = start if plan.starts is None else max(start, plan.starts)
+    end = end if plan.ends is None else min(end, plan.ends + 1)
+    trigger = trigger_of(plan.trigger)
     if isinstance(trigger, Every) and trigger.after == "end":
         raise ScheduleError(f"schedule {name!r} has a fixed delay, which has no ticks of its own")
-    made, there, cursor = 0, 0, start - 1
+    made, there, seen, cursor = 0, 0, 0, start - 1
     for _ in range(BACKFILL_MAX):
-        page = ticks_between(trigger, cursor, end - 1, min(PAGE, limit - made - there))
+        page = ticks_between(trigger, cursor, end - 1, min(PAGE, limit - seen))
         if not page:
             break
-        count = yield from _make(store, namespace, schedule, page)
-        made, there, cursor = made + count, there + len(page) - count, page[-1]
+        count, met = yield from _make(store, namespace, schedule, page)
+        made, there = made + count, there + len(page) - count - met
+        seen, cursor = seen + len(page), page[-1]
     complete = not ticks_between(trigger, cursor, end - 1, 1)
-    until = end if complete else cursor + 1
+    until = instant_us(between[1], "end") if complete else cursor + 1
     return Backfilled(made, there, as_datetime(until), complete)
 
 
-def _make(store: Store, namespace: str, schedule: Schedule, ticks: Sequence[int]) -> Steps[int]:
-    """Store the jobs that are not there; give how many."""
+def _make(
+    store: Store, namespace: str, schedule: Schedule, ticks: Sequence[int]
+) -> Steps[tuple[int, int]]:
+    """Store the jobs that are not there; give how many, and how many found their key held."""
     # An old tick's job must not have expired, nor wait for its jitter, before it is made.
     plan = replace(schedule.plan, expires=None, jitter=0)
     past = replace(schedule, plan=plan)
     jobs = [replace(tick_job(namespace, past, tick), at=None) for tick in ticks]
     stored: Any = yield store.get([job.id for job in jobs])
     missing = [job for job, record in zip(jobs, stored, strict=True) if record is None]
-    if missing:
-        yield store.enqueue(new_id(), missing)
-    return len(missing)
+    if not missing:
+        return 0, 0
+    fates: Any = yield store.enqueue(new_id(), missing)
+    met = sum(isinstance(fate, Met) for fate in fates)
+    return len(missing) - met, met

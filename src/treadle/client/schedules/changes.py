@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from treadle.client.link import Steps
 from treadle.core.errors import ScheduleError, ScheduleNotFound, StoreUnavailable
-from treadle.core.job import NewJob
+from treadle.core.ids import new_id
+from treadle.core.job import Met, NewJob
 from treadle.core.schedule.advance import Step
 from treadle.core.schedule.record import Schedule, read_schedule, write_schedule
 from treadle.core.schedule.ticks import tick_job
-from treadle.store.scheduled import Move, ScheduleRow
+from treadle.store.scheduled import Move, ScheduleRow, Unfired
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store
@@ -37,7 +38,9 @@ def move_of(namespace: str, name: str, revision: int, step: Step) -> Move:
 def move_with(name: str, revision: int, step: Step, jobs: Sequence[NewJob]) -> Move:
     """Do the same with jobs that are made already."""
     schedule = replace(step.schedule, job=jobs[-1].id) if jobs else step.schedule
-    return Move(name, revision, write_schedule(schedule), step.due, tuple(jobs))
+    other = step.unfired
+    unfired = None if other is None else Unfired(write_schedule(other.schedule), other.due)
+    return Move(name, revision, write_schedule(schedule), step.due, tuple(jobs), unfired)
 
 
 def store_now(store: Store) -> Steps[int]:
@@ -76,8 +79,11 @@ def change(store: Store, name: str, apply: Apply) -> Steps[tuple[Schedule, int |
     raise contended(name)
 
 
-def run_now(store: Store, namespace: str, name: str) -> Steps[NewJob]:
+def run_now(store: Store, namespace: str, name: str) -> Steps[tuple[NewJob, Met | None]]:
     """Make a job of a schedule at once; its ticks stay as they are.
+
+    Gives the job, and whom it met when another one holds its key. One with a key is enqueued by
+    itself: its key, not the schedule, says what runs beside it.
 
     Raises:
         ScheduleNotFound, StoreUnavailable: as for `change`.
@@ -86,10 +92,13 @@ def run_now(store: Store, namespace: str, name: str) -> Steps[NewJob]:
         row, schedule = yield from read_one(store, name)
         now = yield from store_now(store)
         job = tick_job(namespace, schedule, now, "now")
+        if job.key is not None:
+            [fate] = yield store.enqueue(new_id(), [job])
+            return job, fate if isinstance(fate, Met) else None
         step = Step(schedule, due=row.due)
         [done] = yield store.fire([move_with(name, row.revision, step, (job,))])
         if done:
-            return job
+            return job, None
     raise contended(name)
 
 

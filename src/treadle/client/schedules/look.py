@@ -11,7 +11,7 @@ from treadle.client.schedules.changes import read_one, readable, store_now
 from treadle.client.schedules.sync import is_record, sync
 from treadle.client.schedules.views import ScheduleInfo, SyncDiff, Tick, ticks_of
 from treadle.client.snapshot import Home
-from treadle.core.durations import as_datetime
+from treadle.core.durations import as_datetime, instant_us
 from treadle.core.schedule.ticks import trigger_of
 from treadle.core.when.cron import check_count
 from treadle.core.when.triggers import AnyTrigger
@@ -73,6 +73,9 @@ class ScheduleReads:
         self, which: str | AnyTrigger, count: int = 10, *, after: datetime | None = None
     ) -> Sequence[Tick]:
         """Give the next ticks of a schedule, or of a trigger, with marks of clock changes.
+
+        Those of a schedule lie between its start and its end, and are not more than its limit
+        leaves.
 
         Args:
             which: a schedule's name, or a trigger that need not be stored.
@@ -137,16 +140,21 @@ def _preview(
     store: Store, which: str | AnyTrigger, count: int, after: datetime | None
 ) -> Steps[Sequence[Tick]]:
     check_count(count)
-    begin = 0
+    begin, schedule = 0, None
     if isinstance(which, str):
         _, schedule = yield from read_one(store, which)
         trigger = trigger_of(schedule.plan.trigger)
-        begin = max(schedule.cursor, (schedule.plan.starts or 0) - 1)
+        begin = (schedule.plan.starts or 1) - 1
         ends = schedule.plan.ends
+        if schedule.over:
+            return []
+        count = count if schedule.remaining is None else min(count, schedule.remaining)
     else:
         trigger, ends = which, None
     if after is None:
         now = yield from store_now(store)
-        after = as_datetime(max(now, begin))
+        after = as_datetime(max(now, begin, 0 if schedule is None else schedule.cursor))
+    elif instant_us(after, "after") < begin:
+        after = as_datetime(begin)
     ticks = ticks_of(trigger, after, count)
     return [tick for tick in ticks if ends is None or tick.at <= as_datetime(ends)]

@@ -55,7 +55,8 @@ def make_plan(
     Raises:
         TypeError, ValueError: an option is unknown, of another type or out of its range.
         BadArguments, PayloadError: the arguments are none for this task.
-        ScheduleError: the task is bound to a delay, an instant or a connection, or has a key.
+        ScheduleError: the task is bound to a delay (as by Debounce), an instant, a connection or
+            an idempotency key.
     """
     check_options(options)
     if not isinstance(trigger, Cron | Every | At):
@@ -68,16 +69,21 @@ def make_plan(
             f"schedule {name!r}: {task.name} is bound to at, delay, an instant of expiry or a "
             "connection by .using(...), and a schedule makes jobs at its own ticks; leave it out"
         )
-    if job.key is not None:
+    if job.key is not None and job.key.hash is not None:
         raise ScheduleError(
-            f"schedule {name!r}: {task.name} has a key by unique= or idempotency_key=, which jobs "
-            "of ticks cannot take; overlap= says what a tick does beside the job before it. Give "
-            "the schedule a task without: task.using(unique=None)"
+            f"schedule {name!r}: {task.name} is bound to an idempotency key, which stands for one "
+            "call; each tick is a call of its own and makes one job already. Leave it out"
         )
     starts = _instant(options.get("starts"), "starts")
     ends = _instant(options.get("ends"), "ends")
     if starts is not None and ends is not None and ends < starts:
         raise ValueError(f"schedule {name!r} ends before it starts")
+    jitter, expires = to_us(options.get("jitter", 0), "jitter"), _expires(options, job.expires_in)
+    if isinstance(expires, int) and jitter >= expires:
+        raise ValueError(
+            f"schedule {name!r}: its jobs expire {expires / 1e6:g} s after their tick and may wait "
+            f"{jitter / 1e6:g} s for their jitter, so some would never run; make jitter smaller"
+        )
     return Plan(
         trigger=write_trigger(trigger.for_name(name)),
         task=job.task,
@@ -89,15 +95,17 @@ def make_plan(
         tags=job.tags,
         meta=job.meta,
         gates=job.gates,
+        key=job.key,
         tenant=job.tenant,
+        cost=job.cost,
         misfire=_one_of(options.get("misfire", "one"), MISFIRES, "misfire"),
         overlap=_one_of(options.get("overlap", "skip"), OVERLAPS, "overlap"),
         grace=limit_us(options.get("grace"), "grace"),
-        jitter=to_us(options.get("jitter", 0), "jitter"),
+        jitter=jitter,
         starts=starts,
         ends=ends,
         limit=_limit(options.get("limit")),
-        expires=_expires(options, job.expires_in),
+        expires=expires,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from msgspec.structs import replace
 
+from treadle.client.keys.fates import job_met
 from treadle.client.link import Steps, carry
 from treadle.client.schedules.backfill import BACKFILL_MAX, backfill
 from treadle.client.schedules.changes import change, contended, drop, move_with, run_now, store_now
@@ -19,7 +20,7 @@ from treadle.client.schedules.look import ScheduleReads
 from treadle.client.schedules.options import ScheduleOptions, make_plan, new_incarnation
 from treadle.client.schedules.views import Backfilled, ScheduleInfo
 from treadle.core.errors import DuplicateSchedule, ScheduleError, UnknownTask
-from treadle.core.job import JobState, NewJob
+from treadle.core.job import JobState, Met, NewJob
 from treadle.core.schedule.advance import Step, begin, planned
 from treadle.core.schedule.record import Pause, Plan, Schedule, check_name, read_schedule
 from treadle.core.when.triggers import AnyTrigger
@@ -147,15 +148,15 @@ class Schedules(ScheduleReads):
 
         Raises:
             ScheduleNotFound: there is none of this name.
+            DuplicateJob: another job holds the key of its task, which says so.
         """
         link = self._home.link
-        job = link.run_steps(run_now(link.store, self._home.settings.namespace, name))
-        return self._job(job)
+        return self._job(*link.run_steps(run_now(link.store, self._home.settings.namespace, name)))
 
     async def atrigger(self, name: str) -> Job[Any]:
         """Do the same as `trigger` without blocking the event loop."""
         store = (await self._home.alink()).store
-        return self._job(await carry(run_now(store, self._home.settings.namespace, name)))
+        return self._job(*await carry(run_now(store, self._home.settings.namespace, name)))
 
     def backfill(
         self, name: str, start: datetime, end: datetime, *, limit: int = BACKFILL_MAX
@@ -163,7 +164,8 @@ class Schedules(ScheduleReads):
         """Make the jobs of past ticks, from `start` (included) to `end` (not included).
 
         A tick whose job is still kept is left alone, so a backfill that was cut short is sent
-        again, or goes on from `until` of its answer. Overlap, pause and limit do not hold here.
+        again, or goes on from `until` of its answer. Overlap, pause and limit do not hold here,
+        starts and ends do; a tick whose job finds its key held by another one makes none.
 
         Args:
             name: the schedule's.
@@ -196,7 +198,9 @@ class Schedules(ScheduleReads):
         store = (await self._home.alink()).store
         return ScheduleInfo.of(*await carry(change(store, name, apply)))
 
-    def _job(self, job: NewJob) -> Job[Any]:
+    def _job(self, job: NewJob, met: Met | None) -> Job[Any]:
+        if met is not None:
+            return job_met(self._home, job, met)
         return Job(self._home, job.id, job.task, job.queue, JobState.READY)
 
 

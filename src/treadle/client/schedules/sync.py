@@ -6,7 +6,7 @@ has the say, and an older worker that starts again meanwhile changes nothing. Wh
 ten minutes later it is taken for a deploy back to the older code, and has the say again.
 
 Nobody removes what a live worker declares: see `live`. A worker that starts puts back what was
-removed while it was away.
+removed while it was away, as it was: see `merge`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from msgspec import Struct, json
 from msgspec.structs import replace
 
 from treadle.client.link import Steps
-from treadle.client.schedules.changes import TRIES, contended, readable, store_now
+from treadle.client.schedules.changes import TRIES, contended, store_now
 from treadle.client.schedules.live import declared_by_live, note
-from treadle.client.schedules.options import new_incarnation
+from treadle.client.schedules.merge import Changes, Stored, gone_name
 from treadle.client.schedules.views import SyncDiff
 from treadle.core.durations import MINUTE, as_datetime
-from treadle.core.schedule.advance import Step, begin, planned
-from treadle.core.schedule.record import Schedule, write_schedule
 from treadle.store.scheduled import MOVES_MAX, Move, ScheduleRow
 
 if TYPE_CHECKING:
@@ -107,8 +105,8 @@ def sync(
         wanted = declared if keeps is None else {name: declared[name] for name in ask.back(keeps)}
         going = set[str]() if record is None or older else ask.foreign(record) - held
         names = sorted(set(wanted) | going)
-        rows: Sequence[ScheduleRow | None] = yield store.schedules(names)
-        plan = _Changes(wanted, dict(zip(names, rows, strict=True)), now)
+        stored = yield from _read(store, names, record, keeps=not force, now=now)
+        plan = Changes(wanted, stored)
         diff = plan.diff(held, unused & held)
         if same and not names:
             return diff
@@ -119,6 +117,22 @@ def sync(
         if (yield from _write(store, plan.moves, head)):
             return diff
     raise contended(key.strip())
+
+
+def _read(
+    store: Store, names: Sequence[str], record: Record | None, *, keeps: bool, now: int
+) -> Steps[Stored]:
+    """Read what is stored under these names, and what was removed of them."""
+    rows: Sequence[ScheduleRow | None] = yield store.schedules(names)
+    gone: Sequence[ScheduleRow | None] = yield store.schedules([gone_name(one) for one in names])
+    back = () if record is None else record.gone
+    return Stored(
+        dict(zip(names, rows, strict=True)),
+        dict(zip(names, gone, strict=True)),
+        back,
+        keeps,
+        now,
+    )
 
 
 class _Ask(Struct, frozen=True):
@@ -203,62 +217,3 @@ def _past(record: Record, digest: str) -> tuple[Version, ...]:
 def _digest(declared: Mapping[str, Declared]) -> str:
     said = [(name, declared[name].plan) for name in sorted(declared)]
     return sha256(json.encode(said)).hexdigest()[:32]
-
-
-class _Changes:
-    """The changes that make what is stored what is declared."""
-
-    def __init__(
-        self,
-        declared: Mapping[str, Declared],
-        stored: Mapping[str, ScheduleRow | None],
-        now: int,
-    ) -> None:
-        self.moves: list[Move] = []
-        self._said: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
-        for name, row in stored.items():
-            change = self._change(name, declared.get(name), row, now)
-            if change is not None:
-                kind, move = change
-                self._said[kind].append(name)
-                self.moves.append(move)
-
-    def diff(self, kept: Collection[str], unused: Collection[str]) -> SyncDiff:
-        said = self._said
-        return SyncDiff(
-            said["added"],
-            said["changed"],
-            said["removed"],
-            kept=sorted(kept),
-            unused=sorted(unused),
-        )
-
-    def _change(
-        self, name: str, wanted: Declared | None, row: ScheduleRow | None, now: int
-    ) -> tuple[str, Move] | None:
-        """Decide about one name; None when it is as it should be."""
-        old = None if row is None else readable(row)
-        revision = 0 if row is None else row.revision
-        if wanted is None:
-            # One that was made anew at run time under this name belongs to whoever made it.
-            # One that is on its way to another store may lie there already.
-            gone = old is not None and old.declared and old.sealed is None
-            return ("removed", Move(name, revision, None)) if gone else None
-        if old is None:
-            return "added", _move(revision, begin(_new(wanted, now), now))
-        if old.plan == wanted.plan and old.declared:
-            return None
-        changed = replace(old, plan=wanted.plan, declared=True, waiting=())
-        step = planned(changed, now) if old.plan.trigger == wanted.plan.trigger else None
-        return "changed", _move(revision, step or begin(changed, now))
-
-
-def _new(wanted: Declared, now: int) -> Schedule:
-    return Schedule(
-        name=wanted.name, plan=wanted.plan, incarnation=new_incarnation(), cursor=now, declared=True
-    )
-
-
-def _move(revision: int, step: Step) -> Move:
-    schedule = step.schedule
-    return Move(schedule.name, revision, write_schedule(schedule), step.due)

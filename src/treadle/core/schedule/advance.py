@@ -56,6 +56,8 @@ class Step(Struct, frozen=True):
     """When it is to be looked at again; None: not until somebody changes it."""
     cancel: bool = False
     """The last job is to be cancelled before."""
+    unfired: Step | None = None
+    """What is to be written instead when none of the ticks became a job, as others hold the key."""
 
 
 def begin(schedule: Schedule, now: int) -> Step:
@@ -101,8 +103,11 @@ def _due(
     plan = schedule.plan
     until = now if plan.ends is None else min(now, plan.ends)
     after = schedule.cursor if plan.starts is None else max(schedule.cursor, plan.starts - 1)
-    if plan.grace is not None:
-        after = max(after, now - plan.grace - 1)
+    if plan.grace is not None and after < now - plan.grace - 1:
+        latest = min(until, now - plan.grace - 1)
+        late = due_ticks(trigger, after, latest).first is not None
+        schedule = replace(schedule, missed=schedule.missed + late)
+        after = now - plan.grace - 1
     if plan.misfire == "all":
         found = ticks_between(trigger, after, until, TICKS_MAX)
         # A full page is not the end: what follows is looked at next.
@@ -184,7 +189,11 @@ def _fired(
         tick=fire[-1] if fire else schedule.tick,
     )
     step = _rest(moved, moment.now, live=bool(fire or waiting), following=moment.following)
-    return replace(step, ticks=tuple(fire), cancel=cancel)
+    unfired = None
+    if fire and schedule.plan.key is not None:
+        kept = replace(schedule, waiting=waiting, missed=schedule.missed + len(fire))
+        unfired = _rest(kept, moment.now, live=bool(waiting), following=moment.following)
+    return replace(step, ticks=tuple(fire), cancel=cancel, unfired=unfired)
 
 
 def _rest(

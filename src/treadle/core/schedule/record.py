@@ -11,6 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct, ValidationError, json
 
 from treadle.core.errors import ScheduleError
+from treadle.core.keys.key import Key
 
 Misfire = Literal["one", "all", "skip"]
 Overlap = Literal["skip", "allow", "queue_one", "queue_all", "cancel_running"]
@@ -35,7 +36,10 @@ class Plan(Struct, frozen=True, omit_defaults=True, kw_only=True):
     meta: bytes | None = None
     gates: bytes | None = None
     """What its jobs have to pass; see `NewJob`."""
+    key: Key | None = None
+    """The name that its jobs want to hold alone."""
     tenant: str | None = None
+    cost: int = 1
     misfire: Misfire = "one"
     overlap: Overlap = "skip"
     grace: int | None = None

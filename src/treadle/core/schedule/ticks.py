@@ -44,11 +44,13 @@ class Due(NamedTuple):
     """The first one behind it."""
 
 
+@lru_cache(maxsize=4_096)
 def due_ticks(trigger: AnyTrigger, after: int, until: int) -> Due:
     """Find the ticks after one instant and not after another: the first, the last, the next.
 
     Two steps where there is one, as nearly always; else about 50, because halving finds the last
-    one however many lie between: a second's ticks of a month's outage are 2.6 million.
+    one however many lie between: a second's ticks of a month's outage are 2.6 million. What was
+    found is kept, as schedules of one expression that were looked at together are so again.
     """
     first = next_tick(trigger, after)
     if first is None or first > until:
@@ -118,23 +120,26 @@ def tick_job(namespace: str, schedule: Schedule, tick: int, kind: str = "tick") 
         plan.priority,
         at,
         0,
-        _expires_at(plan, tick) if kind == "tick" else None,
+        None if at is None else _expires_at(plan, tick, at),
         None,
         plan.attempts_max,
         plan.policy,
         plan.tags,
         _meta(schedule, tick),
-        gates=plan.gates,
-        tenant=plan.tenant,
+        plan.tenant,
+        plan.cost,
+        plan.gates,
+        plan.key,
     )
 
 
-def _expires_at(plan: Plan, tick: int) -> int | None:
+def _expires_at(plan: Plan, tick: int, starts_at: int) -> int | None:
+    """Give when a tick's job expires: the next tick is the one after its start, jitter and all."""
     if plan.expires == "next":
         trigger = trigger_of(plan.trigger)
         if isinstance(trigger, Every) and trigger.after == "end":
             return None
-        return next_tick(trigger, tick)
+        return next_tick(trigger, starts_at)
     return None if plan.expires is None else tick + plan.expires
 
 

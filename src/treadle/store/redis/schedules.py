@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.core import fault
+from treadle.core.keys.key import check_key
 from treadle.store.contract import BATCH_MAX
 from treadle.store.redis.engine.runner import Runner
 from treadle.store.redis.rows import Words, job_words, read_number
@@ -50,13 +51,17 @@ class RedisSchedules:
         """Write the moves that hold, with their jobs; see the contract."""
         if not moves:
             return []
-        check_moves(moves, BATCH_MAX)
+        for job in check_moves(moves, BATCH_MAX):
+            if job.key is not None:
+                check_key(job.key)
         words: Words = []
         for move in moves:
-            jobs = job_words(move.jobs)
+            jobs, other = job_words(move.jobs), move.unfired
             words += (
                 move.name, move.revision, "" if move.due is None else move.due,
-                int(move.body is not None), move.body or b"", len(jobs), *jobs,
+                int(move.body is not None), move.body or b"",
+                int(other is not None), "" if other is None or other.due is None else other.due,
+                b"" if other is None else other.body, len(move.jobs), len(jobs), *jobs,
             )  # fmt: skip
         done = await self._told("fire", now, words)
         fault.point("fire.after_commit")

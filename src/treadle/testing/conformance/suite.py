@@ -44,9 +44,11 @@ from treadle.testing.conformance.line.order import TestOrder
 from treadle.testing.conformance.line.requests import TestRequests
 from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
 from treadle.testing.conformance.line.transactional import TestTransactional
+from treadle.testing.conformance.schedules.ahead import TestAhead
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
+from treadle.testing.conformance.schedules.keyed import TestTicksWithKeys
 from treadle.testing.conformance.tenants.turns import TestFree, TestTurns, TestWeights
 from treadle.testing.conformance.tenants.ways import TestTurnsAtGates, TestWays
 from treadle.testing.conformance.upkeep.beat import TestBeat, TestLeave, TestWorkers
@@ -57,6 +59,7 @@ from treadle.testing.conformance.upkeep.wait import TestReady, TestWait
 
 __all__ = [
     "TestAdopt",
+    "TestAhead",
     "TestAttempts",
     "TestBeat",
     "TestBehindATime",
@@ -74,8 +77,8 @@ __all__ = [
     "TestFencing",
     "TestFind",
     "TestFire",
-    "TestFree",
     "TestFiring",
+    "TestFree",
     "TestGates",
     "TestGet",
     "TestHolds",
@@ -120,6 +123,7 @@ __all__ = [
     "TestSkip",
     "TestStage",
     "TestStrings",
+    "TestTicksWithKeys",
     "TestTransactional",
     "TestTurns",
     "TestTurnsAtGates",

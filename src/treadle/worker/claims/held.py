@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from treadle.store.contract import BATCH_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from treadle.core.job import Claim
+    from treadle.worker.attempt import Attempt
 
 BUFFER_MAX = 500
 """Claims beyond free slots, at the most; twice that where half of them are asked for early."""
@@ -78,6 +79,10 @@ class Held:
                 self.let_go(claim.id, claim.number)
             else:
                 self.buffer.append(claim)
+
+    def queues(self, running: Iterable[Attempt]) -> list[str]:
+        """Name the queue of each job that has a slot, or is about to."""
+        return [a.claim.queue for a in running] + [claim.queue for claim in self.buffer]
 
     def learn(self, ran_us: int) -> None:
         """Learn from the mean time that the last jobs ran (microseconds)."""

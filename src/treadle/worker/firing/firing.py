@@ -7,33 +7,30 @@ its job: there is nothing in between.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from treadle.client.schedules.changes import move_of, readable
-from treadle.client.schedules.sync import is_record
 from treadle.core import fault
-from treadle.core.durations import MINUTE
-from treadle.core.errors import ScheduleError
-from treadle.core.schedule.advance import Last, Step, advance
-from treadle.core.schedule.record import Schedule
-from treadle.core.schedule.ticks import trigger_of
-from treadle.core.when.triggers import Every
+from treadle.core.durations import SECOND
+from treadle.core.schedule.advance import Step
 from treadle.store.contract import BATCH_MAX
 from treadle.store.scheduled import Move, ScheduleRow
+from treadle.worker.firing.deciding import Deciding
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store
 
-_log = logging.getLogger("treadle.worker")
-
-PAGE: Final = 200
-"""Schedules that one look reads: small, so that the first jobs start while others are read."""
+PAGE: Final = 500
+"""Schedules that one look reads."""
 PAGES_MAX: Final = 50
-_WARNED_MAX: Final = 1_000
+AHEAD: Final = 2 * SECOND
+"""How near what is due next must be to be decided about beforehand."""
+AHEAD_MORE: Final = SECOND // 10
+"""What is due so soon after it is decided about with it."""
+AHEAD_MAX: Final = 1_000
+"""Schedules that are decided about beforehand, at most."""
 
 
 class Look(Struct, frozen=True):
@@ -52,6 +49,8 @@ class Look(Struct, frozen=True):
     first: str = ""
     more: bool = False
     """There may be more that is due."""
+    now: int = 0
+    """The store's time when it was read."""
 
 
 class Firing:
@@ -60,9 +59,8 @@ class Firing:
     def __init__(self, store: Store, namespace: str, knows: Callable[[str], bool]) -> None:
         """Take the store, the namespace, and who tells whether a task's code is here."""
         self._store = store
-        self._namespace = namespace
-        self._knows = knows
-        self._warned: set[str] = set()
+        self._deciding = Deciding(store, namespace, knows)
+        self._ahead_to = 0
 
     async def catch_up(self) -> int:
         """Fire all that is due, a bounded number of pages; give how many jobs that made.
@@ -78,6 +76,22 @@ class Firing:
                 break
         return jobs
 
+    async def prepare(self, look: Look) -> None:
+        """Decide about what is due next before it is, when that is near: see `deciding`.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        if look.next_in is None or look.next_in > AHEAD:
+            return
+        due = look.now + look.next_in
+        if due <= self._ahead_to <= due + AHEAD:
+            return
+        until = due + AHEAD_MORE
+        found = await self._store.due_schedules(AHEAD_MAX, now=until)
+        self._ahead_to = until
+        await self._deciding.beforehand(found.rows, look.now)
+
     async def look(self, *, at_least_late: int = 0) -> Look:
         """Fire what is due, at most a page; only look when nothing is due for so long.
 
@@ -87,13 +101,14 @@ class Firing:
         found = await self._store.due_schedules(PAGE)
         rows, now = found.rows, found.now
         late = max((now - row.due for row in rows if row.due is not None), default=0)
-        seen = Look(len(rows), 0, 0, found.next_due, late, found.workers, found.first)
+        seen = Look(len(rows), 0, 0, found.next_due, late, found.workers, found.first, now=now)
         if not rows:
             return seen
         if late < at_least_late:
-            return Look(len(rows), 0, 0, 0, late, found.workers, found.first)
+            return Look(len(rows), 0, 0, 0, late, found.workers, found.first, now=now)
         fault.point("fire.before_decide")
-        moves, nexts = await self._decide(rows, now)
+        moves, nexts, cancels = await self._deciding.decide(rows, now)
+        await self._cancel(cancels)
         won = jobs = 0
         for part in _parts(moves):
             done = await self._store.fire(part)
@@ -109,32 +124,8 @@ class Firing:
         full = len(rows) >= PAGE and bool(moves)
         more = full or won + left < len(rows) or (next_in is not None and next_in <= 0)
         return Look(
-            len(rows), won, jobs, next_in, late, found.workers, found.first, more
+            len(rows), won, jobs, next_in, late, found.workers, found.first, more, now
         )  # fmt: skip
-
-    async def _decide(
-        self, rows: Sequence[ScheduleRow], now: int
-    ) -> tuple[list[Move], list[int | None]]:
-        """Give the moves of these schedules, and when they are looked at again."""
-        moves: list[Move] = []
-        found: list[tuple[ScheduleRow, Schedule]] = []
-        for row in rows:
-            schedule = None if is_record(row.name) else readable(row)
-            if schedule is None:
-                moves += self._leave(row, now, "its record cannot be read here")
-            else:
-                found.append((row, schedule))
-        lasts = await self._lasts([schedule for _, schedule in found])
-        steps: list[tuple[ScheduleRow, Step]] = []
-        for row, schedule in found:
-            step = self._step(schedule, now, lasts)
-            if isinstance(step, ScheduleError):
-                moves += self._leave(row, now, str(step))
-                continue
-            moves.append(move_of(self._namespace, row.name, row.revision, step))
-            steps.append((row, step))
-        await self._cancel([(row, step) for row, step in steps if step.cancel])
-        return moves, [step.due for _, step in steps]
 
     async def _cancel(self, steps: Sequence[tuple[ScheduleRow, Step]]) -> None:
         """Cancel the last jobs of schedules that are still as they were read.
@@ -153,59 +144,6 @@ class Firing:
         if jobs:
             await self._store.cancel(jobs)
             fault.point("fire.after_cancel")
-
-    def _leave(self, row: ScheduleRow, now: int, why: str) -> list[Move]:
-        """Leave a schedule to workers that can read it; after a minute let others pass it."""
-        if row.name not in self._warned and len(self._warned) < _WARNED_MAX:
-            self._warned.add(row.name)
-            _log.warning("schedule %r is left to workers that can read it: %s", row.name, why)
-        if row.due is None or now - row.due < MINUTE:
-            return []
-        return [Move(row.name, row.revision, row.body, now + MINUTE)]
-
-    def _step(self, schedule: Schedule, now: int, lasts: dict[bytes, Last]) -> Step | ScheduleError:
-        """Decide about one schedule; give why not when its trigger cannot be read."""
-        last = Last() if schedule.job is None else lasts.get(schedule.job, Last())
-        try:
-            step = advance(schedule, now, last)
-        except ScheduleError as error:
-            return error
-        if step.ticks and not self._knows(schedule.plan.task):
-            self._warn(schedule)
-        return step
-
-    def _warn(self, schedule: Schedule) -> None:
-        if schedule.name in self._warned or len(self._warned) >= _WARNED_MAX:
-            return
-        self._warned.add(schedule.name)
-        _log.warning(
-            "schedule %r makes jobs of %s, whose code is not here: they wait for a worker that "
-            "has it; if the task is gone, run `treadle schedules remove`",
-            schedule.name,
-            schedule.plan.task,
-        )
-
-    async def _lasts(self, schedules: Sequence[Schedule]) -> dict[bytes, Last]:
-        """Learn what became of the last jobs, of those schedules for which it matters."""
-        wanted = [s.job for s in schedules if s.job is not None and s.plan.overlap != "allow"]
-        timed = [s.job for s in schedules if s.job is not None and _from_the_end(s)]
-        if not wanted and not timed:
-            return {}
-        ended = set(await self._store.ended(wanted)) if wanted else set()
-        lasts = {job: Last(live=job not in ended) for job in wanted}
-        for job, record in zip(timed, await self._store.get(timed) if timed else (), strict=True):
-            over = record is None or record.state.is_terminal
-            lasts[job] = Last(not over, None if record is None else record.finished_at)
-        return lasts
-
-
-def _from_the_end(schedule: Schedule) -> bool:
-    """Tell whether a schedule counts from the end of its last job."""
-    try:
-        trigger = trigger_of(schedule.plan.trigger)
-    except ScheduleError:
-        return False
-    return isinstance(trigger, Every) and trigger.after == "end"
 
 
 def _parts(moves: Sequence[Move]) -> list[list[Move]]:

@@ -54,8 +54,10 @@ def enqueue_keyed(
     jobs: Sequence[NewJob],
     new_queues: Sequence[str],
     ring: Sequence[Call],
+    *,
+    end: bool = True,
 ) -> Talk[list[Fate]]:
-    """Write a batch in which some jobs want keys; see the contract."""
+    """Write a batch in which some jobs want keys; see the contract. As for `enqueue`, `end`."""
     name = request_id(request)
     calls: list[Call] = [(sql["insert_queues"], (texts(new_queues),))] if new_queues else []
     calls.append((sql["request_keyed"], (name,)))
@@ -68,14 +70,14 @@ def enqueue_keyed(
         calls += [(sql["take_keys"], names), (sql["take_left"], names)]
         calls.append((sql["store_keyed"], (name, *_jobs(wanted))))
     calls += [*meet(sql, jobs), *turns_of(sql, jobs)]
-    made_at, answers = yield Ask(calls, after=ring)
+    made_at, answers = yield Ask(calls, end, after=ring)
     if answers[first - 1]:
         said: Iterable[Sequence[Any]] = [
             row for rows in answers[first:] for row in rows if len(row) > _COUNTS
         ]
     else:
         # Sent before: the answer is the one of then, whatever became of the jobs since.
-        _, [[[made_at, lines]]] = yield Ask([(sql["request_said"], (name,))])
+        _, [[[made_at, lines]]] = yield Ask([(sql["request_said"], (name,))], end)
         said = (line.split(" ") for line in (lines or "").splitlines())
     return fates_of(jobs, made_at, said)
 

@@ -61,9 +61,10 @@ with held as (
         policy, created_at, run_at, expires_at, error, tags, meta, tenant, cost, progress, key,
         key_until, key_hash, gates
     )
-    select id, task, queue, priority, {new_turn}, 'ready', number, attempt, attempt, attempts_max, args,
-        policy, created_at, {now}, case when expires_at <= {now} then null else expires_at end,
-        error, tags, meta, tenant, cost, progress, key, key_until, key_hash, gates
+    select id, task, queue, priority, {new_turn}, 'ready', number, attempt, attempt,
+        attempts_max, args, policy, created_at, {now},
+        case when expires_at <= {now} then null else expires_at end, error,
+        tags, meta, tenant, cost, progress, key, key_until, key_hash, gates
     from gone j
     on conflict (id) do nothing
 )

@@ -59,8 +59,8 @@ on conflict (name) do update set
     loose = k.loose and not {is_untaken};
 
 -- name: take_left
--- After take_keys, with its rows locked: a key that was left, or whose time is over, goes to the job
--- that waits behind it, which stage wakes, else to the one that wants it.
+-- After take_keys, with its rows locked: a key that was left, or whose time is over, goes to the
+-- job that waits behind it, which stage wakes, else to the one that wants it.
 with abandoned as materialized (
     select k.name, (select f.id from {p}jobs f where f.id = k.next) as heir
     from {p}keys k where k.name = any($1::text[]) and k.job <> all($2::uuid[])

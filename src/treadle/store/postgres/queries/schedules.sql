@@ -39,6 +39,12 @@ update {p}schedules s set revision = s.revision + 1, due = held.due, body = held
 from held where s.name = held.name
 returning s.name;
 
+-- name: schedules_unfired
+-- After schedules_move, in its transaction: other jobs hold the keys of these ones'.
+update {p}schedules s set due = given.due, body = given.body
+from unnest($1::text[], $2::bigint[], $3::bytea[]) as given (name, due, body)
+where s.name = given.name;
+
 -- name: schedules_drop
 with held as (
     select s.name

@@ -1,8 +1,8 @@
 -- Called by: every verb that makes jobs ready or parks them, in its own transaction, and the
--- control of tenants. Rides jobs_untagged, which holds only what this transaction has made ready,
--- then jobs_ready and jobs_turns, one look for each queue, priority and tenant. Two transactions may
--- come to the same tags for one tenant: ties go by id, and what comes after either stands behind
--- both.
+-- control of tenants. Rides jobs_untagged, where jobs that are ready are only in the transaction
+-- that has made them so, then jobs_ready and jobs_turns, one look for each queue, priority and
+-- tenant. Two transactions may come to the same tags for one tenant: ties go by id, and what comes
+-- after either stands behind both.
 
 -- name: new_turn
 -- A tag below zero is the most that the next one may be, turned round.
@@ -29,7 +29,8 @@ with news as materialized (
     ) as nth
     from {p}jobs j where j.state = 'ready' and j.tag < 0
 ), begun as materialized (
-    select n.id, n.line, n.priority, n.tenant, n.most, n.place, s.step, greatest(s.head, s.last) as start
+    select n.id, n.line, n.priority, n.tenant, n.most, n.place, s.step,
+        greatest(s.head, s.last) as start
     from news n left join lateral (
         select t.step, {head_tag} as head, t.step + (
             select j.tag from {p}jobs j

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from treadle.core import fault
 from treadle.core.ids import new_id
+from treadle.core.job import Met
 from treadle.store.contract import BATCH_MAX
 from treadle.store.postgres.engine.ears import WORK, Ears
 from treadle.store.postgres.engine.pack import blobs, int8, int8s, text, texts
 from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.line.enqueue import check_batch, enqueue
-from treadle.store.scheduled import DueSchedules, Move, ScheduleRow, check_moves
+from treadle.store.scheduled import DueSchedules, Move, ScheduleRow, check_moves, unfired_of
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.sql import Statements
@@ -76,14 +78,31 @@ def _fire(sql: Statements, moves: Sequence[Move], ring: Sequence[Call]) -> Talk[
     """Move what holds, then store the jobs of just that, in one transaction."""
     _, answers = yield Ask(_calls(sql, moves), end=False)
     won = {name for rows in answers for (name,) in rows}
-    jobs = [job for move in moves if move.name in won for job in move.jobs]
+    held = [move for move in moves if move.name in won]
     fault.point("fire.before_commit")
-    if jobs:
-        queues = sorted({job.queue for job in jobs})
-        yield from enqueue(sql, new_id(), jobs, queues, ring, beside=True)
-    else:
-        yield Ask([])
+    yield from _store(sql, held, ring)
     return [move.name in won for move in moves]
+
+
+def _store(sql: Statements, moves: Sequence[Move], ring: Sequence[Call]) -> Talk[None]:
+    """Store the jobs of moves that hold, and end the transaction."""
+    jobs = [job for move in moves for job in move.jobs]
+    queues = sorted({job.queue for job in jobs})
+    if not jobs:
+        yield Ask([])
+        return
+    if all(job.key is None for job in jobs):
+        yield from enqueue(sql, new_id(), jobs, queues, ring, beside=True)
+        return
+    fates = yield from enqueue_keyed(sql, new_id(), jobs, queues, (), end=False)
+    met = {job.id for job, fate in zip(jobs, fates, strict=True) if isinstance(fate, Met)}
+    told = unfired_of(moves, lambda job: job.id in met)
+    values = (
+        texts([name for name, _ in told]),
+        int8s([other.due for _, other in told]),
+        blobs([other.body for _, other in told]),
+    )
+    yield Ask([(sql["schedules_unfired"], values)] if told else [], after=ring)
 
 
 def _calls(sql: Statements, moves: Sequence[Move]) -> list[Call]:

@@ -90,7 +90,7 @@ local function write_counts()
   end
 end
 
--- Turns: a line's score holds the priority, turned round, above 46 bits of order tag; ties go by id.
+-- Turns: a score holds the priority, turned round, above 46 bits of order tag; ties go by id.
 local TURN, TAG_MAX, STRIDE = 70368744177664, 70368744177663, 1000
 
 local function band(priority)

@@ -1,10 +1,10 @@
 -- Called by: enqueue, enqueue_now; any number at once. ARGV after the time: the request of a
 -- batch with keys or nothing, then runs of jobs that are alike, each as queue, priority, task,
 -- at, delay, expires_at, expires_in, 1 for jobs with keys or nothing, their gates or nothing, their
--- tenant or nothing, how many, then an id and the packed call of each; one with a key goes on with name, until,
--- hold, max_wait, conflict and hash. A job that is stored already is left as it is, which makes
--- a batch safe to send again for as long as its records are kept: an hour at least; one with
--- keys leaves a record of its answer. All or nothing: keys are checked before the first write,
+-- tenant or nothing, how many, then an id and the packed call of each; one with a key goes on with
+-- name, until, hold, max_wait, conflict and hash. A job that is stored already is left as it is,
+-- which makes a batch safe to send again for as long as its records are kept: an hour at least; one
+-- with keys leaves a record of its answer. All or nothing: keys are checked before the first write,
 -- and memory that is full refuses that first write. Answers r, s or b for each job: ready,
 -- scheduled or blocked when it came; m for one whose key was held, and then a line for each of
 -- these: what came of it, who holds the key, and his state.

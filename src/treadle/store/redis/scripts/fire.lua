@@ -1,33 +1,36 @@
 -- Called by: fire; any number at once. Each move is conditional on the revision, so one of those
 -- who come with the same one is heard. ARGV after the time: of each move its name, revision (0: it
--- must not be there), due, whether it has a body, that body, how many words its jobs take, and
--- those words as `enqueue` takes them behind its request. `store_jobs` is the script of that name:
--- it checks, then makes the first write. Answers 1 for each move that this call did, else 0.
+-- must not be there), due, whether it has a body, that body; 1, due and body for when each of its
+-- jobs meets the holder of its key; how many jobs there are, how many words they take, and those
+-- words as `enqueue` takes them behind its request. `store_jobs` is the script of that name: it
+-- checks, then makes the first write. Answers 1 for each move that this call did, else 0.
 
 local moves, words, kinds, taken = {}, {ARGV[1], ''}, {}, {}
 local at = 2
 while at <= #ARGV do
   local move = {name = ARGV[at], revision = ARGV[at + 1], due = ARGV[at + 2],
-    kept = ARGV[at + 3] == '1', body = ARGV[at + 4]}
-  local key, many = schedule_key(move.name), tonumber(ARGV[at + 5])
+    kept = ARGV[at + 3] == '1', body = ARGV[at + 4], other = ARGV[at + 5] == '1',
+    other_due = ARGV[at + 6], other_body = ARGV[at + 7], jobs = tonumber(ARGV[at + 8])}
+  local key, many = schedule_key(move.name), tonumber(ARGV[at + 9])
   kinds[key] = 'hash'
   local found = redis.pcall('HGET', key, 'revision')
   move.holds = (type(found) == 'string' and found or '0') == move.revision
-  for next_at = at + 6, at + 5 + many do
+  for next_at = at + 10, at + 9 + many do
     if move.holds then
       words[#words + 1] = ARGV[next_at]
     end
   end
   moves[#moves + 1] = move
-  at = at + 6 + many
+  at = at + 10 + many
 end
 kinds[SCHEDULES], kinds[SCHEDULES_DUE] = 'zset', 'zset'
 local wrong = misused(kinds)
 if wrong then
   return wrong
 end
+local stored, letter = '', 0
 if #words > 2 then
-  local stored = store_jobs(words)
+  stored = store_jobs(words)
   if type(stored) == 'table' and stored.err then
     return stored
   end
@@ -35,6 +38,13 @@ end
 for number, move in ipairs(moves) do
   taken[number] = move.holds and '1' or '0'
   local key = schedule_key(move.name)
+  if move.holds and move.jobs > 0 then
+    local met = string.sub(stored, letter + 1, letter + move.jobs) == string.rep('m', move.jobs)
+    letter = letter + move.jobs
+    if met and move.other then
+      move.due, move.body = move.other_due, move.other_body
+    end
+  end
   if move.holds and move.kept then
     call('HSET', key, 'revision', text(move.revision + 1), 'due', move.due, 'body', move.body)
     call('ZADD', SCHEDULES, 0, move.name)

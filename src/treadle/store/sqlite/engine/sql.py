@@ -41,10 +41,12 @@ def statements(prefix: str) -> dict[str, str]:
         text = (root / f"{file}.sql").read_text(encoding="utf-8")
         for name, body in _BLOCK.findall(text):
             assert name not in found, f"two statements are named {name}"
-            body = body.replace("{untagged}", str(UNTAGGED))
             found[name] = body.strip().rstrip(";").replace("{p}", prefix)
-    turn_at = found.pop("turn_at")
-    return {name: body.replace("{turn_at}", turn_at) for name, body in found.items()}
+    turn_at, untagged = found.pop("turn_at"), str(UNTAGGED)
+    return {
+        name: body.replace("{turn_at}", turn_at).replace("{untagged}", untagged)
+        for name, body in found.items()
+    }
 
 
 def migrations(prefix: str) -> list[tuple[int, str, str]]:

@@ -5,11 +5,8 @@ create table {p}tenants (
     stride integer not null check (stride between 1 and 1000000)
 ) strict, without rowid;
 
--- A job that becomes ready: the last tag of its tenant that still waits.
-create index {p}jobs_turns on {p}jobs (queue, tenant, priority, tag)
-where state = 'ready' and tenant is not null;
--- The same at a gate.
-create index {p}jobs_turns_waiting on {p}jobs (waits_at, tenant, priority, tag)
-where state = 'blocked' and waits_at is not null and tenant is not null;
--- Before each commit: which jobs have become ready and have no tag yet.
-create index {p}jobs_untagged on {p}jobs (queue) where state = 'ready' and tag < 0;
+-- A job that becomes ready or is parked: the last tag of its tenant in that line; and, before each
+-- commit, which jobs have no tag yet. One index, whose condition fails at once for most jobs.
+create index {p}jobs_turns on {p}jobs (
+    state, tag < 0, coalesce(waits_at, queue), tenant, priority, tag
+) where tenant is not null and (state = 'ready' or state = 'blocked');

@@ -48,8 +48,8 @@ iif(tenant is null, 0, min(abs({untagged}), max(
     ), 1),
     coalesce((
         select j.tag from {p}jobs as j
-        where j.state = 'blocked' and j.waits_at = :at and j.tenant = p.tenant
-            and j.priority = p.priority and j.tag > 0
+        where j.state = 'blocked' and (j.tag < 0) = 0 and coalesce(j.waits_at, j.queue) = :at
+            and j.waits_at is not null and j.tenant = p.tenant and j.priority = p.priority
         order by j.tag desc limit 1
     ) + coalesce((select stride from {p}tenants where name = p.tenant), 1000), 1)
 )));

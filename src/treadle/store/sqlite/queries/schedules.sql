@@ -26,5 +26,9 @@ on conflict (name) do nothing;
 update {p}schedules set revision = revision + 1, due = :due, body = :body
 where name = :name and revision = :revision;
 
+-- name: schedule_unfired
+-- After schedule_move, in its transaction: other jobs hold the keys of this one's.
+update {p}schedules set due = ?, body = ? where name = ?;
+
 -- name: schedule_drop
 delete from {p}schedules where name = :name and revision = :revision;

@@ -1,10 +1,9 @@
--- Called by: every write, before its commit, and the control of tenants. Rides jobs_untagged, which
--- is empty but inside a write that has made a tenant's job ready, then jobs_ready and jobs_turns,
--- one look for each queue, priority and tenant. One writer at a time, so no two jobs of a tenant
--- come to one tag.
+-- Called by: every write, before its commit, and the control of tenants. Rides jobs_turns, where
+-- jobs without a tag are only while a write has made them ready, then jobs_ready: one look for each
+-- queue, priority and tenant. One writer at a time, so no two jobs of a tenant come to one tag.
 
 -- name: any_untagged
-select 1 from {p}jobs where state = 'ready' and tag < 0 limit 1;
+select 1 from {p}jobs where tenant is not null and state = 'ready' and (tag < 0) = 1 limit 1;
 
 -- name: give_tags
 -- A tag below zero is the most that the next one may be, turned round: nothing bounds a new turn
@@ -13,7 +12,7 @@ with news as materialized (
     select id, queue, priority, tenant, -tag as most, row_number() over (
         partition by queue, priority, tenant, tag = {untagged} order by run_at, id
     ) - 1 as place
-    from {p}jobs where state = 'ready' and tag < 0
+    from {p}jobs where tenant is not null and state = 'ready' and (tag < 0) = 1
 ), flows as materialized (
     select n.queue, n.priority, n.tenant, coalesce(t.stride, 1000) as stride, coalesce((
         select j.tag from {p}jobs as j
@@ -28,8 +27,8 @@ with news as materialized (
         )) from {p}queues as q where q.paused_at is null
     ), 1) as head, (
         select j.tag from {p}jobs as j
-        where j.state = 'ready' and j.queue = n.queue and j.tenant = n.tenant
-            and j.priority = n.priority and j.tag > 0
+        where j.state = 'ready' and (j.tag < 0) = 0 and coalesce(j.waits_at, j.queue) = +n.queue
+            and j.tenant = n.tenant and j.priority = n.priority
         order by j.tag desc limit 1
     ) as last
     from (select distinct queue, priority, tenant from news) as n

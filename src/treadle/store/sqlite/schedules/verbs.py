@@ -6,12 +6,15 @@ import sqlite3
 from collections.abc import Sequence
 
 from treadle.core import fault
-from treadle.core.job import NewJob
+from treadle.core.job import Met
 from treadle.store.contract import BATCH_MAX
-from treadle.store.scheduled import DueSchedules, Move, ScheduleRow, check_moves
+from treadle.store.scheduled import DueSchedules, Move, ScheduleRow, check_moves, unfired_of
 from treadle.store.sqlite.engine.bell import WORK, FileBell, MemoryBell
 from treadle.store.sqlite.engine.runner import Runner, drive
-from treadle.store.sqlite.enqueue import enqueue
+from treadle.store.sqlite.enqueue import check_batch, enqueue
+from treadle.store.sqlite.gates.line import meet
+from treadle.store.sqlite.keys.steps import carry
+from treadle.store.sqlite.keys.taking import take_all
 
 Statements = dict[str, str]
 
@@ -45,12 +48,11 @@ class SqliteSchedules:
         if not moves:
             return []
         jobs = check_moves(moves, BATCH_MAX)
+        check_batch(jobs)
 
         def body(db: sqlite3.Connection, at: int) -> list[bool]:
             done = [_move(db, self._sql, move) for move in moves]
-            won = [j for move, did in zip(moves, done, strict=True) if did for j in move.jobs]
-            if won:
-                _store(db, self._sql, won, at)
+            _store(db, self._sql, [m for m, did in zip(moves, done, strict=True) if did], at)
             fault.point("fire.before_commit")
             return done
 
@@ -86,5 +88,17 @@ def _move(db: sqlite3.Connection, sql: Statements, move: Move) -> bool:
     return db.execute(sql[statement], values).rowcount > 0
 
 
-def _store(db: sqlite3.Connection, sql: Statements, jobs: Sequence[NewJob], now: int) -> None:
-    enqueue(db, sql, jobs, sorted({job.queue for job in jobs}), now)
+def _store(db: sqlite3.Connection, sql: Statements, moves: Sequence[Move], now: int) -> None:
+    """Store the jobs of moves that hold; a schedule none of whose jobs was stored is told so."""
+    jobs = [job for move in moves for job in move.jobs]
+    if not jobs:
+        return
+    queues = sorted({job.queue for job in jobs})
+    if all(job.key is None for job in jobs):
+        enqueue(db, sql, jobs, queues, now)
+        return
+    db.executemany(sql["insert_queue"], [(name,) for name in queues])
+    fates = meet(db, sql, jobs, carry(db, sql, take_all(jobs, now)), now)
+    met = {job.id for job, fate in zip(jobs, fates, strict=True) if isinstance(fate, Met)}
+    for name, other in unfired_of(moves, lambda job: job.id in met):
+        db.execute(sql["schedule_unfired"], (other.due, other.body, name))

@@ -165,7 +165,7 @@ class TestFire:
             ([made(f"s{n}") for n in range(MOVES_MAX + 1)], "at most 1,000 schedules"),
             ([Move("s0", 0, b"", None, jobs)], "at most 1,000 jobs"),
             ([made("s0"), made("s0")], "same name"),
-            ([Move("s0", 0, b"", None, (new_job(key=Key("k")),))], "has no key"),
+            ([Move("s0", 0, b"", None, (new_job(key=Key("")),))], "1 to 512 characters"),
         ):
             with pytest.raises(ValueError, match=why):
                 await case.store.fire(moves)

@@ -1,5 +1,4 @@
 """Fairness between tenants: whose job goes first, however much another one has waiting."""
-# ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
