@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,10 @@ _NAMED_MAX: Final = 10
 class Outside(Home):
     """The limits of an application, for code that is no job."""
 
-    registry: dict[str, Definition]
+    @abstractmethod
+    def tasks_here(self) -> Mapping[str, Definition]:
+        """Give the tasks that are registered in this process, by name."""
+        ...
 
     def limit(
         self,
@@ -43,7 +47,7 @@ class Outside(Home):
                 `UnknownLimit` where nothing says what it is, and `LimitTimeout`.
         """
         if definition is None:
-            return NamedLimit(self, lambda own: declared(self.registry, own), name, key, lease)
+            return NamedLimit(self, lambda own: declared(self.tasks_here(), own), name, key, lease)
         found = given(name, definition)
         return NamedLimit(self, lambda _: found, name, key, lease)
 
