@@ -214,3 +214,23 @@ class TestPlaces:
         assert ids_of(claims) == ids
         await worker.settle(*(settlement(one, Succeeded(None)) for one in claims))
         assert (await gate(case, "g")).used == 0
+
+    @scenario
+    async def test_jobs_without_gates_carry_none_past_a_gate(self, case: Case) -> None:
+        """A worker in the midst of plain jobs, which goes on from where it was, counts those too."""
+        for priority in (1, 0):
+            await case.add(8, priority=priority)
+        worker = await case.worker()
+        running = list((await worker.exchange(demand=take(10))).claims)
+        held = set()
+        for turn in range(12):
+            if turn == 1:
+                held = set(await add(case, 6, places(), priority=1))
+            plain = [one for one in running if one.id not in held]
+            batch = [settlement(one, Succeeded(None)) for one in plain]
+            running = [one for one in running if one.id in held]
+            running += (await worker.exchange(batch, take(4))).claims
+            gated = [one for one in running if one.id in held]
+            assert len(gated) <= 1
+            assert not gated or (await gate(case, "g")).used == 1
+        assert len(gated) == 1
