@@ -155,6 +155,18 @@ class TestReplaceWaiting:
         assert await case.states(ids) == ["running"] * 2 + ["cancelled"] * 2 + ["blocked"]
 
     @scenario
+    async def test_an_older_job_that_comes_later_is_the_one_that_ends(self, case: Case) -> None:
+        """Newer is who was made later, whatever the order in which they come to the gate."""
+        await add(case, 1, replaces())
+        await claim(await case.worker())
+        [older] = await add(case, 1, replaces(), delay=5 * SECOND)
+        [newer] = await add(case, 1, replaces())
+        case.clock.move(6)
+        await case.store.stage((), 10)
+        assert await case.states([older, newer]) == ["cancelled", "blocked"]
+        assert (await case.job(older)).reason == REPLACED + id_text(newer)
+
+    @scenario
     async def test_jobs_that_say_wait_are_left(self, case: Case) -> None:
         """At a gate that two tasks share, a job replaces none that does not say so itself."""
         await add(case, 1, places())

@@ -217,7 +217,7 @@ class TestPlaces:
 
     @scenario
     async def test_jobs_without_gates_carry_none_past_a_gate(self, case: Case) -> None:
-        """A worker in the midst of plain jobs, which goes on from where it was, counts those too."""
+        """A worker that goes on from where it was among plain jobs counts those with gates."""
         for priority in (1, 0):
             await case.add(8, priority=priority)
         worker = await case.worker()
