@@ -4,7 +4,7 @@
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import write_gates
 from treadle.core.ids import new_id
-from treadle.core.job import JobState
+from treadle.core.job import Claim, JobState
 from treadle.core.outcome import Released, Succeeded
 from treadle.store.contract import BATCH_MAX
 from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places
@@ -222,7 +222,8 @@ class TestPlaces:
             await case.add(8, priority=priority)
         worker = await case.worker()
         running = list((await worker.exchange(demand=take(10))).claims)
-        held = set()
+        held: set[bytes] = set()
+        gated: list[Claim] = []
         for turn in range(12):
             if turn == 1:
                 held = set(await add(case, 6, places(), priority=1))
