@@ -43,6 +43,7 @@ from treadle.core.errors import (
     UnknownLimit,
     UnknownTask,
 )
+from treadle.core.gates.breaker import Breaker
 from treadle.core.gates.limits import Concurrency, RateLimit
 from treadle.core.job import ErrorInfo, JobState
 from treadle.core.keys.rules import Debounce, Throttle, Unique
@@ -62,6 +63,7 @@ __all__ = [
     "BadArguments",
     "BadTaskSignature",
     "BadTrigger",
+    "Breaker",
     "Cancel",
     "Concurrency",
     "Context",

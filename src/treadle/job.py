@@ -153,7 +153,9 @@ class Job(Snapshot[R]):
         await self.arefresh()
         record = self.record()
         key = None if record.key is None else (await link.store.keys((record.key,)))[0]
-        return explain(record, await link.store.attempts(self._id), link.settings, key)
+        found = [] if record.gate is None else await link.store.gates(only=record.gate, limit=1)
+        attempts = await link.store.attempts(self._id)
+        return explain(record, attempts, link.settings, key, found[0] if found else None)
 
     def logs(self) -> list[LogLine]:
         """Give the lines that its task logged, oldest first."""

@@ -24,7 +24,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep"),
-    *("keys", "locks", "schedules", "gates", "holds", "full", "tenants"),
+    *("keys", "locks", "schedules", "gates", "holds", "full", "tells", "tenants"),
 )
 BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
@@ -142,7 +142,8 @@ def names() -> list[str]:
     fragments = {
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
         *("is_gated", "room_all"),
-        *("takes", "room", "opens", "look", "hour", "gates_text", "known_shut", "looking"),
+        *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
+        *("known_shut", "looking"),
         *("letting_go", "admitting", "running_at", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
         "picking_marked",

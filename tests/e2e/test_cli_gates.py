@@ -50,7 +50,7 @@ def test_the_document_of_gates(tmp_path: Path) -> None:
     row = _gate(tmp_path, "pay/10/m")
     assert list(row) == [
         *("name", "kind", "limit", "burst", "running", "room", "waiting", "paused"),
-        *("opens_at", "note", "is_set", "holds", "asking"),
+        *("opens_at", "note", "is_set", "holds", "asking", "breaker"),
     ]
     assert (row["kind"], row["burst"], row["room"], row["running"]) == ("rate", 10, 10, None)
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from treadle import Concurrency, Reject, Retry, Snooze, Treadle, Worker, current
+from treadle import Breaker, Concurrency, Reject, Retry, Snooze, Treadle, Worker, current
 from treadle.core.ids import new_id
 from treadle.testing.ledger import Ledger
 
@@ -182,12 +182,27 @@ def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:
 
 
 def add_bounded_tasks(app: Treadle, ledger: Ledger) -> None:
-    """Add tasks of which no more than `BOUND` may run at once, in all processes together."""
+    """Add tasks behind gates.
+
+    Of one no more than `BOUND` may run at once, in all processes together; one fails while there
+    is a file beside the ledger, and stands behind a breaker.
+    """
 
     @app.task(name="bounded", limits=Concurrency(BOUND, name="bounded"))
     async def bounded(key: str) -> None:
         ledger.write("START", key)
         await asyncio.sleep(0.01)
+        ledger.write("END", key)
+
+    @app.task(
+        name="guarded",
+        retry=Retry(attempts=20, base=0.01, jitter=False),
+        limits=Breaker("shop", failures=3, cool_down=0.2, on=ConnectionError),
+    )
+    async def guarded(key: str) -> None:
+        ledger.write("START", key)
+        if is_there(f"{ledger.path}.down"):
+            raise ConnectionError("the shop is down")
         ledger.write("END", key)
 
 

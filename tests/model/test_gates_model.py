@@ -1,9 +1,10 @@
 """Gates against an oracle: random lives of jobs with two gates each, and of holds, on every store.
 
 Two of the gates do not let every job wait: of one the newest waits, at the other none does.
-The oracle counts by itself what runs or is held behind each gate and what started. After a step no
-gate may hold more than it allows; after a second in which workers and holders ask, nobody may wait
-who could pass, and at the end nothing holds a place.
+The oracle counts by itself what runs behind each gate, what started when, and what a breaker has
+learnt. After each step no gate may hold more than it allows, nothing may have passed one that was
+shut, and the store must say of the breaker what the oracle says; after a second in which workers
+ask, no job may wait that could run, and at the end nothing holds a place.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ import pytest
 
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import PLACES, RATE, REPLACE, SKIP, GateUse, write_gates
+from treadle.core.gates.breaker import Tell
+from treadle.core.gates.gate import BREAKER, PLACES, RATE, REPLACE, SKIP, GateUse, write_gates
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobRecord, JobState
 from treadle.core.outcome import Failed, Outcome, Released, Snoozed, Succeeded
@@ -33,12 +35,63 @@ GATES = {
     "c": GateUse("c", PLACES, quota=3),
     "n": GateUse("n", PLACES, quota=1, on_full=REPLACE),
     "s": GateUse("s", PLACES, quota=2, on_full=SKIP),
+    "k": GateUse("k", BREAKER, quota=2, period=2 * SECOND, burst=SECOND),
     "r": GateUse("r", RATE, quota=5, period=SECOND, burst=2),
 }
 OUTCOMES: Sequence[Outcome] = (
     Succeeded(None), Succeeded(None), Failed(ERROR, delay=0), Released(), Snoozed(SECOND),
     Failed(ERROR, retryable=False),
+    Failed(ERROR, delay=0, tells=(Tell("k", "failed", why="down"),)),
+    Failed(ERROR, delay=SECOND, tells=(Tell("k", "failed", why="down"),)),
+    Snoozed(SECOND, tells=(Tell("c", "hold", SECOND, "busy"),)),
 )  # fmt: skip
+
+
+def _ends_well(outcome: Outcome) -> bool:
+    return isinstance(outcome, Succeeded)
+
+
+class Switchboard:
+    """What the oracle knows of the breaker `k`, and of holds."""
+
+    def __init__(self) -> None:
+        self.tripped = 0
+        self.shut: dict[str, int] = {}
+        self.probe: bytes | None = None
+        self.failed: list[int] = []
+
+    def passes(self, name: str, now: int) -> bool:
+        """Tell whether another job may pass."""
+        if self.shut.get(name, 0) > now:
+            return False
+        return name != "k" or not self.tripped or self.probe is None
+
+    def passed(self, id_: bytes) -> None:
+        """Note a job that passes the breaker."""
+        if self.tripped:
+            self.probe = id_
+
+    def left(self, id_: bytes, *, has: bool, outcome: Outcome | None, now: int) -> None:
+        """Note how a job ended, or that somebody ended it."""
+        tells = getattr(outcome, "tells", ())
+        fails = any(tell.says == "failed" for tell in tells)
+        heard = self.shut.get("k", 0) <= now
+        if heard and self.tripped == 0 and fails:
+            self.failed = [at for at in self.failed if at > now - 2 * SECOND] + [now]
+            if len(self.failed) == 2:
+                self._open(now)
+        elif heard and self.tripped and self.probe == id_:
+            if fails:
+                self._open(now)
+            elif isinstance(outcome, Succeeded) and has:
+                self.tripped, self.failed = 0, []
+        if self.probe == id_:
+            self.probe = None
+
+    def _open(self, now: int) -> None:
+        self.tripped += 1
+        self.shut["k"] = now + SECOND * 2 ** min(self.tripped - 1, 4)
+        self.probe, self.failed = None, []
 
 
 class Life:
@@ -56,6 +109,7 @@ class Life:
         self.holds: dict[bytes, str] = {}
         """What is held outside jobs, by its token."""
         self.asking: dict[bytes, str] = {}
+        self.board = Switchboard()
 
     async def begin(self) -> None:
         """Make the workers known."""
@@ -81,16 +135,40 @@ class Life:
         hand = self.random.choice(self.hands)
         own = [one for one in self.running.values() if one[0] is hand]
         ended = self.random.sample(own, self.random.randint(0, len(own)))
-        outcomes = [self.random.choice(OUTCOMES) for _ in ended]
+        outcomes = [self.outcome(has="k" in self.gates[claim.id]) for _, claim in ended]
         batch = [settlement(c, o) for (_, c), o in zip(ended, outcomes, strict=True)]
-        for _, claim in ended:
-            del self.running[claim.id]
+        self.ended([claim for _, claim in ended], outcomes)
         return self.took(hand, (await hand.exchange(batch, take(limit))).claims)
+
+    def outcome(self, *, has: bool) -> Outcome:
+        """Give some outcome; only a job behind the breaker says of it that it failed."""
+        outcome = self.random.choice(OUTCOMES)
+        says = any(tell.name == "k" for tell in getattr(outcome, "tells", ()))
+        return outcome if has or not says else Released()
+
+    def ended(self, claims: Sequence[Claim], outcomes: Sequence[Outcome]) -> None:
+        """Note what a worker settles in one exchange."""
+        now = self.clock.wall()
+        # Of those that end together, failures count first.
+        pairs = sorted(zip(claims, outcomes, strict=True), key=lambda pair: _ends_well(pair[1]))
+        for claim, outcome in pairs:
+            del self.running[claim.id]
+            has = "k" in self.gates[claim.id]
+            self.board.left(claim.id, has=has, outcome=outcome, now=now)
+        for outcome in outcomes:
+            for tell in getattr(outcome, "tells", ()):
+                if tell.says == "hold":
+                    self.board.shut[tell.name] = now + tell.hold
 
     def took(self, hand: Hand, claims: Sequence[Claim]) -> int:
         """Note what a worker was given."""
         for claim in claims:
             assert claim.id not in self.running, "one job runs twice"
+            now, names = self.clock.wall(), self.gates[claim.id]
+            shut = [name for name in names if not self.board.passes(name, now)]
+            assert not shut, f"a job has passed {shut}, which was shut"
+            if "k" in names:
+                self.board.passed(claim.id)
             self.running[claim.id] = (hand, claim)
             self.claimed.add(claim.id)
             if "r" in self.gates[claim.id]:
@@ -119,7 +197,7 @@ class Life:
             await self.store.hold_free(self.holds.pop(token), token)
         elif len(self.asking) < 4:
             token = new_id()
-            self.asking[token] = self.random.choice(sorted(GATES))
+            self.asking[token] = self.random.choice(sorted(GATES.keys() - {"k"}))
         await self.ask()
 
     async def ask(self) -> None:
@@ -135,8 +213,26 @@ class Life:
         """Cancel jobs, whatever they are doing."""
         ids = self.random.sample(sorted(self.gates), min(2, len(self.gates)))
         for id_, done in zip(ids, await self.store.cancel(ids), strict=True):
-            if done:
-                self.running.pop(id_, None)
+            if done and self.running.pop(id_, None) is not None:
+                self.board.left(id_, has=False, outcome=None, now=self.clock.wall())
+
+    async def leave(self) -> None:
+        """Let a worker go, with all that it holds, and come again."""
+        hand = self.random.choice(self.hands)
+        await self.store.leave(hand.name)
+        own = [id_ for id_, (by, _) in self.running.items() if by is hand]
+        for id_ in own:
+            del self.running[id_]
+            self.board.left(id_, has=False, outcome=None, now=self.clock.wall())
+        await hand.register()
+
+    async def compare(self) -> None:
+        """The store says of the breaker what the oracle says."""
+        shown = await self.store.gates(only="k", limit=1)
+        now, until = self.clock.wall(), self.board.shut.get("k", 0)
+        if shown:
+            said = (shown[0].tripped, shown[0].shut_until)
+            assert said == (self.board.tripped, until if until > now else None)
 
     async def replay(self) -> None:
         """Make jobs ready again that had ended."""
@@ -144,14 +240,14 @@ class Life:
         await self.store.retry(ids)
 
     async def settle_down(self) -> None:
-        """Let workers ask for a second and a half: then no job waits that could run."""
+        """Let workers ask for a while: then no job waits that could have run for that long."""
         for _ in range(15):
             self.clock.move(0.1)
             await self.ask()
             await self.store.stage((), 500)
             for hand in self.hands:
                 self.took(hand, (await hand.exchange(demand=take(100))).claims)
-        held = self.held()
+        held, begun = self.held(), self.clock.wall() - 3 * SECOND // 2
         waiting = [
             record for record in await self.records() if record.state in ("ready", "blocked")
         ]
@@ -161,7 +257,8 @@ class Life:
         could = [
             record.id.hex()
             for record in waiting
-            if all(held[name] < GATES[name].quota for name in self.gates[record.id] if name != "r")
+            if all(name == "k" or held[name] < GATES[name].quota for name in self.gates[record.id])
+            and all(self.board.passes(name, begun) for name in self.gates[record.id])
             and "r" not in self.gates[record.id]
         ]
         assert not could, f"{len(could)} jobs wait beside free places: {held}"
@@ -185,8 +282,7 @@ class Life:
             for hand in self.hands:
                 own = [claim for by, claim in self.running.values() if by is hand]
                 batch = [settlement(claim, Succeeded(None)) for claim in own]
-                for claim in own:
-                    del self.running[claim.id]
+                self.ended(own, [Succeeded(None)] * len(own))
                 self.took(hand, (await hand.exchange(batch, take(100))).claims)
             states = {record.state for record in await self.records()}
             if all(JobState(state).is_terminal for state in states) and not self.asking:
@@ -213,13 +309,16 @@ async def live(store: Store, clock: MovedClock, seed: int) -> None:
                 await life.exchange(life.random.choice((1, 2, 5, 50)))
             elif step < 0.8:
                 await life.cancel()
-            elif step < 0.85:
+            elif step < 0.83:
                 await life.replay()
+            elif step < 0.85:
+                await life.leave()
             elif step < 0.95:
                 clock.move(life.random.choice((0.01, 0.3, 1.2)))
                 await store.stage((), life.random.choice((1, 10, 500)))
             else:
                 await life.settle_down()
+            await life.compare()
         await life.drain()
     finally:
         await store.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from treadle.client.gates.story import why_parked
 from treadle.core.durations import SECOND, as_datetime
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
@@ -16,6 +17,7 @@ from treadle.core.keys.key import Until
 from treadle.store.moving import is_sealed
 
 if TYPE_CHECKING:
+    from treadle.core.gates.gate import GateRecord
     from treadle.core.settings import Settings
     from treadle.store.keyed import KeyRecord
 
@@ -41,6 +43,7 @@ def explain(
     attempts: Sequence[AttemptRecord],
     settings: Settings,
     key: KeyRecord | None = None,
+    gate: GateRecord | None = None,
 ) -> str:
     """Tell a job's story.
 
@@ -49,12 +52,13 @@ def explain(
         attempts: its attempts, oldest first.
         settings: the application's settings, for what a job leaves open.
         key: who holds the job's key, when it was enqueued with one and somebody does.
+        gate: the gate at which it is parked, if it is.
     """
     place = f"in queue {record.queue!r}, priority {record.priority}"
     lines = [
         f"Job {id_text(record.id)}: {record.task} {place}",
         _state(record, settings),
-        *_reasons(record, settings),
+        *_reasons(record, settings, gate),
         *_key(record, key),
         *_tenant(record),
         f"Next: {_next(record, settings)}",
@@ -87,10 +91,11 @@ def _spent(record: JobRecord, settings: Settings) -> str:
     return f"{said}, {record.forgiven} more forgiven" if record.forgiven else said
 
 
-def _reasons(record: JobRecord, settings: Settings) -> list[str]:
+def _reasons(record: JobRecord, settings: Settings, gate: GateRecord | None) -> list[str]:
     """Say why, as far as it is stored."""
     lines = []
-    why = _why(record, settings)
+    parked = record.state is JobState.BLOCKED and record.reason == "gate"
+    why = why_parked(record.gate, gate) if parked else _why(record, settings)
     if why:
         lines.append(f"Why: {why}")
     error = record.error_info()
@@ -101,8 +106,6 @@ def _reasons(record: JobRecord, settings: Settings) -> list[str]:
 
 def _why(record: JobRecord, settings: Settings) -> str:
     waits = record.state in (JobState.SCHEDULED, JobState.READY)
-    if record.state is JobState.BLOCKED and record.reason == "gate":
-        return f"It is parked at the gate {record.gate!r}, which has no room for it or is paused."
     if waits and record.reason == "unknown_task":
         return f"No worker that looked at it knows the task {record.task!r}."
     if record.state is JobState.FAILED:

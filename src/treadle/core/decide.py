@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core.durations import DAY, SECOND
+from treadle.core.gates.breaker import well
 from treadle.core.job import Claim, ErrorInfo, JobState, write_error
 from treadle.core.outcome import (
     Cancelled,
@@ -63,11 +64,12 @@ def decide(
             end = _after_failure(claim, outcome, policy, rules, draw)
         case Snoozed(delay=delay, ran=ran):
             end = _waits(claim, JobState.SCHEDULED, "snoozed", delay=delay, back=1, ran=ran)
+            end = replace(end, tells=outcome.tells)
         case Cancelled(reason=reason, ran=ran):
             end = _ends(claim, JobState.CANCELLED, "cancelled", rules, reason=reason, ran=ran)
         case Rejected(error=error, reason=reason, ran=ran):
             end = _ends(claim, JobState.FAILED, "rejected", rules, reason=reason, error=error)
-            end = replace(end, ran=ran)
+            end = replace(end, ran=ran, tells=outcome.tells)
         case WorkerLost():
             end = _after_loss(claim, outcome, policy, rules)
         case TaskUnknown():
@@ -99,6 +101,7 @@ def _after_success(claim: Claim, outcome: Succeeded, policy: JobPolicy, rules: R
         crashes=claim.crashes,
         ran=outcome.ran,
         gates=claim.gates,
+        tells=() if claim.gates is None else well(claim.gates),
         keyed=claim.key is not None,
     )
 
@@ -120,7 +123,7 @@ def _after_failure(
         delay = policy.delay(spent(claim), draw) if outcome.delay is None else outcome.delay
         waits = _waits(claim, JobState.RETRYING, outcome.label, delay=delay)
         ended = replace(waits, error=write_error(outcome.error))
-    return replace(ended, ran=outcome.ran)
+    return replace(ended, ran=outcome.ran, tells=outcome.tells)
 
 
 def _after_loss(claim: Claim, outcome: WorkerLost, policy: JobPolicy, rules: Rules) -> Settlement:

@@ -10,6 +10,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from treadle.core.gates.breaker import Tell
 from treadle.core.job import ErrorInfo, JobState
 
 
@@ -30,6 +31,8 @@ class Failed(Struct, frozen=True, gc=False):
     """A delay that the task or a callable backoff named; None: by the policy."""
     label: str = "failed"
     ran: int = 0
+    tells: tuple[Tell, ...] = ()
+    """What the attempt says of gates."""
 
 
 class Snoozed(Struct, frozen=True, gc=False):
@@ -37,6 +40,7 @@ class Snoozed(Struct, frozen=True, gc=False):
 
     delay: int
     ran: int = 0
+    tells: tuple[Tell, ...] = ()
 
 
 class Cancelled(Struct, frozen=True, gc=False):
@@ -52,6 +56,7 @@ class Rejected(Struct, frozen=True, gc=False):
     error: ErrorInfo
     reason: str
     ran: int = 0
+    tells: tuple[Tell, ...] = ()
 
 
 class Released(Struct, frozen=True, gc=False):
@@ -100,6 +105,8 @@ class Settlement(Struct, frozen=True, gc=False):
     """The job was enqueued with a key, which an end frees."""
     gates: bytes | None = None
     """What the claim holds and lets go with this."""
+    tells: tuple[Tell, ...] = ()
+    """What the attempt says of gates, its own and others."""
 
 
 class Verdict(Enum):

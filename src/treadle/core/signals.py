@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.core.durations import to_us
+from treadle.core.gates.limits import check_gate
 
 if TYPE_CHECKING:
     from treadle.core.durations import Duration
@@ -24,26 +25,37 @@ class RetryLater(JobSignal):
     """Try this job again after `delay` (seconds or timedelta); the attempt is spent.
 
     Without `delay` the task's retry policy gives the delay. When no attempt is left the
-    job becomes a dead letter.
+    job becomes a dead letter. `hold` names a limit of the task, or any gate, that nobody passes
+    for the same time: what a server means that says `Retry-After`.
 
     Raises:
-        ValueError: the delay is negative or not finite.
+        TypeError: `hold` is no str.
+        ValueError: the delay is negative or not finite, or there is a `hold` without one.
     """
 
-    def __init__(self, message: str = "", *, delay: Duration | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, delay: Duration | None = None, hold: str | None = None
+    ) -> None:
         self.delay_us = None if delay is None else to_us(delay, "delay")
+        if hold is not None and delay is None:
+            raise ValueError(f"hold={hold!r} holds a gate for the delay; name one, in seconds")
+        self.hold = None if hold is None else check_gate(hold)
         super().__init__(message or "the task asked to be tried again")
 
 
 class Snooze(JobSignal):
     """Run this job again after `delay` (seconds or timedelta) without spending an attempt.
 
+    `hold` names a gate that nobody passes for the same time, as for `RetryLater`.
+
     Raises:
+        TypeError: `hold` is no str.
         ValueError: the delay is negative or not finite.
     """
 
-    def __init__(self, delay: Duration) -> None:
+    def __init__(self, delay: Duration, *, hold: str | None = None) -> None:
         self.delay_us = to_us(delay, "delay")
+        self.hold = None if hold is None else check_gate(hold)
         super().__init__(f"the task asked for {self.delay_us / 1e6:g} s of rest")
 
 

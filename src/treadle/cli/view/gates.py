@@ -47,11 +47,14 @@ def _waiting(gate: GateInfo) -> str:
 
 
 def _state(gate: GateInfo, now: datetime) -> Text:
+    if gate.breaker == "half open":
+        return Text("breaker half open", style="yellow")
     if not gate.paused:
         return Text("open" if gate.room else "full", style="green" if gate.room else "dim")
     until = "" if gate.opens_at is None else f" until {relative(gate.opens_at, now)}"
     note = f": {safe(cut(gate.note, _NOTE_MAX))}" if gate.note else ""
-    return Text(f"paused{until}{note}", style="yellow")
+    said = "breaker open" if gate.breaker == "open" else "paused"
+    return Text(f"{said}{until}{note}", style="yellow")
 
 
 def gate_row(gate: GateInfo) -> dict[str, Any]:
@@ -70,4 +73,5 @@ def gate_row(gate: GateInfo) -> dict[str, Any]:
         "is_set": gate.is_set,
         "holds": gate.holds,
         "asking": gate.asking,
+        "breaker": gate.breaker,
     }

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from treadle.client.views import optional_datetime
 from treadle.core.durations import SECOND, Duration, to_us
-from treadle.core.gates.gate import PLACES, RATE
+from treadle.core.gates.gate import BREAKER, PLACES, RATE
 from treadle.core.gates.limits import Limit, check_gate
 from treadle.store.contract import BATCH_MAX
 
@@ -32,9 +32,9 @@ class GateInfo(Struct, frozen=True):
 
     name: str
     kind: str
-    """`places`, `rate` or `switch`."""
+    """`places`, `rate`, `breaker` or `switch`."""
     limit: str
-    """What it bounds, as one writes it: `5`, `10/60s`; empty for a switch."""
+    """What it bounds, as one writes it: `5`, `10/60s`, `5 failures/60s`; empty for a switch."""
     burst: int | None
     running: int | None
     """Places in use, by jobs and by holds; None for what has no places."""
@@ -48,6 +48,8 @@ class GateInfo(Struct, frozen=True):
     """Why it is paused, as whoever paused it said it."""
     is_set: bool
     """Its numbers were set at run time: those of jobs do not count until a reset."""
+    breaker: str | None = None
+    """`closed`, `open` or `half open`; None for what is no breaker."""
     holds: int = 0
     """Of the places in use: those that are held outside jobs, by `app.limit`."""
     asking: int = 0
@@ -68,6 +70,7 @@ class GateInfo(Struct, frozen=True):
             opens_at=optional_datetime(record.opens_at),
             note=record.note,
             is_set=record.is_set,
+            breaker=_breaker(record),
             holds=record.holds,
             asking=record.asking,
         )
@@ -124,7 +127,7 @@ class Gates:
         await store.shut_gate(check_gate(name), delay=delay, note=note or None)
 
     def resume(self, name: str) -> bool:
-        """Let jobs pass a gate again; True where it was paused."""
+        """Let jobs pass a gate again, and close a breaker; True where it was paused or open."""
         return self._links.get().run(self.aresume(name))
 
     async def aresume(self, name: str) -> bool:
@@ -141,7 +144,9 @@ class Gates:
     async def aset(self, name: str, limit: Limit) -> None:
         """Do the same as `set` without blocking the event loop."""
         if not isinstance(limit, Limit):
-            raise TypeError(f"set takes Concurrency(...) or RateLimit(...), not {limit!r:.80}")
+            raise TypeError(
+                f"set takes Concurrency(...), RateLimit(...) or Breaker(...), not {limit!r:.80}"
+            )
         await (await self._links.aget()).store.set_gate(limit.gate(check_gate(name), 1))
 
     def reset(self, name: str) -> bool:
@@ -173,4 +178,15 @@ def check_note(note: str) -> str:
 def _limit(record: GateRecord) -> str:
     if record.kind == PLACES:
         return str(record.quota)
-    return f"{record.quota}/{record.period // SECOND}s" if record.kind == RATE else ""
+    period = f"{record.period // SECOND}s"
+    if record.kind == BREAKER:
+        return f"{record.quota} failures/{record.period / SECOND:g}s"
+    return f"{record.quota}/{period}" if record.kind == RATE else ""
+
+
+def _breaker(record: GateRecord) -> str | None:
+    if record.kind != BREAKER:
+        return None
+    if not record.tripped:
+        return "closed"
+    return "half open" if record.shut_until is None else "open"

@@ -1,8 +1,9 @@
 """A gate: one named record that lets so many jobs run at once, or start in a time.
 
-There are three kinds. *places* bounds how many jobs run at once, *rate* how many start in a
-period, and a *switch* bounds nothing by itself. Each of them can be shut, until an instant or
-until somebody opens it. What a job carries of a gate is a `GateUse`: its definition travels with
+There are four kinds. *places* bounds how many jobs run at once, *rate* how many start in a
+period, a *switch* bounds nothing by itself, and a *breaker* is a switch that shuts when jobs fail
+and then lets one through at a time (`breaker`). Each of them can be shut, until an instant or until
+somebody opens it. What a job carries of a gate is a `GateUse`: its definition travels with
 it, so that a worker or rescuer that has never seen the task can act.
 
 A rate is a bucket of `burst` starts that fills at `quota` a `period`, kept as one number: the
@@ -19,6 +20,8 @@ from msgspec import Struct, json
 PLACES: Final = "places"
 RATE: Final = "rate"
 SWITCH: Final = "switch"
+BREAKER: Final = "breaker"
+KINDS: Final = (PLACES, RATE, SWITCH, BREAKER)
 
 SKIP: Final = "skip"
 """A job that finds no place ends at once."""
@@ -45,10 +48,11 @@ class GateUse(Struct, frozen=True, gc=False):
     cost: int = 1
     """What the job takes of a rate; of places each job takes one."""
     quota: int = 0
+    """Of a breaker: how many failures open it."""
     period: int = 0
-    """Of a rate, in microseconds."""
+    """Of a rate, in microseconds; of a breaker, the time in which so many have to fail."""
     burst: int = 0
-    """Of a rate: how many may start together."""
+    """Of a rate: how many may start together; of a breaker, its cool-down in microseconds."""
     on_full: str = ""
     """Of places: what becomes of the job when it finds none, before it is first claimed: `SKIP`,
     `REPLACE`, or nothing, and then it waits."""
@@ -86,6 +90,12 @@ class Gate(Struct, gc=False):
     """When the job was enqueued whose definition this is: a newer one replaces it."""
     is_set: bool = False
     """Somebody set the numbers at run time: definitions of jobs do not count any more."""
+    tripped: int = 0
+    """How often a breaker has opened in a row; 0 is closed."""
+    probe: bytes | None = None
+    """The job that a half-open breaker let through."""
+    failed: list[int] = []
+    """When jobs have failed of late, while the breaker is closed."""
 
     def define(self, use: GateUse, now: int) -> None:
         """Take the kind and numbers of a definition; no bucket is emptier than empty."""
@@ -105,7 +115,14 @@ class Gate(Struct, gc=False):
             return max(0, self.quota - self.used)
         if self.kind == RATE:
             return max(0, (self.burst * self.period - self._missing(now)) // self.period)
+        if self.kind == BREAKER and self.tripped:
+            return int(self.probe is None)
         return ALL
+
+    @property
+    def is_boundless(self) -> bool:
+        """Tell whether all may pass while it is not shut."""
+        return self.kind == SWITCH or (self.kind == BREAKER and not self.tripped)
 
     def _missing(self, now: int) -> int:
         """Tell what the bucket lacks: microseconds times `quota`, so that nothing is rounded."""
@@ -141,6 +158,8 @@ class Gate(Struct, gc=False):
             at = self.shut_until or now
         if self.kind == PLACES and self.used >= self.quota:
             return None
+        if self.kind == BREAKER and self.probe is not None:
+            return None
         if self.kind == RATE:
             spare = (self.burst - self.takes(cost)) * self.period - self.part
             at = max(at, self.full_at - spare // self.quota)
@@ -151,7 +170,7 @@ class Gate(Struct, gc=False):
         opens = self.opens_at(cost, now)
         if opens is None or opens > now:
             return opens
-        return now if self.kind == SWITCH else now + WOKEN_FOR
+        return now if self.is_boundless else now + WOKEN_FOR
 
     def pending(self, now: int) -> int:
         """Count the jobs that were woken of late and are still to be claimed."""
@@ -160,7 +179,7 @@ class Gate(Struct, gc=False):
     def to_wake(self, now: int) -> int:
         """Tell how many waiting jobs may be woken now, those already woken counted."""
         room = self.room(now)
-        return room if self.kind == SWITCH else max(0, room - self.pending(now))
+        return room if self.is_boundless else max(0, room - self.pending(now))
 
     def record(
         self, waiting: int, cost: int, now: int, holds: int = 0, asking: int = 0
@@ -179,6 +198,7 @@ class Gate(Struct, gc=False):
             self.note if self.is_shut(now) else None,
             self.is_set,
             self.opens_at(cost, now),
+            self.tripped,
             holds,
             asking,
         )
@@ -203,6 +223,8 @@ class GateRecord(Struct, frozen=True):
     is_set: bool
     opens_at: int | None = None
     """When its next job may pass, if a clock can tell."""
+    tripped: int = 0
+    """How often a breaker has opened in a row; 0 is closed."""
     holds: int = 0
     """Of the places in use: those that are held outside jobs."""
     asking: int = 0

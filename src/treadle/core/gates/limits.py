@@ -94,6 +94,13 @@ class Limit:
             name = f"{own[: NAME_MAX - 65]}:{digest}"
         return self.gate(name, cost)
 
+    def owns(self, task: str, gate: str) -> bool:
+        """Tell whether a gate of this name is one that the limit gives to jobs of the task."""
+        own = self.own_name(task)
+        if self.key is None:
+            return gate == own
+        return gate.startswith((f"{own}:", f"{own[: NAME_MAX - 65]}:"))
+
     def gate(self, name: str, cost: int) -> GateUse:
         """Give what a job of this cost carries of a gate of this name."""
         return GateUse(name, self.kind, cost, self.quota, self.period, self.burst)

@@ -21,6 +21,7 @@ from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
 from treadle.store.postgres.gates.holds import PostgresHolds
+from treadle.store.postgres.gates.line import touches
 from treadle.store.postgres.history import History
 from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.keys.verbs import PostgresKeys
@@ -208,7 +209,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
                 return found
         kinds = [ENDS] if settlements else []
         going_on = any(not one.state.is_terminal for one in settlements)
-        if going_on or any(one.keyed or one.gates is not None for one in settlements):
+        if going_on or any(one.keyed or touches(one) for one in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
         memory = Memory(self._scan, self._history, now)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import AsyncConnection, Connection, Error
 
 from treadle.core.errors import StoreError, StoreUnavailable
-from treadle.core.gates.gate import read_gates
+from treadle.core.gates.gate import BREAKER, read_gates
 from treadle.core.job import Fate, JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
@@ -168,6 +168,8 @@ class PostgresTransactional:
             yield self._say("give_tags", ())
         for use in read_gates(settlement.gates):
             yield self._say("free_gate", (use.name, at))
+            if use.kind == BREAKER:
+                yield self._say("close_gate", (use.name, at, _id(settlement.id)))
         yield self._say("ring", ([ENDS, WORK] if settlement.gates else [ENDS],))
         return Verdict.APPLIED
 

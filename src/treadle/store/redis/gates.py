@@ -79,11 +79,12 @@ class RedisGates(RedisAccess):
 def _record(row: Sequence[Any]) -> GateRecord:
     (
         name, kind, quota, period, burst, used, room, waiting, shut_until, note, is_set, opens_at,
-        holds, asking,
+        tripped, holds, asking,
     ) = row  # fmt: skip
     return GateRecord(
         name.decode(errors="replace"), kind.decode(errors="replace"), quota, period, burst, used,
         room, waiting, int(shut_until) if shut_until else None,
         note.decode(errors="replace") or None if shut_until else None, bool(is_set),
-        int(opens_at) if opens_at else None, holds if isinstance(holds, int) else 0, asking,
+        int(opens_at) if opens_at else None, tripped,
+        holds if isinstance(holds, int) else 0, asking,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from binascii import unhexlify
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct, msgpack
+from msgspec import Struct, json, msgpack
 
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, read_error
 from treadle.core.keys.key import Key
@@ -41,6 +41,7 @@ class Call(Struct, frozen=True, array_like=True, gc=False):
 
 _NO_CALL = Call(b"")
 _pack = msgpack.Encoder().encode
+_encode = json.Encoder().encode
 _unpack = msgpack.Decoder(Call).decode
 
 
@@ -121,7 +122,7 @@ def settlement_words(settlements: Sequence[Settlement]) -> Words:
             _cased("E" if ends else "W", each), each.id.hex(), each.number,
             each.keep if ends else each.delay, each.state.value, each.attempt, each.outcome,
             each.reason or "", each.forgiven, each.crashes, each.ran, each.lost_by or "",
-            each.error or b"",
+            each.error or b"", _encode(each.tells) if each.tells else b"",
         )  # fmt: skip
     return words
 

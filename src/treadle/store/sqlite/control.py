@@ -26,7 +26,7 @@ def cancel(
         written = db.execute(sql["cancel"], {"id": id_, "now": now, "keep": _KEEP}).rowcount
         done.append(written > 0)
         if held is not None:
-            book.free(uses_of(held[0]))
+            book.free(id_, uses_of(held[0]))
         if written:
             free(db, sql, [id_], ENDED, now)
     book.write()

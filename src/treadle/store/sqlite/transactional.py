@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle.core.errors import StoreUnavailable
+from treadle.core.gates.gate import BREAKER, GateUse
 from treadle.core.job import JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
@@ -169,8 +170,15 @@ class SqliteTransactional:
             yield from self._steps(free_one(settlement.id, SUCCEEDED, at))
             yield self._say("give_tags", [()])
         for use in uses_of(settlement.gates) if rows else ():
-            yield self._say("let_go", [(at, use.name)])
+            yield from self._let_go(settlement.id, use, at)
         return Verdict.APPLIED if rows else Verdict.LOST
+
+    def _let_go(self, id_: bytes, use: GateUse, at: int) -> Script[None]:
+        """Let go of what the job holds of a gate; `stage` wakes who waits there."""
+        yield self._say("let_go", [(at, use.name)])
+        if use.kind == BREAKER:
+            yield self._say("let_through", [(at, use.name, id_, at)])
+            yield self._say("let_off", [(at, use.name, id_)])
 
     def _note(self, note: Note, attempt: int) -> Script[None]:
         if note.progress is not None:

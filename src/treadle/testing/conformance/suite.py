@@ -22,10 +22,16 @@ from treadle.testing.conformance.control.verbs import (
     TestPurge,
     TestRetry,
 )
+from treadle.testing.conformance.gates.breakers import (
+    TestBreakerByHand,
+    TestBreakerOpens,
+    TestBreakerProbes,
+    TestHolds,
+)
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
 from treadle.testing.conformance.gates.full import TestReplaceWaiting, TestSkip
-from treadle.testing.conformance.gates.holds import TestHolds, TestHoldsInLine
+from treadle.testing.conformance.gates.holds import TestHeldOutside, TestHoldsInLine
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
@@ -63,6 +69,9 @@ __all__ = [
     "TestAttempts",
     "TestBeat",
     "TestBehindATime",
+    "TestBreakerByHand",
+    "TestBreakerOpens",
+    "TestBreakerProbes",
     "TestCancel",
     "TestClaim",
     "TestControl",
@@ -81,6 +90,7 @@ __all__ = [
     "TestFree",
     "TestGates",
     "TestGet",
+    "TestHeldOutside",
     "TestHolds",
     "TestHoldsInLine",
     "TestKeyAgain",

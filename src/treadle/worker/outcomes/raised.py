@@ -25,6 +25,7 @@ from treadle.core.retry import JobPolicy, Retry
 from treadle.core.signals import Cancel, JobSignal, Reject, RetryLater, Snooze, SoftTimeout
 from treadle.worker.attempt import Attempt
 from treadle.worker.outcomes.describe import bounded, describe
+from treadle.worker.outcomes.tells import failed, held
 
 _log = logging.getLogger(__name__)
 
@@ -57,12 +58,14 @@ def timed_out(attempt: Attempt, stack: str = "") -> Failed:
     """Say that an attempt was over its hard limit; `stack` is where its code stood then."""
     error = TimeoutError(_overrun(attempt))
     retryable = _retries(attempt.definition.retry, [error])
+    shown = ErrorInfo("TimeoutError", str(error), stack)
     return Failed(
-        ErrorInfo("TimeoutError", str(error), stack),
+        shown,
         retryable=retryable,
         delay=_named_delay(attempt, error) if retryable else None,
         label="timed_out",
         ran=attempt.ran(),
+        tells=failed(attempt, [error], shown),
     )
 
 
@@ -124,15 +127,21 @@ def _after_signal(attempt: Attempt, signal: JobSignal) -> Outcome:
     ran = attempt.ran()
     match signal:
         case Snooze():
-            return Snoozed(signal.delay_us, ran)
+            return Snoozed(signal.delay_us, ran, held(attempt, signal))
         case Cancel():
             return Cancelled(bounded(str(signal.reason)), ran)
         case Reject():
-            return Rejected(describe(signal, str(signal.reason)), "rejected", ran)
-        case RetryLater(delay_us=None):
-            return Failed(describe(signal), delay=_named_delay(attempt, signal), ran=ran)
+            shown = describe(signal, str(signal.reason))
+            return Rejected(shown, "rejected", ran, failed(attempt, [signal], shown))
         case RetryLater():
-            return Failed(describe(signal), delay=signal.delay_us, ran=ran)
+            delay = signal.delay_us
+            shown = describe(signal)
+            return Failed(
+                shown,
+                delay=_named_delay(attempt, signal) if delay is None else delay,
+                ran=ran,
+                tells=(*failed(attempt, [signal], shown), *held(attempt, signal)),
+            )
         case _:
             raise AssertionError(f"no such signal: {type(signal).__name__}")
 
@@ -143,12 +152,14 @@ def _after_error(attempt: Attempt, error: BaseException, leaves: list[BaseExcept
     if error not in leaves and _names_group(retry, error, leaves):
         retryable = True
     late = attempt.soft_sent and any(isinstance(one, SoftTimeout) for one in leaves)
+    shown = describe(error, _soft_message(attempt) if late and error in leaves else None)
     return Failed(
-        describe(error, _soft_message(attempt) if late and error in leaves else None),
+        shown,
         retryable=retryable,
         delay=_named_delay(attempt, error) if retryable else None,
         label="timed_out" if late else "failed",
         ran=attempt.ran(),
+        tells=failed(attempt, leaves, shown),
     )
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from treadle.core.gates.gate import GateUse, read_gates
+from treadle.core.gates.gate import KINDS, GateUse, read_gates
 from treadle.store.contract import BATCH_MAX
-from treadle.store.postgres.engine.pack import int8, int8s, texts, uuids
+from treadle.store.postgres.engine.pack import int8, int8s, lenient, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
@@ -55,6 +55,8 @@ class Seen(Struct, frozen=True):
         calls.append((sql["lock_gates"], (names,)))
         if self.changed:
             calls.append((sql["redefine_gates"], _dated(self.changed)))
+        if any(s.tells for s in self.settled):
+            calls.append((sql["tell_gates"], (*me, *_told(self.settled))))
         if self.settled:
             numbers = int8s([s.number for s in self.settled])
             calls.append((sql["free_settled"], (*me, ids, numbers)))
@@ -89,11 +91,14 @@ def peek(
 
     Where the gates of the last exchange are `known`, they are taken for these, too, unread.
     """
-    settled = _first_of_each([s for s in settlements if s.gates is not None])
+    settled = _first_of_each([s for s in settlements if touches(s)])
     held = {use.name for s in settled for use in _uses(s)}
     queues = _queues_of(demand)
+    # A gate that is held need not be there yet.
+    made = [(GateUse(t.name), 0) for s in settled for t in s.tells if t.says == "hold"]
+    held |= {tell.name for s in settled for tell in s.tells}
     if known:
-        return Seen(tuple(sorted(held.union(known))), (), (), settled, queues)
+        return Seen(tuple(sorted(held.union(known))), made, (), settled, queues)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     values = (_names(queues), int8(wanted), texts(sorted(held)))
     _, [rows] = yield Ask([(sql["peek"], values)])
@@ -103,7 +108,25 @@ def peek(
         return None
     missing = [(use, made_at) for use, made_at, is_missing, _ in sound if is_missing]
     changed = [(use, made_at) for use, made_at, _, is_changed in sound if is_changed]
-    return Seen(names, missing, changed, settled, queues)
+    return Seen(names, [*missing, *made], changed, settled, queues)
+
+
+def touches(settlement: Settlement) -> bool:
+    """Tell whether a settlement has to do with gates."""
+    return settlement.gates is not None or bool(settlement.tells)
+
+
+def _told(settled: Sequence[Settlement]) -> tuple[Value, ...]:
+    """Give the columns of what settlements say of gates."""
+    said = [(one, tell) for one in settled for tell in one.tells]
+    return (
+        uuids([one.id for one, _ in said]),
+        int8s([one.number for one, _ in said]),
+        texts([tell.name for _, tell in said]),
+        texts([tell.says for _, tell in said]),
+        int8s([tell.hold for _, tell in said]),
+        texts([lenient(tell.why) for _, tell in said]),
+    )
 
 
 def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
@@ -116,7 +139,7 @@ def _is_sound(row: Sequence[object]) -> bool:
     """Tell whether the definition on a job is one; a hand may have made it something else."""
     _, kind, quota, period, burst, *_ = row
     numbers = [quota, period, burst]
-    return kind in ("places", "rate", "switch") and all(isinstance(n, int) for n in numbers)
+    return kind in KINDS and all(isinstance(n, int) for n in numbers)
 
 
 def _first_of_each(settlements: Sequence[Settlement]) -> Sequence[Settlement]:

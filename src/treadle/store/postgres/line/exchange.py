@@ -29,7 +29,7 @@ from treadle.store.postgres.engine.rows import QUEUE, best_first, read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
-from treadle.store.postgres.gates.line import Seen, peek
+from treadle.store.postgres.gates.line import Seen, peek, touches
 from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
 from treadle.store.postgres.line.scan import Look, Mark, Scan, pieces
@@ -64,7 +64,7 @@ def exchange(
     scan = memory.scan
     batch = Batch(sql, me, settlements, memory.history, memory.now)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
-    peeked = scan.gated or any(one.gates is not None for one in settlements)
+    peeked = scan.gated or any(touches(one) for one in settlements)
     seen = (yield from peek(sql, settlements, demand, scan.known)) if peeked else None
     claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
     before = [] if seen is None else seen.before(sql, me)

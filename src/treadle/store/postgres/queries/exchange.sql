@@ -175,15 +175,16 @@ select $4::text, $5::bigint where (
 )
 
 -- name: head
--- What is best in a piece of a queue, at most n; behind its mark the index is entered anew.
+-- What is best in a piece of a queue, at most n; behind its mark the index is entered anew. Jobs
+-- with gates are passed over, as in `pickable`.
 (
     select j.priority, j.tag, j.id from {p}jobs j
-    where p.tag is not null and j.state = 'ready' and j.queue = p.name
+    where p.tag is not null and j.state = 'ready' and j.queue = p.name and j.gates is null
         and j.priority = p.low and (j.tag, j.id) > (p.tag, p.id)
     order by j.tag, j.id limit room.n
 ) union all (
     select j.priority, j.tag, j.id from {p}jobs j
-    where p.tag is null and j.state = 'ready' and j.queue = p.name
+    where p.tag is null and j.state = 'ready' and j.queue = p.name and j.gates is null
         and j.priority >= p.low and j.priority <= p.high
     order by j.priority desc, j.tag, j.id limit room.n
 )
@@ -221,16 +222,16 @@ piece as (
 ), beyond as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
-        where state = 'ready' and queue = p.name and priority = p.low
-            and (tag, id) > (p.tag, p.id) and gates is null
+        where state = 'ready' and queue = p.name and gates is null and priority = p.low
+            and (tag, id) > (p.tag, p.id)
         order by tag, id limit best.n for update skip locked
     ) as j
     where p.place = best.place and p.tag is not null and {is_new}
 ), unmarked as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
-        where state = 'ready' and queue = p.name and priority >= p.low and priority <= p.high
-            and gates is null
+        where state = 'ready' and queue = p.name and gates is null
+            and priority >= p.low and priority <= p.high
         order by priority desc, tag, id limit best.n for update skip locked
     ) as j
     where p.place = best.place and p.tag is null and {is_new}

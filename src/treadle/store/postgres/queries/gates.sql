@@ -12,14 +12,20 @@ case
     when g.kind = 'places' then greatest(0, g.quota - g.used)
     when g.kind = 'rate' then greatest(0, (g.burst * g.period - case
         when g.full_at >= {now} then (g.full_at - {now}) * g.quota + g.part else 0 end) / g.period)
+    when g.kind = 'breaker' and g.tripped > 0 then case when g.probe is null then 1 else 0 end
     else 1000000
 end
+
+-- name: boundless
+-- Whether all may pass while it is not shut.
+(g.kind = 'switch' or (g.kind = 'breaker' and g.tripped = 0))
 
 -- name: opens
 -- When a job that costs `w.cost` may pass; nothing when no clock can tell.
 case
     when g.shut_until > {now} and g.shut_until >= 9007199254740991 then null
     when g.kind = 'places' and g.used >= g.quota then null
+    when g.probe is not null then null
     else greatest({now}, g.shut_until, case when g.kind = 'rate' then g.full_at + 1 - (
         (g.burst - least(w.cost, g.burst)) * g.period - g.part + g.quota) / g.quota end)
 end
@@ -28,7 +34,7 @@ end
 -- When to look for jobs to wake while one that costs `w.cost` waits.
 (select case
     when o.at > {now} or o.at is null then o.at
-    when g.kind = 'switch' then {now}
+    when {boundless} then {now}
     else {now} + 1000000
 end from (select {opens} as at) as o)
 
@@ -68,18 +74,21 @@ to_look as (
 )
 
 -- name: letting_go
--- After a CTE held (gates): what running jobs hold of places is free. What a gate bounds now
--- counts, and not what it bounded when the job was enqueued.
+-- After a CTE held (id, gates): what running jobs hold of places is free, and probes of breakers
+-- make room for the next one. What a gate bounds now counts, and not what it bounded when the job
+-- was enqueued.
 freed as (
-    select w.name, count(*) as n
+    select w.name, count(*) as n, array_agg(held.id) as ids
     from held cross join lateral jsonb_to_recordset(held.gates) as w (name text)
     group by w.name
 ), let_go as (
-    update {p}gates g set used = greatest(0, g.used - l.n), touched_at = {hour},
-        wake_at = case when g.used >= g.quota or g.wake_at is not null then {now} end
+    update {p}gates g set used = greatest(0, g.used - l.n), touched_at = {hour}, probe = null,
+        wake_at = case when g.probe is not null or g.used >= g.quota or g.wake_at is not null
+            then {now} end
     from (
         select g.name, f.n from {p}gates g join freed f on f.name = g.name
-        where g.kind = 'places' order by g.name for no key update of g
+        where g.kind = 'places' or g.probe = any(f.ids)
+        order by g.name for no key update of g
     ) as l
     where g.name = l.name
     returning g.name
@@ -239,7 +248,7 @@ select 1 from {p}gates where name = any($1::text[]) order by name for no key upd
 
 -- name: free_settled
 with held as (
-    select j.gates from unnest($3::uuid[], $4::bigint[]) as s (id, number)
+    select j.id, j.gates from unnest($3::uuid[], $4::bigint[]) as s (id, number)
     join {p}jobs j on j.id = s.id and j.number = s.number
     where {runs} and j.gates is not null and not {is_repeat}
 ), {letting_go}
@@ -247,13 +256,14 @@ select count(*) from let_go;
 
 -- name: free_jobs
 with held as (
-    select j.gates from {p}jobs j where j.id = any($1::uuid[]) and {runs} and j.gates is not null
+    select j.id, j.gates from {p}jobs j
+    where j.id = any($1::uuid[]) and {runs} and j.gates is not null
 ), {letting_go}
 select count(*) from let_go;
 
 -- name: free_claims
 with held as (
-    select j.gates from unnest($2::uuid[], $3::bigint[]) as s (id, number)
+    select j.id, j.gates from unnest($2::uuid[], $3::bigint[]) as s (id, number)
     join {p}jobs j on j.id = s.id and j.number = s.number
     where {runs} and j.worker = $1::text and j.lost_by is null and j.gates is not null
 ), {letting_go}
@@ -261,7 +271,7 @@ select count(*) from let_go;
 
 -- name: free_held
 with held as (
-    select j.gates from {p}jobs j
+    select j.id, j.gates from {p}jobs j
     where j.state = 'running' and j.worker = $1::text and j.lost_by is null
         and j.gates is not null
 ), {letting_go}
@@ -271,6 +281,16 @@ select count(*) from let_go;
 -- Called by: transactional, in the transaction of the task's own writes: `stage` wakes who waits.
 update {p}gates set used = greatest(0, used - 1), wake_at = $2::bigint
 where name = $1::text and kind = 'places';
+
+-- name: close_gate
+-- As free_gate, for the probe of a breaker, whose task has ended well: the breaker closes, unless
+-- it was shut meanwhile.
+update {p}gates set probe = null,
+    tripped = case when shut_until > $2::bigint then tripped else 0 end,
+    note = case when shut_until > $2::bigint then note end,
+    wake_at = case when shut_until > $2::bigint then shut_until else $2::bigint end,
+    shut_until = case when shut_until > $2::bigint then shut_until end
+where name = $1::text and kind = 'breaker' and probe = $3::uuid;
 
 -- name: park_ready
 -- Jobs that have become ready are parked where a gate of theirs is known to be shut.
@@ -290,7 +310,7 @@ select count(*) from parked;
 -- The gates are locked. Wakes the best jobs that may pass; at claim they meet their other gates.
 with open as (
     select g.name, g.kind, greatest(0, {room} - {reserved} - case
-        when g.kind <> 'switch' and {now} - g.woken_at < 1000000 then g.woken else 0 end) as n
+        when not {boundless} and {now} - g.woken_at < 1000000 then g.woken else 0 end) as n
     from {p}gates g where g.name = any($1::text[]) and g.wake_at <= {now}
 ), found as (
     select o.name, o.n, j.id, j.cost,
@@ -408,7 +428,8 @@ select best.name, count(*) from (
         from (
             select name, coalesce(sum(cost) filter (where fits), 0)::bigint as n,
                 coalesce(sum(cost) filter (where not fits), 0)::bigint as back,
-                min(cost) filter (where not fits and cost > spare) as waits
+                min(cost) filter (where not fits and cost > spare) as waits,
+                (array_agg(id) filter (where fits))[1] as job
             from judged where room is not null group by name
         ) as t
         join {p}gates g on g.name = t.name
@@ -416,12 +437,15 @@ select best.name, count(*) from (
 ), charged as (
     update {p}gates g set
         used = g.used + case when g.kind = 'places' then s.n else 0 end,
+        probe = case when g.kind = 'breaker' and g.tripped > 0 and s.n > 0 then s.job
+            else g.probe end,
         full_at = case when g.kind = 'rate' and s.n > 0 then s.full_at else g.full_at end,
         part = case when g.kind = 'rate' and s.n > 0 then s.part else g.part end,
         woken = greatest(0, g.woken - s.n - s.back),
         touched_at = {hour},
         wake_at = case
             when g.kind = 'places' and g.used + s.n >= g.quota then null
+            when g.kind = 'breaker' and g.tripped > 0 and s.n > 0 then null
             -- Who waits is looked at when there is room again, maybe sooner than was said.
             when g.kind = 'rate' and s.n > 0 and g.wake_at is not null and s.opens_at > {now}
                 then s.opens_at
@@ -494,7 +518,7 @@ select name from {p}gates where wake_at <= {now} order by wake_at limit $1::bigi
 select g.name, g.kind, g.quota, g.period, g.burst, g.used, {room}, (
         select count(*) from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
     ), case when g.shut_until > {now} then g.shut_until end,
-    case when g.shut_until > {now} then g.note end, g.is_set, {opens}, (
+    case when g.shut_until > {now} then g.note end, g.is_set, {opens}, g.tripped, (
         select count(*) from {p}holds h where h.gate = g.name and h.is_held and h.kind = 'places'
     ), (
         select count(*) from {p}holds h
@@ -525,8 +549,10 @@ on conflict (name) do update set shut_until = excluded.shut_until, note = exclud
 where g.shut_until is null or g.shut_until <= greatest(excluded.shut_until, {now});
 
 -- name: open_gate
-update {p}gates set shut_until = null, note = null, wake_at = {now}, touched_at = {hour}
-where name = $1::text and shut_until > {now}
+-- A breaker is closed by that.
+update {p}gates set shut_until = null, note = null, wake_at = {now}, touched_at = {hour},
+    tripped = 0, probe = null, failed = '{}'
+where name = $1::text and (shut_until > {now} or tripped > 0)
 returning 1;
 
 -- name: set_gate
@@ -561,7 +587,13 @@ union
 select g.name from {p}gates g
 where g.used > 0 and (g.kind <> 'places' or not exists (
     select from running r where r.name = g.name
-));
+))
+union
+-- Breakers that wait for a job that does not run.
+select g.name from {p}gates g
+where g.probe is not null and not exists (
+    select from {p}jobs j where j.id = g.probe and j.state = 'running'
+);
 
 -- name: mend
 -- The gates are locked: what others do to their places is either written or has not begun.
@@ -570,7 +602,7 @@ update {p}gates g set wake_at = {now}, used = case when g.kind <> 'places' then 
     where j.state = 'running' and j.gates is not null and w.name = g.name
 ) + (
     select count(*) from {p}holds h where h.gate = g.name and h.is_held and h.kind = 'places'
-) end
+) end, probe = (select j.id from {p}jobs j where j.id = g.probe and j.state = 'running')
 where g.name = any($1::text[]);
 
 -- name: prune_gates

@@ -4,7 +4,7 @@
 -- where a job has gates, so that others pay nothing for it. A key of another type than its own is
 -- no gate and no list of one: it is cleared away, because a script must not fail half way.
 
-local PARKED_MAX, LOOKS_MAX, FOREVER = 500, 500, EXACT
+local PARKED_MAX, LOOKS_MAX, FOREVER, DOUBLINGS_MAX = 500, 500, EXACT, 4
 local opened
 
 local function open_book()
@@ -28,6 +28,11 @@ local function open_book()
     return found and math.floor(found) or nil
   end
 
+  -- Count what running jobs hold of a gate: places, or the one that a breaker lets through.
+  local function held_of(gate)
+    return gate.used + (gate.probe and 1 or 0)
+  end
+
   -- Read the gates of a job; what a hand has damaged is none.
   function B.uses(raw)
     if not raw or raw == '' then
@@ -46,7 +51,7 @@ local function open_book()
     end
     local row = call('HMGET', clean(gate_key(name), 'hash'), 'kind', 'quota', 'period', 'burst',
       'used', 'full_at', 'part', 'shut_until', 'note', 'woken', 'woken_at', 'wake_at',
-      'defined_at', 'is_set', 'hour')
+      'defined_at', 'is_set', 'hour', 'tripped', 'probe', 'failed')
     if not row[1] then
       return nil
     end
@@ -55,8 +60,12 @@ local function open_book()
       full_at = number(row[6]) or 0, part = number(row[7]) or 0, shut_until = number(row[8]),
       note = row[9] or nil, woken = number(row[10]) or 0, woken_at = number(row[11]) or 0,
       wake_at = number(row[12]), defined_at = number(row[13]) or 0, is_set = row[14] == '1',
-      hour = number(row[15]) or 0}
-    gate.was_wake, gate.was_used, gate.known = gate.wake_at, gate.used, true
+      hour = number(row[15]) or 0, tripped = number(row[16]) or 0,
+      probe = row[17] and row[17] ~= '' and row[17] or nil, failed = {}}
+    for at in string.gmatch(row[18] or '', '%d+') do
+      gate.failed[#gate.failed + 1] = tonumber(at)
+    end
+    gate.was_wake, gate.was_held, gate.known = gate.wake_at, held_of(gate), true
     gates[name], order[#order + 1] = gate, name
     return gate
   end
@@ -95,7 +104,7 @@ local function open_book()
     local gate = B.find(use.name)
     if not gate then
       gate = {name = use.name, used = 0, full_at = 0, woken = 0, woken_at = 0, hour = 0,
-        defined_at = defined_at or 0, was_used = 0}
+        defined_at = defined_at or 0, was_held = 0, tripped = 0, failed = {}}
       B.define(gate, use)
       gates[use.name], order[#order + 1] = gate, use.name
     elseif defined_at and defined_at > gate.defined_at and not gate.is_set then
@@ -197,8 +206,15 @@ local function open_book()
       local ahead = gate.full_at - now
       local missing = ahead >= 0 and ahead * gate.quota + gate.part or 0
       return math.max(0, math.floor((gate.burst * gate.period - missing) / gate.period))
+    elseif gate.kind == 'breaker' and gate.tripped > 0 then
+      return gate.probe and 0 or 1
     end
     return ALL
+  end
+
+  -- Tell whether all may pass while it is not shut.
+  local function boundless(gate)
+    return gate.kind == 'switch' or (gate.kind == 'breaker' and gate.tripped == 0)
   end
 
   function B.opens_at(gate, cost)
@@ -209,7 +225,7 @@ local function open_book()
       end
       at = gate.shut_until
     end
-    if gate.kind == 'places' and gate.used >= gate.quota then
+    if (gate.kind == 'places' and gate.used >= gate.quota) or gate.probe then
       return nil
     elseif gate.kind == 'rate' then
       local spare = (gate.burst - takes(gate, cost)) * gate.period - gate.part
@@ -222,7 +238,7 @@ local function open_book()
   function B.look(gate, cost)
     local again = B.opens_at(gate, cost)
     if again and again <= now then
-      again = gate.kind == 'switch' and now or now + WOKEN_FOR
+      again = boundless(gate) and now or now + WOKEN_FOR
     end
     if again then
       gate.wake_at = math.min(gate.wake_at or again, again)
@@ -270,11 +286,14 @@ local function open_book()
     end
   end
 
-  function B.take(uses)
+  function B.take(uses, id)
     for _, use in ipairs(uses) do
       local gate = B.of(use)
       local cost = takes(gate, use.cost)
       gate.woken = math.max(0, gate.woken - cost)
+      if gate.kind == 'breaker' and gate.tripped > 0 then
+        gate.probe = id
+      end
       B.spend(gate, cost)
     end
   end
@@ -287,19 +306,82 @@ local function open_book()
   -- Tell how much of the room may be given to jobs that wait.
   function B.to_wake(gate)
     local room = B.room(gate)
-    return gate.kind == 'switch' and room or math.max(0, room - B.pending(gate))
+    return boundless(gate) and room or math.max(0, room - B.pending(gate))
   end
 
-  function B.free(uses, freed)
+  -- Take back what a job holds that runs no more, and note of which gates.
+  function B.free(uses, id, freed)
     for _, use in ipairs(uses) do
       -- What the gate bounds now counts, and not what it bounded when the job was enqueued.
       local gate = B.find(use.name)
-      if gate and gate.kind == 'places' then
-        gate.used, gate.wake_at, gate.changed = math.max(0, gate.used - 1), now, true
+      local frees = gate and (gate.kind == 'places' or gate.probe == id)
+      if frees then
+        if gate.kind == 'places' then
+          gate.used = math.max(0, gate.used - 1)
+        end
+        gate.probe, gate.wake_at, gate.changed = nil, now, true
         if freed then
           freed[use.name] = true
         end
       end
+    end
+  end
+
+  -- Close a breaker; any other gate is open then.
+  function B.close(gate)
+    gate.tripped, gate.probe, gate.failed = 0, nil, {}
+    gate.shut_until, gate.note, gate.wake_at, gate.changed = nil, nil, now, true
+  end
+
+  local function trip(gate, why)
+    gate.shut_until = now + gate.burst * 2 ^ math.min(gate.tripped, DOUBLINGS_MAX)
+    gate.tripped, gate.probe, gate.failed = gate.tripped + 1, nil, {}
+    gate.note, gate.wake_at, gate.changed = why, gate.shut_until, true
+  end
+
+  -- Count a failure of a closed breaker.
+  local function fail(gate, why)
+    local lately = {}
+    for _, at in ipairs(gate.failed) do
+      if at > now - gate.period then
+        lately[#lately + 1] = at
+      end
+    end
+    lately[#lately + 1] = now
+    gate.failed, gate.changed = lately, true
+    if #lately >= gate.quota then
+      trip(gate, why)
+    end
+  end
+
+  -- Let a breaker know that an attempt of this job ended well, or failed, and note whether that
+  -- changed it. Shut it learns nothing, and half open it heeds its probe alone.
+  function B.tell(name, says, why, id, freed)
+    local gate = B.find(name)
+    if not gate or gate.kind ~= 'breaker' or B.is_shut(gate) then
+      return
+    end
+    if gate.tripped == 0 then
+      if says == 'failed' then
+        fail(gate, why)
+        freed[name] = true
+      end
+    elseif gate.probe == id then
+      if says == 'well' then
+        B.close(gate)
+      else
+        trip(gate, why)
+      end
+      freed[name] = true
+    end
+  end
+
+  -- Let nothing pass a gate for so long; the latest instant counts.
+  function B.hold(name, span, why)
+    local gate = B.of({name = name, kind = 'switch', quota = 0, period = 0, burst = 0})
+    local till = math.min(now + span, FOREVER)
+    if not gate.shut_until or gate.shut_until < till then
+      gate.shut_until, gate.note, gate.wake_at, gate.changed = till, why, till, true
     end
   end
 
@@ -483,6 +565,14 @@ local function open_book()
     return number and text(number) or ''
   end
 
+  local function instants(list)
+    local written = {}
+    for place, at in ipairs(list) do
+      written[place] = text(at)
+    end
+    return table.concat(written, ' ')
+  end
+
   local function write_one(gate)
     local name, hour = gate.name, now - now % HOUR
     if not gate.known then
@@ -498,9 +588,10 @@ local function open_book()
         call('ZREM', clean(WAKES, 'zset'), name)
       end
     end
-    if gate.used ~= gate.was_used then
-      if gate.used > 0 then
-        call('ZADD', clean(TAKEN, 'zset'), text(gate.used), name)
+    local held = held_of(gate)
+    if held ~= gate.was_held then
+      if held > 0 then
+        call('ZADD', clean(TAKEN, 'zset'), text(held), name)
       else
         call('ZREM', clean(TAKEN, 'zset'), name)
       end
@@ -510,7 +601,8 @@ local function open_book()
       'full_at', text(gate.full_at), 'part', text(gate.part),
       'shut_until', value(gate.shut_until), 'note', gate.note or '', 'woken', text(gate.woken),
       'woken_at', text(gate.woken_at), 'wake_at', value(gate.wake_at),
-      'defined_at', text(gate.defined_at), 'is_set', gate.is_set and '1' or '', 'hour', text(hour))
+      'defined_at', text(gate.defined_at), 'is_set', gate.is_set and '1' or '', 'hour', text(hour),
+      'tripped', text(gate.tripped), 'probe', gate.probe or '', 'failed', instants(gate.failed))
   end
 
   -- Write nothing of a gate that is deleted.

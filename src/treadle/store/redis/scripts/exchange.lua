@@ -2,7 +2,8 @@
 -- how many jobs are wanted, how many steps, a queue (or nothing for all, merged) and a limit for
 -- each, then the settlements: S (a success with its result), N (one without), K and L (the same for
 -- jobs with a key, which is read for them alone), E (an end) or W (a wait), each with its own count
--- of values; a small letter says that the claim holds places of gates. First everything is read and
+-- of values, the last of E and W what the attempt says of gates; a small letter says that the claim
+-- holds something of gates. First everything is read and
 -- judged, then claims are let go, which frees memory, so that a server that is full still settles;
 -- then ends are written and jobs are claimed. A settlement is fenced by the claim number, compared
 -- as text. Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time,
@@ -41,7 +42,7 @@ end
 
 -- Settle
 
-local SIZES = {S = 6, N = 5, K = 6, L = 5, E = 13, W = 13}
+local SIZES = {S = 6, N = 5, K = 6, L = 5, E = 14, W = 14}
 local GATED, gated = {s = 'S', n = 'N', k = 'K', l = 'L', e = 'E', w = 'W'}, {}
 local judged, freed, verdicts = {}, {}, {}
 
@@ -158,13 +159,16 @@ end
 
 local WRITE = {S = succeeded, N = succeeded, K = succeeded, L = succeeded, E = ended, W = waits}
 local first = 6 + 2 * steps
-local at, any_waits = first, false
+local at, any_waits, said = first, false, {}
 while at <= #ARGV do
   if GATED[ARGV[at]] then
     ARGV[at], gated[#gated + 1] = GATED[ARGV[at]], #verdicts + 1
     gated[#gated + 1] = ARGV[at + 1]
   end
   verdicts[#verdicts + 1] = judge(at)
+  if SIZES[ARGV[at]] == 14 and ARGV[at + 13] ~= '' and verdicts[#verdicts] == '1' then
+    said[#said + 1], said[#said + 2] = ARGV[at + 1], ARGV[at + 13]
+  end
   at = at + SIZES[ARGV[at]]
 end
 wrong = misused(lists)
@@ -195,15 +199,47 @@ if #verdicts > 0 then
   end
 end
 
+-- Let gates know what attempts say of them; of holds the latest counts, whatever their order.
+local function tell(settled, freed)
+  local holds = {}
+  for i = 1, #said, 2 do
+    for _, word in ipairs(cjson.decode(said[i + 1])) do
+      local why = type(word[4]) == 'string' and word[4] or ''
+      if word[2] == 'hold' then
+        holds[#holds + 1] = {word[1], word[3], why}
+      else
+        book().tell(word[1], word[2], why, said[i], freed)
+      end
+    end
+  end
+  for _, one in ipairs(settled) do
+    if one.well then
+      for _, use in ipairs(one.uses) do
+        book().tell(use.name, 'well', '', one.id, freed)
+      end
+    end
+  end
+  for _, hold in ipairs(holds) do
+    book().hold(unpack(hold))
+  end
+end
+
 -- Let go of what settled claims held of gates, and wake who waits for it.
 local function let_go()
-  local freed, names = {}, {}
+  local settled, freed, names = {}, {}, {}
   for i = 1, #gated, 2 do
     if verdicts[gated[i]] == '1' then
       local id = gated[i + 1]
-      book().free(book().uses(call('HGET', keys[id], 'gates')), freed)
-      book().park_ready(id)
+      local row = call('HMGET', keys[id], 'gates', 'state')
+      settled[#settled + 1] = {id = id, uses = book().uses(row[1]), well = row[2] == 'succeeded'}
     end
+  end
+  tell(settled, freed)
+  for _, one in ipairs(settled) do
+    book().free(one.uses, one.id, freed)
+  end
+  for _, one in ipairs(settled) do
+    book().park_ready(one.id)
   end
   for name in pairs(freed) do
     names[#names + 1] = name
@@ -216,7 +252,7 @@ local function let_go()
   end
 end
 
-if #gated > 0 then
+if #gated > 0 or #said > 0 then
   let_go()
 end
 
@@ -239,7 +275,7 @@ local function passes(id, row, queue)
     fell_away, parked = true, parked + 1
     return false
   end
-  book().take(uses)
+  book().take(uses, id)
   return true
 end
 

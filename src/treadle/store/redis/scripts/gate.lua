@@ -21,10 +21,10 @@ end
 
 local function open()
   local gate = book().find(name)
-  if not gate or not book().is_shut(gate) then
+  if not gate or not (book().is_shut(gate) or gate.tripped > 0) then
     return 0
   end
-  gate.shut_until, gate.note = nil, nil
+  book().close(gate)
   book().wake(gate)
   return 1
 end

@@ -23,7 +23,7 @@ for _, id in ipairs(over) do
 end
 
 -- Count the places that running jobs and holds have, and write those of gates that say otherwise:
--- what a hand deletes lets go of nothing, nor does a holder that has died.
+-- what a hand deletes lets go of nothing, nor does a holder that has died. So it is with a probe.
 local function mend()
   local taken = redis.pcall('ZRANGE', TAKEN, 0, -1, 'WITHSCORES')
   if taken.err or not taken[1] then
@@ -39,6 +39,8 @@ local function mend()
       used = used + call('ZCARD', holds_key(taken[i]))
       if gate.kind == 'places' and gate.used ~= used then
         gate.used, gate.wake_at, gate.changed = used, now, true
+      elseif gate.probe and redis.pcall('HGET', job_key(gate.probe), 'state') ~= 'running' then
+        gate.probe, gate.wake_at, gate.changed = nil, now, true
       end
     end
   end

@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import Final
 
 from treadle.core.durations import HOUR
+from treadle.core.gates.breaker import ORDER, Tell, told
 from treadle.core.gates.gate import (
+    BREAKER,
     FULL,
     PLACES,
     REPLACE,
@@ -120,24 +122,48 @@ class Book:
             self.db.execute(self.sql["asks_next"], (gate.name, first[0]))
             self.line_changed(gate.name)
 
-    def take(self, uses: Sequence[GateUse]) -> None:
+    def take(self, id_: bytes, uses: Sequence[GateUse]) -> None:
         """Let a job pass all of its gates."""
         for use in uses:
             gate = self.of(use)
             gate.take(use.cost, self.now)
+            if gate.kind == BREAKER and gate.tripped:
+                gate.probe = id_
             opens = gate.opens_at(1, self.now)
             # Who waits is looked at when there is room again, which may be sooner than was said.
             if opens is None or (gate.wake_at is not None and opens > self.now):
                 gate.wake_at = opens
 
-    def free(self, uses: Sequence[GateUse]) -> None:
-        """Take back the places of a job that runs no more; `wake` or `stage` passes them on."""
+    def free(self, id_: bytes, uses: Sequence[GateUse]) -> set[str]:
+        """Take back what a job holds that runs no more; `wake` or `stage` passes it on.
+
+        Names the gates that have room for it.
+        """
+        freed = set()
         for use in uses:
             # What the gate bounds now counts, and not what it bounded when the job was enqueued.
             gate = self.find(use.name)
-            if gate is not None and gate.kind == PLACES:
+            if gate is None or not (gate.kind == PLACES or gate.probe == id_):
+                continue
+            if gate.kind == PLACES:
                 gate.used = max(0, gate.used - 1)
-                gate.wake_at = self.now
+            gate.probe, gate.wake_at = None, self.now
+            freed.add(use.name)
+        return freed
+
+    def tell(self, said: Sequence[tuple[bytes, Tell]]) -> set[str]:
+        """Let gates know what attempts of jobs say of them; name those that it changed.
+
+        Failures come first and holds last, so that the order of those that ended together does
+        not count.
+        """
+        changed = set()
+        for id_, tell in sorted(said, key=_turn):
+            # A hold may name a gate that nobody has named yet.
+            gate = self.of(GateUse(tell.name)) if tell.says == "hold" else self.find(tell.name)
+            if gate is not None and told(gate, tell, id_, self.now):
+                changed.add(tell.name)
+        return changed
 
     def park(self, id_: bytes, at: str, uses: Sequence[GateUse]) -> None:
         """Park a ready job at the gate that does not let it pass.
@@ -231,9 +257,10 @@ class Book:
 
 def gate_of(row: Row) -> Gate:
     """Read a gate from its row."""
-    *values, is_set = row
+    *values, is_set, tripped, probe, failed = row
     gate = Gate(*values)
-    gate.is_set = bool(is_set)
+    gate.is_set, gate.tripped, gate.probe = bool(is_set), tripped, probe
+    gate.failed = [int(at) for at in failed.split() if at.isdecimal()]
     return gate
 
 
@@ -242,7 +269,8 @@ def gate_row(gate: Gate) -> Row:
     return (
         gate.name, gate.kind, gate.quota, gate.period, gate.burst, gate.used, gate.full_at,
         gate.part, gate.shut_until, gate.note, gate.woken, gate.woken_at, gate.wake_at,
-        gate.defined_at, int(gate.is_set),
+        gate.defined_at, int(gate.is_set), gate.tripped, gate.probe,
+        " ".join(map(str, gate.failed)),
     )  # fmt: skip
 
 
@@ -261,6 +289,10 @@ def uses_of(raw: bytes | None) -> Sequence[GateUse]:
 def says_at(name: str, uses: Sequence[GateUse]) -> str:
     """Give what a job says of a gate by its name that has no place for it."""
     return next((use.on_full for use in uses if use.name == name), "")
+
+
+def _turn(said: tuple[bytes, Tell]) -> int:
+    return ORDER.index(said[1].says)
 
 
 def cost_at(name: str, uses: Sequence[GateUse]) -> int:

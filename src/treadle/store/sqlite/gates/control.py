@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from treadle.core.durations import HOUR
+from treadle.core.gates.breaker import close
 from treadle.core.gates.gate import FOREVER, GateRecord, GateUse
 from treadle.store.sqlite.gates.book import Book, Statements, cost_at, gate_of, uses_of
 from treadle.store.sqlite.gates.holds import lapse
@@ -44,11 +45,11 @@ def shut(book: Book, name: str, delay: int | None, note: str | None) -> None:
 
 
 def open_(book: Book, name: str) -> bool:
-    """Open a gate that is shut."""
+    """Open a gate that is shut; a breaker is closed by that."""
     gate = book.find(name)
-    if gate is None or not gate.is_shut(book.now):
+    if gate is None or not (gate.is_shut(book.now) or gate.tripped):
         return False
-    gate.shut_until = gate.note = None
+    close(gate, book.now)
     book.wake(gate)
     book.write()
     return True
@@ -79,7 +80,7 @@ def drifted(db: sqlite3.Connection, sql: Statements) -> dict[str, int]:
 
 
 def mend(book: Book) -> int:
-    """Write the places in use as the running jobs and holds say; return how many had drifted.
+    """Write what gates hold as jobs and holds say; return how many gates had drifted.
 
     What a hand deletes or changes lets go of nothing by itself, nor does a holder that has died.
     """
@@ -89,8 +90,13 @@ def mend(book: Book) -> int:
         gate = book.find(name)
         if gate is not None:
             gate.used, gate.wake_at = used, book.now
+    lost = [name for (name,) in book.db.execute(book.sql["probes_lost"]).fetchall()]
+    for name in lost:
+        gate = book.find(name)
+        if gate is not None:
+            gate.probe, gate.wake_at = None, book.now
     book.write()
-    return len(found)
+    return len(found) + len(lost)
 
 
 def unused(db: sqlite3.Connection, sql: Statements, limit: int, now: int) -> list[str]:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from treadle.core.gates.gate import PLACES, GateUse
+from treadle.core.gates.gate import GateUse
 from treadle.core.job import Fate, JobState, NewJob
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.sqlite.gates.book import Book, Statements, uses_of
@@ -76,23 +76,26 @@ def meet(
 
 def settled(book: Book, settlements: Sequence[Settlement], verdicts: Sequence[Verdict]) -> None:
     """Let go of what settled claims held, and wake who waits for it."""
-    freed: set[str] = set()
-    for settlement, verdict in zip(settlements, verdicts, strict=True):
-        if settlement.gates is not None and verdict is Verdict.APPLIED:
-            uses = uses_of(settlement.gates)
-            book.free(uses)
-            if not settlement.state.is_terminal:
-                park_ready(book, settlement.id)
-            freed.update(use.name for use in uses)
+    applied = [
+        one
+        for one, verdict in zip(settlements, verdicts, strict=True)
+        if (one.gates is not None or one.tells) and verdict is Verdict.APPLIED
+    ]
+    freed = book.tell([(one.id, tell) for one in applied for tell in one.tells])
+    for one in applied:
+        freed |= book.free(one.id, uses_of(one.gates))
+    for one in applied:
+        if not one.state.is_terminal:
+            park_ready(book, one.id)
     for name in sorted(freed):
         gate = book.find(name)
-        if gate is not None and gate.kind == PLACES:
+        if gate is not None:
             book.wake(gate)
 
 
 def let_go(book: Book, id_: bytes, uses: Sequence[GateUse]) -> None:
     """Let go of the places of a job that went back, and park it if a gate is known to be shut."""
-    book.free(uses)
+    book.free(id_, uses)
     park_ready(book, id_)
 
 
@@ -128,7 +131,7 @@ def admit(book: Book, heads: Heads, limit: int) -> tuple[int, bool]:
                 continue
             admitted += 1
             if not late:
-                book.take(uses)
+                book.take(id_, uses)
         if parked == met:
             break
     return admitted, parked > 0

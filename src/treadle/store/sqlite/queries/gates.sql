@@ -11,20 +11,21 @@ on conflict (id) do nothing;
 
 -- name: gate
 select name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
-    wake_at, defined_at, is_set
+    wake_at, defined_at, is_set, tripped, probe, failed
 from {p}gates where name = ?;
 
 -- name: write_gate
 insert into {p}gates (
     name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
-    wake_at, defined_at, is_set, touched_at
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    wake_at, defined_at, is_set, tripped, probe, failed, touched_at
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (name) do update set
     kind = excluded.kind, quota = excluded.quota, period = excluded.period,
     burst = excluded.burst, used = excluded.used, full_at = excluded.full_at, part = excluded.part,
     shut_until = excluded.shut_until, note = excluded.note, woken = excluded.woken,
     woken_at = excluded.woken_at, wake_at = excluded.wake_at, defined_at = excluded.defined_at,
-    is_set = excluded.is_set, touched_at = excluded.touched_at;
+    is_set = excluded.is_set, tripped = excluded.tripped, probe = excluded.probe,
+    failed = excluded.failed, touched_at = excluded.touched_at;
 
 -- name: any_gated
 select 1 from {p}jobs where state = 'ready' and gates is not null limit 1;
@@ -113,6 +114,21 @@ where id = ? and state in ('scheduled', 'retrying');
 -- Called by: transactional, in the transaction of the task's own writes: `stage` wakes who waits.
 update {p}gates set used = max(0, used - 1), wake_at = ? where name = ? and kind = 'places';
 
+-- name: let_through
+-- As let_go, for the probe of a breaker, whose task has ended well: the breaker closes.
+update {p}gates set tripped = 0, probe = null, failed = '', shut_until = null, note = null,
+    wake_at = ?
+where name = ? and kind = 'breaker' and probe = ? and (shut_until is null or shut_until <= ?);
+
+-- name: let_off
+-- As let_go, for a probe whose breaker was shut meanwhile: that learns nothing of it.
+update {p}gates set probe = null, wake_at = coalesce(shut_until, ?) where name = ? and probe = ?;
+
+-- name: probes_lost
+select name from {p}gates as g
+where probe is not null
+    and not exists (select 1 from {p}jobs where id = g.probe and state = 'running');
+
 -- name: running_at
 select (
     select count(*) from {p}holds where gate = :name and is_held = 1 and kind = 'places'
@@ -154,7 +170,7 @@ delete from {p}gates where name = ?;
 
 -- name: all_gates
 select name, kind, quota, period, burst, used, full_at, part, shut_until, note, woken, woken_at,
-    wake_at, defined_at, is_set,
+    wake_at, defined_at, is_set, tripped, probe, failed,
     (select count(*) from {p}jobs where state = 'blocked' and waits_at = g.name)
 from {p}gates as g
 where (:only is null or name = :only) and name > :after order by name limit :limit;

@@ -17,7 +17,7 @@ async def holds(case: Case, use: GateUse, token: bytes) -> bool:
     return (await case.store.hold_take(use, token, LEASE)).is_held
 
 
-class TestHolds:
+class TestHeldOutside:
     """Who holds a gate counts among what it bounds, until he lets go or his lease ends."""
 
     @scenario

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import PLACES, RATE, GateRecord, GateUse, write_gates
+from treadle.core.gates.gate import BREAKER, PLACES, RATE, GateRecord, GateUse, write_gates
 from treadle.core.job import Claim
 from treadle.core.outcome import Succeeded
 from treadle.testing.conformance.kit import Case, Hand, new_job, take
@@ -22,6 +22,13 @@ def rate(
 ) -> GateUse:
     """Describe a gate that lets so many jobs start in a time."""
     return GateUse(name, RATE, cost, quota, period, burst)
+
+
+def breaker(
+    name: str = "b", failures: int = 2, window: int = 60 * SECOND, cool_down: int = 10 * SECOND
+) -> GateUse:
+    """Describe a gate that so many failures in a time shut, for its cool-down."""
+    return GateUse(name, BREAKER, 1, failures, window, cool_down)
 
 
 async def add(case: Case, count: int, *gates: GateUse, **fields: Any) -> list[bytes]:

@@ -4,7 +4,7 @@
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import write_gates
 from treadle.core.ids import new_id
-from treadle.core.job import Claim, JobState
+from treadle.core.job import JobState
 from treadle.core.outcome import Released, Succeeded
 from treadle.store.contract import BATCH_MAX
 from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places
@@ -216,22 +216,14 @@ class TestPlaces:
         assert (await gate(case, "g")).used == 0
 
     @scenario
-    async def test_jobs_without_gates_carry_none_past_a_gate(self, case: Case) -> None:
-        """A worker that goes on from where it was among plain jobs counts those with gates."""
-        for priority in (1, 0):
-            await case.add(8, priority=priority)
+    async def test_a_bound_holds_among_jobs_of_several_priorities(self, case: Case) -> None:
+        """Bounded jobs that come while a worker drains others are bounded from the first one."""
+        for priority in (5, 0):
+            await add(case, 60, priority=priority)
         worker = await case.worker()
-        running = list((await worker.exchange(demand=take(10))).claims)
-        held: set[bytes] = set()
-        gated: list[Claim] = []
-        for turn in range(12):
-            if turn == 1:
-                held = set(await add(case, 6, places(), priority=1))
-            plain = [one for one in running if one.id not in held]
-            batch = [settlement(one, Succeeded(None)) for one in plain]
-            running = [one for one in running if one.id in held]
-            running += (await worker.exchange(batch, take(4))).claims
-            gated = [one for one in running if one.id in held]
-            assert len(gated) <= 1
-            assert not gated or (await gate(case, "g")).used == 1
-        assert len(gated) == 1
+        claims = (await worker.exchange(demand=take(100))).claims
+        bounded = await add(case, 5, places(), priority=3)
+        batch = [settlement(one, Succeeded(None)) for one in claims]
+        claims = [*(await worker.exchange(batch, take(10))).claims, *await claim(worker)]
+        assert len({one.id for one in claims} & set(bounded)) == 1
+        assert (await gate(case, "g")).used == 1

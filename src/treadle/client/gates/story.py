@@ -1,0 +1,50 @@
+"""Why a job waits at a gate, as `job.explain()` says it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from treadle.core.durations import SECOND, as_datetime
+from treadle.core.gates.gate import BREAKER, FOREVER, PLACES, RATE
+
+if TYPE_CHECKING:
+    from treadle.core.gates.gate import GateRecord
+
+
+def why_parked(name: str | None, gate: GateRecord | None) -> str:
+    """Say at which gate a job is parked, and what keeps it there."""
+    at = f"It is parked at the gate {name!r}"
+    return f"{at}." if gate is None else f"{at}, {_what(gate)}."
+
+
+def _what(gate: GateRecord) -> str:
+    if gate.shut_until is not None:
+        return f"{_shut(gate)}{f': {gate.note}' if gate.note else ''}"
+    if gate.tripped:
+        return (
+            "a breaker that is half open: it lets one job through at a time, and closes when one "
+            "ends well"
+        )
+    if gate.kind == PLACES:
+        return f"which lets {gate.quota:,} run at once; {gate.used:,} do"
+    if gate.kind == RATE:
+        opens = "" if gate.opens_at is None else f"; the next one may at {_instant(gate.opens_at)}"
+        return f"which lets {gate.quota:,} start in {gate.period / SECOND:g} s{opens}"
+    return "which is about to let it pass"
+
+
+def _shut(gate: GateRecord) -> str:
+    until = "until somebody resumes it"
+    if gate.shut_until not in (None, FOREVER):
+        until = f"until {_instant(gate.shut_until or 0)}"
+    if gate.kind != BREAKER or not gate.tripped:
+        return f"which is paused {until}"
+    failed = f"after {gate.quota:,} failures in {gate.period / SECOND:g} s"
+    if gate.tripped > 1:
+        probes = gate.tripped - 1
+        failed += f" and {probes:,} {'probe' if probes == 1 else 'probes'} that failed"
+    return f"a breaker that is open {until}, {failed}"
+
+
+def _instant(micros: int) -> str:
+    return as_datetime(micros).strftime("%Y-%m-%d %H:%M:%SZ")
