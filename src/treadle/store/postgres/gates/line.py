@@ -72,13 +72,14 @@ class Seen(Struct, frozen=True):
         waking = [(sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
         return [*calls, *waking, *turns(sql)]
 
-    def after(self, sql: Statements, *, many: bool) -> list[Call]:
+    def after(self, sql: Statements, worker: Value, wanted: int, *, many: bool) -> list[Call]:
         """Park more where the last claim parked some, and ask whether any job is left ready."""
         names, queues = texts(self.names), _names(self.queues)
         calls: list[Call] = [(sql["park_more"], (queues, names))] if many else []
         # Who waits for the key of one that ends is woken by the next stage.
         calls.append((sql["end_full"], (names,)))
-        return [*calls, *turns_at_gates(sql), (sql["any_ready"], (queues,))]
+        left = (sql["any_left"], (worker, int8(wanted), queues))
+        return [*calls, *turns_at_gates(sql), left]
 
 
 def peek(
