@@ -190,8 +190,8 @@ select made_at from made;
 -- After a batch with keys, for those of its jobs that have none and were stored just now.
 update {p}jobs j set gates = g.gates_text::jsonb
 from unnest($1::uuid[], $2::text[]) as g (id, gates_text)
-where {is_made} and j.id between g.id and g.id and j.gates is null and j.key is null and j.number = 0
-    and j.state || '' in ('ready', 'scheduled');
+where {is_made} and j.id between g.id and g.id and j.gates is null and j.key is null
+    and j.number = 0 and j.state || '' in ('ready', 'scheduled');
 
 -- name: peek
 -- Asked beforehand: the gates of the best ready jobs, and of the best that wait at these gates.
