@@ -392,7 +392,8 @@ select best.name, count(*) from (
     left join {p}gates g on g.name = w.name and g.name = any($6::text[])
     where p.gates is not null and not p.is_late
 ), totals as (
-    select name, sum(cost)::bigint as n, min(room) as room from asked group by name
+    select name, sum(cost)::bigint as n, min(room) as room, (array_agg(id))[1] as job
+    from asked group by name
 ), ample as (
     -- Mostly there is room for all of them, and none need be told from the others.
     select not exists (select from totals where room is null or n > room) as yes
@@ -435,7 +436,7 @@ select best.name, count(*) from (
                 (array_agg(id) filter (where fits))[1] as job
             from judged where room is not null group by name
             union all
-            select name, n, 0, null from totals where (select yes from ample)
+            select name, n, 0, null, job from totals where (select yes from ample)
         ) as t
         join {p}gates g on g.name = t.name
     ) as s
