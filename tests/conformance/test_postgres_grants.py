@@ -28,9 +28,9 @@ def app(postgres_url: str) -> Iterator[Treadle]:
     store.migrate_now()
     store.close_now()
     app = Treadle(postgres_url, namespace=own)
-    app.task(_nothing, name="all")
-    app.task(_nothing, name="with a tenant", tenant="{who}")
-    app.task(_nothing, name="with a key", unique=Unique())
+    app.task(name="all")(_nothing)
+    app.task(name="with a tenant", tenant="{who}")(_nothing)
+    app.task(name="with a key", unique=Unique())(_nothing)
     yield app
     app.close()
 
