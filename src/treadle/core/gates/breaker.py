@@ -166,8 +166,10 @@ def told(gate: Gate, tell: Tell, job: bytes, now: int) -> bool:
 
 
 def close(gate: Gate, now: int) -> None:
-    """Close a breaker, so that all may pass."""
-    gate.tripped, gate.probe, gate.lately = 0, None, []
+    """Close a breaker, so that all may pass; any other gate is open then."""
+    gate.tripped, gate.probe = 0, None
+    if gate.kind == BREAKER:
+        gate.lately = []
     gate.shut_until = gate.note = None
     gate.wake_at = now
 

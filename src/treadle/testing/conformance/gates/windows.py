@@ -200,6 +200,18 @@ class TestWindowsAtWork:
         assert ids_of(await claim(worker)) == ids[2:]
 
     @scenario
+    async def test_a_resumed_window_remembers_its_starts(self, case: Case) -> None:
+        """To pause and resume it by hand makes no room."""
+        ids = await add(case, 3, window())
+        worker = await case.worker()
+        assert ids_of(await claim(worker)) == ids[:2]
+        await case.store.shut_gate("w")
+        assert await case.store.open_gate("w")
+        assert await claim(worker) == []
+        case.clock.move(10)
+        assert ids_of(await claim(worker)) == ids[2:]
+
+    @scenario
     async def test_starts_count_when_the_numbers_change(self, case: Case) -> None:
         """A smaller number waits for what is over it to leave, a larger one lets start at once."""
         ids = await add(case, 6, window(quota=3))
