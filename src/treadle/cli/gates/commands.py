@@ -72,7 +72,7 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
 @click.option("--sliding", is_flag=True, help="Of a rate: in any such time, wherever it begins.")
 @prints_json
 @reaches_store
-def set_gate(  # noqa: PLR0913 -- one parameter for each word of the command
+def set_gate(
     reach: Reach, name: str, limit: str, *, burst: int | None, sliding: bool, as_json: bool
 ) -> None:
     """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
@@ -81,7 +81,7 @@ def set_gate(  # noqa: PLR0913 -- one parameter for each word of the command
         app.gates.set(name, _limit(limit, burst, sliding=sliding))
     how = " in a sliding window" if sliding else ""
     said = f"Gate {safe(name)} is set to {safe(limit)}{how}, whatever its jobs say"
-    document = {
+    document: dict[str, object] = {
         "gate": name, "limit": limit, "burst": burst, "sliding": sliding, "known": known
     }  # fmt: skip
     _report(document, f"{said}{_unless(known=known)}.", as_json=as_json)
