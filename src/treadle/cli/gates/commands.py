@@ -72,7 +72,7 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
 @click.option("--sliding", is_flag=True, help="Of a rate: in any such time, wherever it begins.")
 @prints_json
 @reaches_store
-def set_gate(  # noqa: PLR0913 -- one parameter for each word of the command
+def set_gate(
     reach: Reach, name: str, limit: str, *, burst: int | None, sliding: bool, as_json: bool
 ) -> None:
     """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
