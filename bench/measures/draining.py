@@ -23,8 +23,9 @@ def wait_for_jobs(
     """Wait until `count` jobs have left their marks, while all `workers` live.
 
     Raises:
-        TimedOutError: they have not within `limit_s`; the text tells how many have, how many more did
-            in the next second, what the server's sessions did and where our workers stood.
+        TimedOutError: they have not within `limit_s`; the text tells how many have, how many
+            more did in the next second, what the server's sessions did and where our workers
+            stood.
         BenchError: a worker ended.
     """
     try:

@@ -691,7 +691,8 @@ where g.name = any($1::text[]);
 -- name: prune_gates
 delete from {p}gates where name in (
     select g.name from {p}gates g
-    where g.touched_at <= {now} - 7200000000 and g.used = 0 and g.full_at <= {now} and not g.is_set
+    where g.touched_at <= {now} - 7200000000 and g.used = 0 and g.probe is null
+        and g.full_at <= {now} and not g.is_set
         and (g.shut_until is null or g.shut_until <= {now})
         and not exists (
             select from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
