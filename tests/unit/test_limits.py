@@ -256,6 +256,15 @@ def test_a_window_keeps_one_entry_for_each_instant_and_none_that_has_left() -> N
     assert gate.lately == [SECOND + MINUTE, 4]
 
 
+def test_a_start_of_a_window_is_never_older_than_the_one_before_it() -> None:
+    """Where the clock steps back, what starts then leaves with what had started last."""
+    gate = Gate("w", WINDOW, quota=5, period=MINUTE, burst=5)
+    gate.take(1, 10 * SECOND)
+    gate.take(2, 4 * SECOND)
+    assert gate.lately == [10 * SECOND, 3]
+    assert gate.opens_at(5, 4 * SECOND) == 10 * SECOND + MINUTE
+
+
 def test_a_bucket_and_a_window_of_one_name_are_two_meanings(app: Treadle) -> None:
     """The error tells them apart."""
     _gates(app, RateLimit("10/m", name="api", window="sliding"), 1)

@@ -6,21 +6,22 @@ one instant are one entry, so a batch is one; the list is never longer than the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 QUOTA_MAX: Final = 10_000
 """The most starts that a sliding window counts: it keeps the instant of each."""
 
 
-def pairs(starts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Give the instants and their costs."""
-    return zip(starts[::2], starts[1::2], strict=False)
+def _first(starts: Sequence[int], since: int) -> int:
+    """Find the place of the first start after an instant."""
+    return 2 * bisect_right(starts[: len(starts) // 2 * 2 : 2], since)
 
 
 def taken(starts: Sequence[int], since: int) -> int:
     """Sum up what was taken after an instant."""
-    return sum(cost for at, cost in pairs(starts) if at > since)
+    return sum(starts[_first(starts, since) + 1 :: 2])
 
 
 def add(starts: Sequence[int], cost: int, now: int, period: int) -> list[int]:
@@ -28,20 +29,19 @@ def add(starts: Sequence[int], cost: int, now: int, period: int) -> list[int]:
 
     A clock that has stepped back does not make a start older than the one before it.
     """
-    kept = [number for pair in pairs(starts) if pair[0] > now - period for number in pair]
-    at = max(now, kept[-2]) if kept else now
-    if kept and kept[-2] == at:
-        return [*kept[:-1], kept[-1] + cost]
-    return [*kept, at, cost]
+    kept = list(starts[_first(starts, now - period) : len(starts) // 2 * 2])
+    if kept and kept[-2] >= now:
+        kept[-1] += cost
+    else:
+        kept += (now, cost)
+    return kept
 
 
 def leaves_at(starts: Sequence[int], quota: int, cost: int, now: int, period: int) -> int:
     """Tell when so many of the oldest starts will have left that this much has room."""
-    over = taken(starts, now - period) + cost - quota
-    at = now
-    for start, took in pairs(starts):
-        if over <= 0:
-            break
-        if start > now - period:
-            over, at = over - took, start + period
+    place, at = _first(starts, now - period), now
+    over = sum(starts[place + 1 :: 2]) + cost - quota
+    while over > 0 and place + 1 < len(starts):
+        over, at = over - starts[place + 1], starts[place] + period
+        place += 2
     return at

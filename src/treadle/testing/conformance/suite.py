@@ -35,7 +35,11 @@ from treadle.testing.conformance.gates.holds import TestHeldOutside, TestHoldsIn
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
-from treadle.testing.conformance.gates.windows import TestWindows, TestWindowsAtWork
+from treadle.testing.conformance.gates.windows import (
+    TestWindows,
+    TestWindowsAtWork,
+    TestWindowsTogether,
+)
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
@@ -143,6 +147,7 @@ __all__ = [
     "TestWeights",
     "TestWindows",
     "TestWindowsAtWork",
+    "TestWindowsTogether",
     "TestWorkers",
     "case",
 ]

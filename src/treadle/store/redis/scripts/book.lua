@@ -62,6 +62,20 @@ local function open_book()
     return decoded[raw]
   end
 
+  -- Let those starts of a window go that have left it, and sum up what the others took. They are
+  -- kept by turns: the instant, then what those of that instant took, the oldest first.
+  local function slide(gate)
+    local starts, kept, sum = gate.lately, {}, 0
+    for place = 1, #starts - 1, 2 do
+      if starts[place] > now - gate.period then
+        kept[#kept + 1] = starts[place]
+        kept[#kept + 1] = starts[place + 1]
+        sum = sum + starts[place + 1]
+      end
+    end
+    gate.lately, gate.taken = kept, sum
+  end
+
   function B.find(name)
     if gates[name] then
       return gates[name]
@@ -81,6 +95,9 @@ local function open_book()
       probe = row[17] and row[17] ~= '' and row[17] or nil, lately = {}}
     for at in string.gmatch(row[18] or '', '%d+') do
       gate.lately[#gate.lately + 1] = tonumber(at)
+    end
+    if gate.kind == 'window' then
+      slide(gate)
     end
     gate.was_wake, gate.was_held, gate.known = gate.wake_at, held_of(gate), true
     gates[name], order[#order + 1] = gate, name
@@ -118,8 +135,9 @@ local function open_book()
     gate.part, gate.changed = 0, true
     gate.full_at = math.min(gate.full_at,
       now + math.floor(use.burst * use.period / math.max(1, use.quota)))
-    if gate.kind == 'window' and #gate.lately > 1 then
-      gate.full_at = gate.lately[#gate.lately - 1] + gate.period
+    if gate.kind == 'window' then
+      slide(gate)
+      gate.full_at = (gate.lately[#gate.lately - 1] or -gate.period) + gate.period
     end
   end
 
@@ -221,46 +239,26 @@ local function open_book()
     return gate.shut_until ~= nil and gate.shut_until > now
   end
 
-  -- Sum up what was taken in the window that ends now. Its starts are kept by turns: the instant,
-  -- then what those of that instant took, the oldest first.
-  local function taken(gate)
-    local starts, sum = gate.lately, 0
-    for place = 1, #starts - 1, 2 do
-      if starts[place] > now - gate.period then
-        sum = sum + starts[place + 1]
-      end
-    end
-    return sum
-  end
-
-  -- Keep a start in a window, and let go of those that have left it.
+  -- Keep a start in a window.
   local function keep_start(gate, cost)
-    local starts, kept = gate.lately, {}
-    for place = 1, #starts - 1, 2 do
-      if starts[place] > now - gate.period then
-        kept[#kept + 1], kept[#kept + 2] = starts[place], starts[place + 1]
-      end
-    end
-    local last = kept[#kept - 1]
+    local starts = gate.lately
+    local last = starts[#starts - 1]
     if last and last >= now then
       -- Of one instant; or the clock has stepped back, and no start is older than the one before.
-      kept[#kept] = kept[#kept] + cost
+      starts[#starts] = starts[#starts] + cost
     else
-      kept[#kept + 1], kept[#kept + 2] = now, cost
+      starts[#starts + 1] = now
+      starts[#starts + 1] = cost
     end
-    gate.lately, gate.full_at = kept, kept[#kept - 1] + gate.period
+    gate.taken, gate.full_at = gate.taken + cost, starts[#starts - 1] + gate.period
   end
 
   -- Tell when so many of the oldest starts have left a window that this much has room.
   local function leaves_at(gate, cost)
-    local starts, over, at = gate.lately, taken(gate) + cost - gate.quota, now
-    for place = 1, #starts - 1, 2 do
-      if over <= 0 then
-        break
-      end
-      if starts[place] > now - gate.period then
-        over, at = over - starts[place + 1], starts[place] + gate.period
-      end
+    local starts, over, at, place = gate.lately, gate.taken + cost - gate.quota, now, 1
+    while over > 0 and starts[place + 1] do
+      over, at = over - starts[place + 1], starts[place] + gate.period
+      place = place + 2
     end
     return at
   end
@@ -275,7 +273,7 @@ local function open_book()
       local missing = ahead >= 0 and ahead * gate.quota + gate.part or 0
       return math.max(0, math.floor((gate.burst * gate.period - missing) / gate.period))
     elseif gate.kind == 'window' then
-      return math.max(0, gate.quota - taken(gate))
+      return math.max(0, gate.quota - gate.taken)
     elseif gate.kind == 'breaker' and gate.tripped > 0 then
       return gate.probe and 0 or 1
     end

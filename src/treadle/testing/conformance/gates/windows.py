@@ -1,6 +1,7 @@
 """What a sliding window promises: never more starts in a time, wherever that time begins."""
 # ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
+import asyncio
 import random
 
 from treadle.core.durations import HOUR, MINUTE, SECOND
@@ -146,13 +147,31 @@ class TestWindows:
         """The next one starts no sooner than a period after those before it, by any clock."""
         ids = await add(case, 3, window())
         worker = await case.worker()
-        assert len(await claim(worker)) == 2
+        assert ids_of(await worker.claim(1)) == ids[:1]
         case.clock.step_wall(-5 * SECOND)
-        assert await claim(worker) == []
+        assert ids_of(await claim(worker)) == ids[1:2]
         case.clock.move(9.9)
         assert await claim(worker) == []
         case.clock.move(5.1)
         assert ids_of(await claim(worker)) == ids[2:]
+
+
+class TestWindowsTogether:
+    """A window is one, however many workers meet it at once."""
+
+    @scenario
+    async def test_workers_at_once_start_no_more_than_one(self, case: Case) -> None:
+        """Six that ask at the same moment, each in a store of its own, share the number."""
+        ids = await add(case, 40, window("w", 7))
+        stores = [case.store] + [await case.other() for _ in range(5)]
+        workers = [await case.worker(f"w{n}", store=one) for n, one in enumerate(stores)]
+        seen: list[bytes] = []
+        for batch in (7, 14, 21, 28, 35, 40):
+            claims = await asyncio.gather(*(claim(worker) for worker in workers))
+            seen += [id_ for found in claims for id_ in ids_of(found)]
+            assert len(seen) == batch
+            case.clock.move(10)
+        assert sorted(seen) == sorted(ids)
 
 
 class TestWindowsAtWork:
