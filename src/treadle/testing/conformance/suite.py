@@ -35,6 +35,7 @@ from treadle.testing.conformance.gates.holds import TestHeldOutside, TestHoldsIn
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
+from treadle.testing.conformance.gates.windows import TestWindows, TestWindowsAtWork
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
@@ -140,6 +141,8 @@ __all__ = [
     "TestWait",
     "TestWays",
     "TestWeights",
+    "TestWindows",
+    "TestWindowsAtWork",
     "TestWorkers",
     "case",
 ]
