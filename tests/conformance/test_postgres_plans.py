@@ -57,6 +57,7 @@ RIDES: Final = {
     "claim_gated_any": "jobs_ready",
     "lock_worker": "jobs_gated",
     "park_more": "jobs_gated",
+    "park_paused": "jobs_ready",
     "wake_parked": "jobs_waiting",
     "look_again": "jobs_waiting",
     "gates_due": "gates_wake",
@@ -141,7 +142,7 @@ def names() -> list[str]:
     found = [n for text in texts for n in re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)]
     fragments = {
         *("is_repeat", "note_lost", "is_new", "pickable", "picking", "picking_on", "claiming"),
-        *("is_gated", "room_all"),
+        *("is_gated", "room_all", "paused_tasks", "plain"),
         *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
         *("known_shut", "looking"),
         *("letting_go", "admitting", "running_at", "defining"),

@@ -33,6 +33,7 @@ from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
+from treadle.testing.conformance.gates.tasks import TestPausedTasks
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
@@ -109,6 +110,7 @@ __all__ = [
     "TestOrder",
     "TestParked",
     "TestPause",
+    "TestPausedTasks",
     "TestPlaces",
     "TestPrune",
     "TestPurge",

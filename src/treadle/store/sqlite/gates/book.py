@@ -9,7 +9,7 @@ from typing import Final
 
 from treadle.core.durations import HOUR
 from treadle.core.gates.breaker import ORDER, Tell, told
-from treadle.core.gates.gate import BREAKER, PLACES, Gate, GateUse, read_gates
+from treadle.core.gates.gate import BREAKER, PLACES, TASK, Gate, GateUse, read_gates
 from treadle.store.sqlite.rows import Row
 
 Statements = dict[str, str]
@@ -144,6 +144,11 @@ class Book:
         again = gate.look_again(cost, self.now)
         if again is not None:
             gate.wake_at = again if gate.wake_at is None else min(gate.wake_at, again)
+
+    def held_tasks(self) -> set[str]:
+        """Name the tasks that are paused in this transaction, which are not written yet."""
+        held = [g.name for g in self._gates.values() if g.is_shut(self.now)]
+        return {name.removeprefix(TASK) for name in held if name.startswith(TASK)}
 
     def wake(self, gate: Gate) -> int:
         """Wake the best jobs that may pass; return how many became ready.
