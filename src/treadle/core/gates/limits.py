@@ -20,7 +20,7 @@ from uuid import UUID
 
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
 from treadle.core.errors import BadArguments
-from treadle.core.gates.gate import ALL, PLACES, RATE, SWITCH, GateUse
+from treadle.core.gates.gate import ALL, PLACES, RATE, SWITCH, TASK, GateUse
 
 if TYPE_CHECKING:
     from treadle.core.payload.signature import CallerSignature
@@ -253,6 +253,11 @@ def check_limits(
         name = limit.own_name(task)
         if name in names:
             raise ValueError(f"two limits of {task} are named {name!r}; give one of them a name=")
+        if name.startswith(TASK):
+            raise ValueError(
+                f"the limit {name!r} of {task} begins with {TASK!r}, as what whole tasks are "
+                "paused by; give it another name="
+            )
         names.add(name)
         check_gate(name)
         for field in limit.fields:

@@ -7,7 +7,7 @@ parked at it, out of the ready jobs, until the gate wakes it. Jobs without gates
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from treadle.core.gates.gate import TASK, GateUse
@@ -105,10 +105,11 @@ def park_ready(book: Book, id_: bytes) -> bool:
     return at is not None
 
 
-def admit(book: Book, heads: Heads, limit: int, tasks: Set[str]) -> tuple[int, bool]:
+def admit(book: Book, heads: Heads, limit: int, tasks: Collection[str]) -> tuple[int, bool]:
     """Let the best ready jobs pass their gates, at most `limit`; park those that cannot.
 
-    Those of paused `tasks` are parked at the gate of their task, which they do not carry. Returns how many of the best ready jobs may be claimed now, and whether any were parked:
+    Those of paused `tasks` are parked at the gate of their task, which they do not carry.
+    Returns how many of the best ready jobs may be claimed now, and whether any were parked:
     behind them there may be others that can pass.
     """
     admitted = parked = 0

@@ -186,4 +186,3 @@ class TestPausedTasks:
         await case.store.shut_gate("task")
         ids = await case.add(2)
         assert ids_of(await claim(await case.worker())) == ids
-
