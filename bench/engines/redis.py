@@ -54,9 +54,15 @@ def _facts(client: Any) -> dict[str, str]:  # noqa: ANN401 -- its answers have n
 
 
 def _empty(client: Any) -> None:  # noqa: ANN401 -- as above
+    # One that the system before has caused may be under way, and there is one at a time.
+    _await_rewrite(client)
     client.flushall()
     client.script_flush()
     client.bgrewriteaof()
+    _await_rewrite(client)
+
+
+def _await_rewrite(client: Any) -> None:  # noqa: ANN401 -- as above
     deadline = time.monotonic() + _REWRITE_LIMIT_S
     while _rewrites(client):
         if time.monotonic() > deadline:

@@ -20,10 +20,15 @@ from pathlib import Path
 POLITE_STOP_S = 8.0
 LOG_TAIL_LINES = 15
 _POLL_S = 0.02
+_STACKS_S = 0.5
 
 
 class BenchError(Exception):
     """A measurement could not be made; the text says what was run and what it printed."""
+
+
+class TimedOut(BenchError):
+    """What was waited for did not come true in time."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,17 @@ class Running:
             pss_mb=sum(_smaps_mb(one, "Pss:") for one in ids),
             processes=len(ids),
         )
+
+    def stacks(self) -> str:
+        """Let a process that knows SIGUSR1 write all of its stacks to its log; return those.
+
+        To any other process that signal would be its end: see `bench/ours/app.py`.
+        """
+        before = self.log.stat().st_size
+        self.process.send_signal(signal.SIGUSR1)
+        # It writes while it does something else, maybe nothing at all: nobody says when.
+        time.sleep(_STACKS_S)
+        return self.log.read_bytes()[before:].decode(errors="replace")
 
     def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL to its group when that did not do."""
@@ -152,7 +168,8 @@ def wait_until(
     """Look at `done` every 20 ms until it is true, while all `workers` live.
 
     Raises:
-        BenchError: a worker ended, or `timeout_s` passed before `what` came true.
+        TimedOut: `timeout_s` passed before `what` came true.
+        BenchError: a worker ended.
     """
     deadline = time.monotonic() + timeout_s
     while not done():
@@ -160,7 +177,7 @@ def wait_until(
             worker.check_alive()
         if time.monotonic() >= deadline:
             logs = "\n".join(tail(worker.log) for worker in workers)
-            raise BenchError(f"{what} did not happen within {timeout_s:.0f} s\n{logs}")
+            raise TimedOut(f"{what} did not happen within {timeout_s:.0f} s\n{logs}")
         time.sleep(_POLL_S)
 
 

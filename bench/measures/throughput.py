@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 
 from bench.harness.figures import Figures
-from bench.harness.marks import count_marks, read_marks, summarise_drain
+from bench.harness.marks import read_marks, summarise_drain
 from bench.harness.plan import Plan
-from bench.harness.processes import wait_until
 from bench.harness.systems import Site
+from bench.measures.draining import wait_for_jobs
 
 _SMALLEST_RUN = 200
 
@@ -51,12 +51,8 @@ def drain(place: Site, plan: Plan, *, processes: int) -> Figures:
     place.drive("fill", count=count)
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(place.worker()) for _ in range(processes)]
-        wait_until(
-            lambda: count_marks(place.marks) >= count,
-            timeout_s=plan.drain_limit_s,
-            what=f"{place.system.name}: {count} jobs run by {processes} worker(s)",
-            workers=workers,
-        )
+        what = f"{count} jobs run by {processes} worker(s)"
+        wait_for_jobs(place, count, limit_s=plan.drain_limit_s, what=what, workers=workers)
         memory = workers[0].cost()
     result = summarise_drain(read_marks(place.marks), count, processes)
     waits = [wait for worker in workers for wait in _lock_waits(worker.log)]

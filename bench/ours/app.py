@@ -6,7 +6,9 @@ Worker processes import it as `bench.ours.app:app`; the store's URL comes from t
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
+import signal
 
 from bench.harness.marks import mark
 from bench.peers.base import store_url
@@ -14,6 +16,9 @@ from treadle import Treadle
 
 # One line a worker, when it leaves: how long it waited for the write lock.
 logging.getLogger("treadle.worker").setLevel(logging.INFO)
+
+# Whoever waits for this process in vain may ask it where it stands.
+faulthandler.register(signal.SIGUSR1)
 
 app = Treadle(store_url())
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 
 from bench.harness.figures import Figures
-from bench.harness.marks import Drain, count_marks, read_marks, summarise_drain
+from bench.harness.marks import Drain, read_marks, summarise_drain
 from bench.harness.plan import Plan
-from bench.harness.processes import BenchError, wait_until
+from bench.harness.processes import BenchError
 from bench.harness.systems import Site
+from bench.measures.draining import wait_for_jobs
 from bench.ours.watch import watched_locks
 
 _FEW = (1, 2, 4)
@@ -57,11 +58,8 @@ def _drain(place: Site, plan: Plan, processes: int) -> tuple[Drain, Figures]:
             raise BenchError(f"{up['workers']} of {processes} workers registered in time")
         with watched_locks(place.store) as waits:
             place.program("bench.ours.client", "resume")
-            wait_until(
-                lambda: count_marks(place.marks) >= plan.fleet_jobs,
-                timeout_s=plan.drain_limit_s,
-                what=f"{plan.fleet_jobs} jobs run by {processes} worker(s)",
-                workers=workers,
-            )
+            what = f"{plan.fleet_jobs} jobs run by {processes} worker(s)"
+            limit_s = plan.drain_limit_s
+            wait_for_jobs(place, plan.fleet_jobs, limit_s=limit_s, what=what, workers=workers)
     drained = summarise_drain(read_marks(place.marks), plan.fleet_jobs, processes)
     return drained, waits.figures()

@@ -7,10 +7,10 @@ jobs stand where a careless index would be scanned. Each is measured as a rate b
 from __future__ import annotations
 
 from bench.harness.figures import Figures
-from bench.harness.marks import Mark, count_marks, rates_by_part, read_marks, summarise_drain
+from bench.harness.marks import Mark, rates_by_part, read_marks, summarise_drain
 from bench.harness.plan import Plan
-from bench.harness.processes import wait_until
 from bench.harness.systems import Site
+from bench.measures.draining import wait_for_jobs
 from bench.ours.watch import grow_history, held_snapshot
 
 _TENTHS = 10
@@ -66,10 +66,6 @@ def _drain(place: Site, count: int, limit_s: float) -> list[Mark]:
     place.marks.unlink(missing_ok=True)
     place.drive("fill", count=count)
     with place.worker() as worker:
-        wait_until(
-            lambda: count_marks(place.marks) >= count,
-            timeout_s=limit_s,
-            what=f"{count} jobs run",
-            workers=[worker],
-        )
+        what = f"{count} jobs run"
+        wait_for_jobs(place, count, limit_s=limit_s, what=what, workers=[worker])
     return read_marks(place.marks)

@@ -16,7 +16,7 @@ import statistics
 import time
 from typing import Final
 
-from bench.ours.limits import _migrate
+from bench.gates.drains import make_tables
 from treadle import Treadle, Worker
 
 _ROUNDS: Final = 7
@@ -88,7 +88,7 @@ def main() -> None:
     words = parser.parse_args()
     namespace = f"tenants_{secrets.token_hex(4)}"
     if words.url.startswith("postgresql"):
-        asyncio.run(_migrate(words.url, namespace))
+        asyncio.run(make_tables(words.url, namespace))
     yard = Yard(words.url, namespace)
     compare(yard, words.jobs)
     if words.waiting:

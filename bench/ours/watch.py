@@ -46,6 +46,14 @@ _NEW_ID: Final = {
     "bytea": sql.SQL("decode(lpad(to_hex(n), 32, '0'), 'hex')"),
 }
 _GROWTH: Final = 500_000
+_SESSIONS: Final = """
+SELECT pid, state, wait_event_type, wait_event, now() - query_start, left(query, 150)
+FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_TABLES: Final = """
+SELECT relname, n_live_tup, n_dead_tup, last_autovacuum, last_autoanalyze
+FROM pg_stat_user_tables ORDER BY n_live_tup + n_dead_tup DESC LIMIT 5
+"""
 
 
 class LockWaits:
@@ -100,6 +108,21 @@ def watched_locks(store: str) -> Iterator[LockWaits]:
 def _watch(connection: psycopg.Connection, waits: LockWaits, done: threading.Event) -> None:
     while not done.wait(_LOOK_S):
         waits.look(connection)
+
+
+def looked_at(store: str) -> str:
+    """Tell what the sessions of this database do now, and how large its tables are.
+
+    Nothing for another engine; where the server refuses, what it said.
+    """
+    if not store.startswith(_POSTGRES):
+        return ""
+    try:
+        with _connected(store) as connection:
+            rows = [*connection.execute(_SESSIONS), *connection.execute(_TABLES)]
+    except BenchError as error:
+        return str(error)
+    return "\n".join(" | ".join(map(str, row)) for row in rows)
 
 
 @contextmanager

@@ -117,13 +117,12 @@ class Treadle(Registry, Declarations, Hooks, Tenants, UnderTest):
         """
         return self._links.get()
 
-    async def alink(self) -> Link:
-        """Do the same as `link` without blocking the event loop."""
-        return await self._links.aget()
+    async def alink(self, *, here: bool = False) -> Link:
+        """Do the same as `link` without blocking the event loop.
 
-    async def aopen(self) -> Link:
-        """Do the same on the running event loop; may be cancelled at any time."""
-        return await self._links.aopen()
+        `here`: a store that is not open is opened on the running loop, so that it can be given up.
+        """
+        return await (self._links.aopen() if here else self._links.aget())
 
     @property
     def store(self) -> Store:

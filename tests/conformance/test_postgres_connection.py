@@ -21,6 +21,8 @@ from treadle.core.outcome import Cancelled, Succeeded, Verdict
 from treadle.core.settings import Settings
 from treadle.store.open import open_store
 from treadle.store.postgres import schema
+from treadle.store.postgres.engine import runner
+from treadle.store.postgres.engine.pack import text
 from treadle.store.postgres.engine.runner import Runner, Talk, drive_now, until
 from treadle.store.postgres.engine.sql import Statement, place_of, statement, statements
 from treadle.store.postgres.engine.target import read_target
@@ -242,6 +244,47 @@ class TestPooler:
         assert drive_now(runner.run(lambda: _ask(asked))) == [(7,)]
         runner.pool.close()
 
+    def test_what_was_lost_is_said_and_tried_again(
+        self, postgres_schema: str, caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        """One warning a while, in which statements are sent whole; then they are prepared anew."""
+        target = read_target(postgres_schema, 5)
+        made = Runner(target, statements(place_of("default", None)), timeout=5, clock=None)
+        asked, forget = statement("select 7::bigint"), statement("deallocate all")
+        for one in (asked, forget, asked, asked):
+            drive_now(made.run(partial(_ask, one)))
+        assert [r.levelname for r in caplog.records if "sent whole" in r.getMessage()] == [
+            "WARNING"
+        ]
+        assert not prepared(made, asked)
+        monkeypatch.setattr(runner, "UNPREPARED_S", 0.0)
+        made.pool.close()
+        again = Runner(target, statements(place_of("default", None)), timeout=5, clock=None)
+        for one in (asked, forget, asked, asked):
+            drive_now(again.run(partial(_ask, one)))
+        assert prepared(again, asked)
+        again.pool.close()
+
+    def test_a_statement_that_comes_twice_is_prepared_once(
+        self, postgres_schema: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """In one pipeline, and in what follows its commit; nothing is done without for it."""
+        target = read_target(postgres_schema, 5)
+        made = Runner(target, statements(place_of("default", None)), timeout=5, clock=None)
+        asked, bad = statement("select 7::bigint"), statement("select 1 / 0")
+
+        def talk() -> Talk[int]:
+            twice = [(asked, ()), (asked, ())]
+            _, rows = yield Ask(twice, after=[*twice, (bad, ()), (asked, ())])
+            return len(rows)
+
+        for _ in range(2):
+            assert drive_now(made.run(talk)) == 2
+        assert prepared(made, asked)
+        assert not caplog.records
+        made.pool.close()
+
     def test_no_setting_outlives_its_transaction(self, postgres_schema: str) -> None:
         """The next client on the same connection finds it as it was."""
         target = read_target(postgres_schema, 5)
@@ -260,6 +303,36 @@ class TestPooler:
         assert found == [[("0", "0", "on", "")]]
         runner.pool.give(wire)
         runner.pool.close()
+
+
+def test_the_line_keeps_to_one_connection(postgres_schema: str) -> None:
+    """Whatever else the process asks beside it, and however often."""
+    target = read_target(postgres_schema, 5)
+    runner = Runner(target, statements(place_of("default", None)), timeout=5, clock=None)
+    asked = statement("select pg_backend_pid()::bigint")
+    lent = [drive_now(runner.lend(time.monotonic() + SOON_S)) for _ in range(2)]
+    for wire in lent:
+        runner.pool.give(wire)
+    line, others = set(), set()
+    for _ in range(3):
+        line.update(drive_now(runner.run(lambda: _ask(asked), line=True)))
+        others.update(drive_now(runner.run(lambda: _ask(asked))))
+    assert (len(line), len(others)) == (1, 1)
+    assert line != others
+    runner.pool.close()
+
+
+_PREPARED = statement("select exists(select from pg_prepared_statements where name = $1::text)")
+
+
+def prepared(made: Runner, which: Statement) -> bool:
+    """Tell whether a statement is prepared on the connection that is idle."""
+
+    def talk() -> Talk[bool]:
+        _, [[(found,)]] = yield Ask([(_PREPARED, (text(which.name.decode()),))])
+        return bool(found)
+
+    return drive_now(made.run(talk))
 
 
 def _ask(asked: Statement) -> Talk[Rows]:

@@ -147,6 +147,18 @@ class TestMarks:
         clock.now += 0.1
         assert scan.begin(DONE, take(1)).is_whole
 
+    def test_every_tenth_second_a_whole_look_is_thorough(self) -> None:
+        """It takes jobs, too, whose rows somebody has touched and left."""
+        scan, clock = self.made(row(1))
+        thorough = []
+        for _ in range(21):
+            clock.now += 1
+            look = scan.begin(DONE, take(1))
+            assert look.is_whole
+            scan.saw(look, [row(2)], 1)
+            thorough.append(look.is_thorough)
+        assert [n for n, one in enumerate(thorough, 1) if one] == [10, 20]
+
     def test_one_mark_is_enough_while_its_queue_is_the_only_open_one(self) -> None:
         """A look that finds nothing that way takes the other queues along from then on."""
         scan, _ = self.made(row(1))

@@ -148,7 +148,6 @@ def test_a_primary_whose_replica_may_be_behind(server: Redis, client: Any) -> No
 def test_a_server_that_cannot_write_its_snapshot(server: Redis, client: Any) -> None:  # noqa: ANN401
     """A folder that is gone: the failed write is found."""
     client.set("a", "b")
-    client.config_set("dbfilename", "dump.rdb")
     (server.folder / "dump.rdb").mkdir()
     with pytest.raises(redis.RedisError):
         client.save()

@@ -15,11 +15,14 @@ import psycopg
 import pytest
 import redis
 
+from bench.engines import ENGINES
 from bench.engines.postgres import PostgresDatabases
 from bench.engines.redis import RedisKeys
 from bench.engines.sqlite import SqliteFiles
+from bench.gates.run import main as run_gates
 from bench.harness.environments import ROOT
 from bench.harness.processes import BenchError, run_json, wait_until
+from bench.harness.report import Results, read
 from bench.ours.watch import LockWaits, grow_history, held_snapshot, watched_locks
 
 _UNREACHABLE = "postgresql://127.0.0.1:1/nothing"
@@ -159,3 +162,20 @@ def test_what_a_server_refuses_is_a_measure_that_failed(postgres_url: str, tmp_p
         grow_history(url, 1, limit_s=1)
     with pytest.raises(BenchError, match="PostgreSQL refused"), held_snapshot(_UNREACHABLE):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_the_price_of_limits_is_measured_on_each_store(engine: str, tmp_path: Path) -> None:
+    """A quick run gives every figure that a bar asks for."""
+    found = run_gates(["--quick", "--engine", engine, "--out", str(tmp_path / "gates.json")])
+
+    report = read(tmp_path / "gates.json")
+    assert found == 0
+    assert [row.error for row in report.rows] == [""] * 4
+    assert None not in [verdict.ok for verdict in report.verdicts]
+    results = Results(report.rows)
+    asked = results.median(engine, "parked_idle", "calls_per_s_crowded")
+    assert asked is not None
+    assert 0 < asked < 100

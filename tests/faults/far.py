@@ -6,6 +6,7 @@ namespace that no other test uses.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -13,13 +14,14 @@ from typing import Final, Self, TypeVar
 import psycopg
 
 from tests.faults import workload
-from tests.faults.scene import QUICK, Scene, compare_sales, key_in
+from tests.faults.scene import QUICK, Scene, compare_sales, finish, key_in
 from treadle import JobState, Treadle
 from treadle.core.job import TERMINAL, JobRecord
 from treadle.core.settings import load_settings
 from treadle.store.contract import Filter, Store
 from treadle.store.open import open_store
 from treadle.testing.ledger import Account, Stored, judge
+from treadle.testing.servers import Postgres, Redis
 
 T = TypeVar("T")
 
@@ -134,3 +136,19 @@ class FarScene(Scene):
                 found = db.execute(query.encode()).fetchall()
             jobs = [(key_in(one.args), one.task, one.state) for one in self.records()]
             compare_sales(jobs, [key for (key,) in found])
+
+
+def away(scene: FarScene, server: Postgres | Redis, seconds: float, *, jobs: int) -> None:
+    """Let two workers' jobs run while the store is away for so long: they end half-way through it.
+
+    None runs twice, none fails, and none gets a crash.
+    """
+    scene.enqueue("slow", *(f"slow{n}" for n in range(jobs)), rest=(seconds / 2,))
+    workers = [scene.worker("--slots", str(jobs // 2)) for _ in range(2)]
+    scene.until(lambda: scene.running("slow") == jobs, "every job runs")
+    server.kill()
+    time.sleep(seconds)  # What passes is the lease of real processes.
+    server.start()
+    account = finish(scene, *workers)
+    assert account.overrun == []
+    assert {(one.state, one.crashes) for one in scene.records()} == {(JobState.SUCCEEDED, 0)}

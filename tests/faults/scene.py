@@ -343,6 +343,38 @@ def struck(process: Process, spec: Spec) -> bool:
     return reached(process.said, spec)
 
 
+def finish(scene: Scene, *workers: Process, patience: float = WAIT_S) -> Account:
+    """Wait until every job has ended, stop the workers gracefully, call the jobs to account."""
+    scene.until_done(patience)
+    for worker in workers:
+        assert scene.stop(worker) == 0, worker.said
+    account = scene.account()
+    assert account.sound, account
+    return account
+
+
+def finish_crowd(scene: Scene, fault: str | None = None) -> None:
+    """Let a worker end every job, among them bounded ones that may not crowd their gate."""
+    finish(scene, scene.worker(fault=fault))
+    check_crowd(scene.ledger.entries())
+    assert scene.places("bounded") == (0, 0)
+
+
+def kill_at(scene: Scene, spec: Spec) -> bool:
+    """Let a worker die at a point and another one end every job; tell whether the first came to it.
+
+    What is only reached when a worker stops is reached after the jobs have ended.
+    """
+    worker = scene.worker(fault=str(spec))
+    scene.until(lambda: worker.ended or scene.unfinished() == 0, f"{spec} strikes or all is done")
+    if not worker.ended:
+        scene.stop(worker)
+    met = struck(worker, spec)
+    assert worker.wait() == (-signal.SIGKILL if met else 0), worker.said
+    finish_crowd(scene)
+    return met
+
+
 def check_batches(scene: Scene) -> None:
     """Make sure that each batch of a producer is there whole or not at all."""
     batches = Counter(job.key.split(".", maxsplit=1)[0] for job in scene.stored() if "." in job.key)

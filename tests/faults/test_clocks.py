@@ -18,7 +18,7 @@ import redis
 
 from tests.faults import clocks
 from tests.faults.far import FarScene
-from tests.faults.scene import PATIENT, QUICK, Process
+from tests.faults.scene import PATIENT, QUICK, Process, finish
 from tests.faults.test_servers import STORES, url
 from treadle import JobState
 from treadle.testing.servers import Postgres, Redis
@@ -77,11 +77,7 @@ def test_two_fleets_with_clocks_an_hour_apart(tmp_path: Path, url: str, hours: f
         scene.enqueue("flaky", *(f"flaky{n}" for n in range(6)))
         producers = [produce(scene, "right", 0.0), produce(scene, "wrong", hours)]
         assert [producer.wait() for producer in producers] == [0, 0], producers[1].said
-        scene.until_done()
-        for worker in workers:
-            assert scene.stop(worker) == 0, worker.said
-        account = scene.account()
-        assert account.sound, account
+        account = finish(scene, *workers)
         assert [key for key in account.overrun if not key.startswith("flaky")] == []
         assert {job.state for job in scene.stored()} == {JobState.SUCCEEDED}
         assert {record.crashes for record in scene.records()} == {0}
@@ -156,11 +152,7 @@ def test_a_servers_clock_that_jumps_doubles_nothing(
         workers[0].send(signal.SIGCONT)
         time.sleep(LOOK_S)  # One worker looks at the other, for less than that one's lease.
         workers[1].send(signal.SIGCONT)
-        scene.until_done(LONG_S)
-        for worker in workers:
-            assert scene.stop(worker) == 0, worker.said
-        account = scene.account()
-        assert account.sound, account
+        account = finish(scene, *workers, patience=LONG_S)
         assert account.overrun == []
         assert {record.crashes for record in scene.records()} == {0}
 

@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from tests.faults.far import FarScene
-from tests.faults.scene import PATIENT, QUICK
+from tests.faults.far import FarScene, away
+from tests.faults.scene import PATIENT, QUICK, finish
 from tests.faults.test_servers import IMPATIENT, server, url
-from treadle import JobState
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Postgres, Redis
 
@@ -34,23 +33,6 @@ STORM_S: Final = 4.0
 STORM_PAUSE_S: Final = 0.1
 
 
-def away(scene: FarScene, server: Postgres | Redis, seconds: float) -> None:
-    """Let a hundred jobs run while the store is away for so long; they end half-way through it."""
-    scene.enqueue("slow", *(f"slow{n}" for n in range(LONG_JOBS)), rest=(seconds / 2,))
-    workers = [scene.worker("--slots", str(LONG_JOBS // 2)) for _ in range(2)]
-    scene.until(lambda: scene.running("slow") == LONG_JOBS, "a hundred jobs run")
-    server.kill()
-    time.sleep(seconds)  # What passes is the lease of real processes.
-    server.start()
-    scene.until_done()
-    for worker in workers:
-        assert scene.stop(worker) == 0, worker.said
-    account = scene.account()
-    assert account.sound, account
-    assert account.overrun == []
-    assert {(one.state, one.crashes) for one in scene.records()} == {(JobState.SUCCEEDED, 0)}
-
-
 @slow
 @pytest.mark.timeout(150)
 def test_a_store_away_for_a_dozen_leases_costs_no_running_job_anything(
@@ -59,7 +41,7 @@ def test_a_store_away_for_a_dozen_leases_costs_no_running_job_anything(
     """A hundred long jobs end meanwhile and are settled after it: none runs twice or crashes."""
     settings = QUICK | IMPATIENT | PATIENT | {"TREADLE_LEASE": str(LEASE_S)}
     with FarScene(tmp_path, server.url, settings).prepare() as scene:
-        away(scene, server, LEASES * LEASE_S)
+        away(scene, server, LEASES * LEASE_S, jobs=LONG_JOBS)
 
 
 @pytest.mark.crash
@@ -69,7 +51,7 @@ def test_a_store_away_for_ten_minutes_costs_no_running_job_anything(
 ) -> None:
     """The same with every setting as it is by default."""
     with FarScene(tmp_path, server.url, {}).prepare() as scene:
-        away(scene, server, TEN_MINUTES_S)
+        away(scene, server, TEN_MINUTES_S, jobs=LONG_JOBS)
 
 
 @slow
@@ -158,9 +140,5 @@ def test_sessions_that_are_ended_cost_a_fleet_nothing(tmp_path: Path) -> None:
             scene.enqueue("touch", *(f"touch{n}" for n in range(FLOW)))
             with storm(server.url):
                 time.sleep(STORM_S)  # A storm has a length.
-            scene.until_done()
-            for worker in workers:
-                assert scene.stop(worker) == 0, worker.said
-            account = scene.account()
-            assert account.sound, account
+            account = finish(scene, *workers)
             assert account.overrun == []

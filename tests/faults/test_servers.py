@@ -6,7 +6,6 @@ nobody pays for another's crash.
 """
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -14,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.faults.far import FarScene
-from tests.faults.scene import PATIENT, QUICK
+from tests.faults.far import FarScene, away
+from tests.faults.scene import PATIENT, QUICK, finish
 from tests.faults.test_poison import MAX_CRASHES, supervise
 from tests.faults.test_seeded import SETTINGS, Run
 from treadle import JobState
@@ -132,11 +131,7 @@ def test_a_server_that_is_killed_under_load_loses_nothing(
             scene.enqueue("touch", *(f"touch{n}-{i}" for i in range(FLOW)))
             server.kill()
             server.start()
-        scene.until_done(LONG_S)
-        for worker in workers:
-            assert scene.stop(worker) == 0, worker.said
-        account = scene.account()
-        assert account.sound, account
+        finish(scene, *workers, patience=LONG_S)
 
 
 def test_a_server_away_for_longer_than_the_lease_doubles_nothing(
@@ -144,19 +139,7 @@ def test_a_server_away_for_longer_than_the_lease_doubles_nothing(
 ) -> None:
     """Jobs that run meanwhile end and are settled: none runs twice, none gets a crash."""
     with FarScene(tmp_path, server.url, QUICK | IMPATIENT | PATIENT).prepare() as scene:
-        scene.enqueue("slow", *(f"slow{n}" for n in range(6)), rest=(1.0,))
-        workers = [scene.worker("--slots", "3") for _ in range(2)]
-        scene.until(lambda: scene.running("slow") == 6, "six jobs run")
-        server.kill()
-        time.sleep(AWAY_S)  # What passes is the lease of real processes.
-        server.start()
-        scene.until_done()
-        for worker in workers:
-            assert scene.stop(worker) == 0, worker.said
-        account = scene.account()
-        assert account.sound, account
-        assert account.overrun == []
-        assert {record.crashes for record in scene.records()} == {0}
+        away(scene, server, AWAY_S, jobs=6)
 
 
 def test_a_worker_cut_off_from_the_others_loses_its_jobs_to_them(tmp_path: Path, url: str) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from tests.faults.scene import Scene, check_batches, check_crowd, struck
+from tests.faults.scene import Scene, check_batches, finish_crowd, kill_at, struck
 from treadle.testing.faults import Spec, names_in, read_counts
 
 NAMES: Final = sorted(names_in("sqlite"))
@@ -64,7 +64,7 @@ def counts(template: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """Count how often a worker that is left alone reaches each point."""
     with template.copy_to(tmp_path_factory.mktemp("sweep") / "counted") as scene:
         file = scene.folder / "counts"
-        finish(scene, fault=f"count:{file}")
+        finish_crowd(scene, fault=f"count:{file}")
         return read_counts(file)
 
 
@@ -77,17 +77,6 @@ def producer_counts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
         return read_counts(file)
 
 
-def finish(scene: Scene, fault: str | None = None) -> None:
-    """Let a worker end every job, stop it gracefully, and call the jobs to account."""
-    worker = scene.worker(fault=fault)
-    scene.until_done()
-    assert scene.stop(worker) == 0, worker.said
-    account = scene.account()
-    assert account.sound, account
-    check_crowd(scene.ledger.entries())
-    assert scene.places("bounded") == (0, 0)
-
-
 def occurrences(count: int) -> list[int]:
     """Give the first, second and last of so many."""
     return sorted({1, min(2, count), count})
@@ -96,17 +85,7 @@ def occurrences(count: int) -> list[int]:
 def case(template: Scene, folder: Path, spec: Spec) -> bool:
     """Run one case of a worker's sweep; tell whether the fault has struck."""
     with template.copy_to(folder) as scene:
-        worker = scene.worker(fault=str(spec))
-        scene.until(
-            lambda: worker.ended or scene.unfinished() == 0, f"{spec} strikes or all is done"
-        )
-        if not worker.ended:
-            # What is only reached when a worker stops is reached now.
-            scene.stop(worker)
-        met = struck(worker, spec)
-        assert worker.wait() == (-signal.SIGKILL if met else 0), worker.said
-        finish(scene)
-        return met
+        return kill_at(scene, spec)
 
 
 def sweep(template: Scene, folder: Path, name: str, counted: int) -> dict[int, bool]:
@@ -160,7 +139,7 @@ def producer_case(folder: Path, spec: Spec) -> bool:
         met = producer.wait() == -signal.SIGKILL
         assert struck(producer, spec) == met, producer.said
         check_batches(scene)
-        finish(scene)
+        finish_crowd(scene)
         return met
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from tests.faults.far import FarScene
-from tests.faults.scene import QUICK, check_batches, check_crowd, struck
+from tests.faults.scene import QUICK, check_batches, finish_crowd, kill_at, struck
 from tests.faults.test_seeded import SETTINGS
 from treadle.testing.faults import Spec, names_in, read_counts
 
@@ -68,31 +68,10 @@ def stage(folder: Path, url: str) -> FarScene:
     return scene
 
 
-def finish(scene: FarScene) -> None:
-    """Let a worker end every job, stop it gracefully, and call the jobs to account."""
-    worker = scene.worker()
-    scene.until_done()
-    assert scene.stop(worker) == 0, worker.said
-    account = scene.account()
-    assert account.sound, account
-    check_crowd(scene.ledger.entries())
-    assert scene.places("bounded") == (0, 0)
-
-
-def kill_at(folder: Path, url: str, spec: Spec) -> bool:
+def case(folder: Path, url: str, spec: Spec) -> bool:
     """Run one case; tell whether the fault has struck."""
     with stage(folder, url) as scene:
-        worker = scene.worker(fault=str(spec))
-        scene.until(
-            lambda: worker.ended or scene.unfinished() == 0, f"{spec} strikes or all is done"
-        )
-        if not worker.ended:
-            # What is only reached when a worker stops is reached now.
-            scene.stop(worker)
-        met = struck(worker, spec)
-        assert worker.wait() == (-signal.SIGKILL if met else 0), worker.said
-        finish(scene)
-        return met
+        return kill_at(scene, spec)
 
 
 @pytest.mark.timeout(90)
@@ -104,7 +83,7 @@ def test_a_worker_killed_at(
     url = url_of(request, store)
     wanted = [Spec(name, "kill", 1), Spec(name, "kill", LATER)]
     with ThreadPoolExecutor(len(wanted)) as pool:
-        met = list(pool.map(lambda one: kill_at(tmp_path / str(one.nth), url, one), wanted))
+        met = list(pool.map(lambda one: case(tmp_path / str(one.nth), url, one), wanted))
     assert met[0], f"a worker on {store} does not come to {name}"
 
 
@@ -143,4 +122,4 @@ def test_a_producer_killed_at_its_points(producers: FarScene) -> None:
         assert producer.wait() == -signal.SIGKILL, producer.said
         assert struck(producer, spec)
     check_batches(scene)
-    finish(scene)
+    finish_crowd(scene)

@@ -128,6 +128,7 @@ async def test_what_was_removed_by_force_is_made_anew(tmp_path: Path) -> None:
         await a.schedules.apause("a")
     await b.schedules.adeclare(force=True)
     assert await stored(b) == ["b"]
+    assert await b.store.schedules([gone_name("a")]) == [None]
     await a.schedules.adeclare(force=True)
     assert (await a.schedules.aget("a")).paused is None
 

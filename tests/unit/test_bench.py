@@ -10,6 +10,8 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -25,8 +27,10 @@ from bench.harness.marks import (
     read_marks,
     summarise_drain,
 )
-from bench.harness.processes import BenchError, run_json, started, wait_until
+from bench.harness.processes import BenchError, TimedOut, run_json, started, wait_until
 from bench.harness.report import FORMAT, Report, Results, Row, read, write
+from bench.harness.systems import Site, System
+from bench.measures.draining import wait_for_jobs
 from bench.selection import Selection
 
 _SECOND_NS = 1_000_000_000
@@ -259,3 +263,29 @@ def test_waiting_ends_when_a_worker_does(tmp_path: Path) -> None:
         wait_until(lambda: False, timeout_s=20, what="nothing", workers=[running])
 
     assert time.monotonic() - start < 10
+
+
+def test_a_drain_that_does_not_end_tells_how_far_it_is_and_where_its_worker_stands(
+    tmp_path: Path,
+) -> None:
+    """So that one which stands still is told from one that is slow, and why."""
+    script = (
+        "import faulthandler, signal, time\n"
+        "faulthandler.register(signal.SIGUSR1)\n"
+        "print('ready', flush=True)\n"
+        "def stands_still():\n"
+        "    time.sleep(60)\n"
+        "stands_still()\n"
+    )
+    command, log = [sys.executable, "-c", script], tmp_path / "log"
+    ours = cast("System", SimpleNamespace(name="treadle:async", ours=True))
+    place = Site(ours, tmp_path, "sqlite:///jobs.db")
+
+    with started(command, env=os.environ, cwd=tmp_path, log=log) as running:
+        wait_until(lambda: "ready" in log.read_text(), timeout_s=10, what="the program")
+        with pytest.raises(TimedOut) as caught:
+            wait_for_jobs(place, 7, limit_s=0.1, what="7 jobs run", workers=[running])
+
+    assert "treadle:async: 7 jobs run did not happen" in str(caught.value)
+    assert "0 of 7 jobs had run, and 0 more in the next second" in str(caught.value)
+    assert "in stands_still" in str(caught.value)

@@ -5,6 +5,7 @@ loop that exchanges is driven by hand, so that each step can be looked at.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -44,9 +45,9 @@ class Hand:
 
 
 @asynccontextmanager
-async def hand(slots: int) -> AsyncIterator[Hand]:
-    """Put a crew together on a memory store; its task waits at a gate."""
-    app = Treadle("memory://")
+async def hand(slots: int, url: str = "memory://") -> AsyncIterator[Hand]:
+    """Put a crew together, on a memory store if nothing is said; its task waits at a gate."""
+    app = Treadle(url, namespace=f"line_{secrets.token_hex(4)}")
     gate = asyncio.Event()
 
     @app.task(name="wait")
@@ -77,12 +78,66 @@ def running(one: Hand) -> set[bytes]:
     return {attempt.claim.id for attempt in one.line.running.values()}
 
 
-def suspect(one: Hand, id_: bytes) -> None:
-    """Put a crash behind a claim that waits in the buffer."""
+def suspect(one: Hand, id_: bytes, crashes: int = 1) -> None:
+    """Put crashes behind a claim that waits in the buffer."""
     buffer = one.line.held.buffer
     for i, claim in enumerate(buffer):
         if claim.id == id_:
-            buffer[i] = replace(claim, crashes=1)
+            buffer[i] = replace(claim, crashes=crashes)
+
+
+async def take_suspects(one: Hand, *crashes: int) -> list[bytes]:
+    """Claim as many jobs as there are numbers, each with so many crashes behind it."""
+    ids = await add(one, len(crashes))
+    answer = await one.crew.settler.exchange(one.line.worker, Lanes().demand(len(crashes)))
+    one.line.held.take(answer.claims)
+    for id_, number in zip(ids, crashes, strict=True):
+        suspect(one, id_, number)
+    one.line.dispatch()
+    return ids
+
+
+def test_first_time_suspects_of_a_server_run_among_themselves(redis_url: str) -> None:
+    """Most of them had only waited in a buffer; no other job starts beside them, nor is claimed."""
+
+    async def scene() -> None:
+        async with hand(4, redis_url) as one:
+            first, second, third, clean = await take_suspects(one, 1, 1, 1, 0)
+            assert running(one) == {first, second, third}
+            assert one.line.room() == 0
+            one.gate.set()
+            await until(lambda: not one.line.running)
+            one.gate.clear()
+            one.line.dispatch()
+            assert not running(one)
+            await one.exchange()
+            assert running(one) == {clean}
+            assert one.line.room() > 0
+            await one.settled()
+
+    asyncio.run(scene())
+
+
+def test_a_suspect_that_one_more_crash_would_bury_runs_alone(redis_url: str) -> None:
+    """It waits for the others, which wait for it in turn."""
+
+    async def scene() -> None:
+        async with hand(4, redis_url) as one:
+            first, second, last, next_ = await take_suspects(one, 1, 1, 2, 1)
+            assert running(one) == {first, second}
+            one.gate.set()
+            await until(lambda: not one.line.running)
+            one.gate.clear()
+            await one.exchange()
+            assert running(one) == {last}
+            one.gate.set()
+            await until(lambda: not one.line.running)
+            one.gate.clear()
+            await one.exchange()
+            assert running(one) == {next_}
+            await one.settled()
+
+    asyncio.run(scene())
 
 
 def test_a_suspect_starts_only_when_nothing_runs_and_nothing_is_unsettled() -> None:

@@ -77,8 +77,7 @@ class Crew:
         self.store: Store = app.store
         self.notes = Notes(self.store, lambda: self.id)
         self._surroundings = self._make_surroundings()
-        ahead = self.store.features.beside_loop
-        self.line = Line(self._make_kit(), slots, wake, ahead=ahead)
+        self.line = Line(self._make_kit(), slots, wake, self.store.features)
         self.settler = self.line.settler = Settler(self.store, self.line.answered)
         settings = app.settings
         self.executors = self.line.executors = Executors(

@@ -26,13 +26,14 @@ from treadle.core.retry import DEFAULT_POLICY
 from treadle.worker.attempt import Attempt, CancelReason
 from treadle.worker.claims.held import Held
 from treadle.worker.claims.marks import Marks, had_started
+from treadle.worker.claims.suspects import Suspects
 
 if TYPE_CHECKING:
     from treadle.core.job import Claim, Orphan
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement, Verdict
     from treadle.core.retry import JobPolicy
-    from treadle.store.contract import Exchanged
+    from treadle.store.contract import Exchanged, StoreFeatures
     from treadle.worker.executors.group import Executors
     from treadle.worker.kit import Kit
     from treadle.worker.settler import Settler
@@ -48,14 +49,11 @@ class Line:
     """One worker's jobs, from claim to settlement."""
 
     def __init__(
-        self, kit: Kit, slots: int, wake: Callable[[], None], *, ahead: bool = False
+        self, kit: Kit, slots: int, wake: Callable[[], None], features: StoreFeatures
     ) -> None:
-        """Take the kit, how many jobs run at once, and how to wake the loop that exchanges.
-
-        `ahead`: the store works beside this loop, so exchanges set out before the buffer is empty.
-        """
+        """Take the kit, how many jobs run at once, how to wake the loop, and the store's ways."""
         self.kit = kit
-        self.held = Held(slots, ahead=ahead, streams=not kit.lanes.reserve)
+        self.held = Held(slots, ahead=features.beside_loop, streams=not kit.lanes.reserve)
         self.running: dict[int, Attempt] = {}
         self.worker = ""
         """The id of the present incarnation."""
@@ -65,11 +63,10 @@ class Line:
         self.settler: Settler
         self._marks = Marks(self._execute, self._refuse)
         self._wake = wake
-        self._alone: bytes | None = None
+        self._suspects = Suspects(kit.rules.max_crashes, all_kept=features.start_marks)
         self._taken_at = 0.0
         self._rests = 0
-        self._ran_us = 0
-        self._ended = 0
+        self._ran_us = self._ended = 0
         self.starts = 0
 
     # Claim
@@ -77,7 +74,7 @@ class Line:
     def room(self) -> int:
         """Tell how many jobs may be claimed now."""
         shut = self.closed or self.kit.surroundings.cut_off
-        if shut or self._alone is not None or self._suspect_waits():
+        if shut or self._suspects.running or self._suspect_waits():
             return 0
         return self.held.room(len(self.running))
 
@@ -104,15 +101,15 @@ class Line:
     # Execute
 
     def dispatch(self) -> None:
-        """Start claims while there are free slots; a suspect runs alone."""
+        """Start claims while there are free slots; suspects run apart from other jobs."""
         buffer, running, slots = self.held.buffer, self.running, self.held.slots
-        while buffer and len(running) < slots and self._alone is None:
+        while buffer and len(running) < slots:
             if self.closed or self.kit.surroundings.cut_off:
                 return
-            # Alone also means with nothing unsettled: a job that has ended but is not written
-            # would be lost with this worker, and count a crash that is not its own.
-            if buffer[0].crashes and (running or not self.settler.idle):
-                return
+            if buffer[0].crashes or self._suspects.running:
+                quiet = not running and self.settler.idle
+                if not self._suspects.admit(buffer[0], quiet=quiet):
+                    return
             self._start(buffer.popleft())
 
     def _start(self, claim: Claim) -> None:
@@ -131,7 +128,8 @@ class Line:
         self.running[place] = attempt
         self.starts += 1
         if claim.crashes:
-            self._alone, self._rests = claim.id, 0
+            self._suspects.started(claim)
+            self._rests = 0
         # The mark comes first: a job whose code may have begun must never look unstarted.
         self._marks.begin(self.kit.store, self.worker, attempt)
 
@@ -177,8 +175,8 @@ class Line:
     def answered(self, settlement: Settlement, verdict: Verdict) -> None:
         """Let go of a claim that the store has answered for."""
         self.held.let_go(settlement.id, settlement.number)
-        if settlement.id == self._alone:
-            self._alone = None
+        if self._suspects.running:
+            self._suspects.running.discard(settlement.id)
         self.kit.journal.answered(settlement, verdict, self.worker)
 
     # Claims that do not end by themselves

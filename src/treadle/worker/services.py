@@ -57,6 +57,9 @@ class Services:
         self._duty = Duty()
         self._fire_at_s = 0.0
         self._fire_now = asyncio.Event()
+        self._turn = asyncio.Lock()
+        """One loop steps at a time: what each of them asked beside the others, the store would
+        have to carry on a connection of its own."""
         self._running: list[asyncio.Task[None]] = []
         self._due = asyncio.Event()
         self._due_timer: asyncio.Handle | None = None
@@ -134,7 +137,8 @@ class Services:
         failed = 0
         while True:
             try:
-                more = await step()
+                async with self._turn:
+                    more = await step()
                 failed = 0
             except StoreError as error:
                 failed += 1

@@ -157,9 +157,9 @@ class Worker:
         """
         self.health.tell = partial(_emit, self.app)
         arrival = Arrival(self.health, self._stopping, patient=not self.burst)
-        await arrival.until_done(lambda: unless(self._stopping, self.app.aopen()))
-        await unless(self._at_once, greet(self.app))
+        await arrival.until_done(lambda: unless(self._stopping, self.app.alink(here=True)))
         info = self._info()
+        await unless(self._at_once, greet(self.app))
         await arrival.until_done(lambda: unless(self._at_once, self._start(info)))
         self._link = self.app.link
         self._link.workers += 1

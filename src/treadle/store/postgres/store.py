@@ -14,6 +14,7 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
+from treadle.store.marking import Marked, SureMarks
 from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
@@ -84,6 +85,7 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         """Workers whose last exchange has not been answered."""
         self._watches: dict[str, Watch] = {}
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
+        self._sure = SureMarks(self._mark_surely)
 
     # Life
 
@@ -215,13 +217,13 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         await make_now(self._runner, self._history, settlements, now)
         words = (self._sql, worker, request, settlements, demand, ring, memory)
         try:
-            answer = await drive(self._runner.run(lambda: exchange(*words), now))
+            answer = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
         except StoreError as error:
             if not is_misplaced(error):
                 raise
             # A shelf is gone, or the server's clock was set: what always fits is `rest`.
             self._history.forget()
-            answer = await drive(self._runner.run(lambda: exchange(*words), now))
+            answer = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
         fault.point("exchange.after_commit")
         return answer
 
@@ -232,9 +234,8 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         steps = () if demand is None or not demand.total else demand.steps
         queues = [step.queue for step in steps if step.queue is not None]
         names = None if len(queues) < len(steps) else queues
-        return await drive(
-            self._runner.run(lambda: idle(self._sql, worker, request, names, self._scan), now)
-        )
+        words = (self._sql, worker, request, names, self._scan)
+        return await drive(self._runner.run(lambda: idle(*words), now, line=True))
 
     async def ready(self, queues: Sequence[str] | None) -> bool:
         """Tell, without writing, whether a job may be ready in these queues."""
@@ -304,7 +305,10 @@ class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
         self._marks.setdefault(worker, {})[place] = (job, number)
         if not surely:
             return None
-        return drive(self._runner.run(lambda: workers.mark(self._sql, job, number)))
+        return self._sure.add(job, number)
+
+    async def _mark_surely(self, marks: Sequence[Marked]) -> None:
+        await drive(self._runner.run(lambda: workers.mark(self._sql, marks)))
 
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint."""

@@ -8,6 +8,7 @@ from msgspec import json
 
 from treadle.core.durations import SECOND
 from treadle.store.contract import LOGS_MAX, Note, WorkerInfo, WorkerRecord
+from treadle.store.marking import Marked
 from treadle.store.postgres.engine.pack import blobs, int8, int8s, lenient, text, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
@@ -88,9 +89,9 @@ def leave(sql: Statements, worker: str, marked: Held, ring: Sequence[Call]) -> T
     return len(rows)
 
 
-def mark(sql: Statements, job: bytes, number: int) -> Talk[None]:
-    """Mark a claim as begun, beyond a crash of its worker."""
-    yield Ask([(sql["mark_begun"], _pairs([(job, number)]))])
+def mark(sql: Statements, marks: Sequence[Marked]) -> Talk[None]:
+    """Mark claims as begun, beyond a crash of their worker."""
+    yield Ask([(sql["mark_begun"], _pairs(sorted(marks)))])
 
 
 def note(sql: Statements, notes: Sequence[Note]) -> Talk[None]:

@@ -27,6 +27,7 @@ from treadle.store.contract import (
     StoreFeatures,
     WorkerInfo,
 )
+from treadle.store.marking import Marked, SureMarks
 from treadle.store.redis import doctor
 from treadle.store.redis.engine.address import read_address
 from treadle.store.redis.engine.listener import Listeners
@@ -96,6 +97,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self._asked: dict[str, bytes] = {}
         """The exchange of each worker that has not been answered."""
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
+        self._sure = SureMarks(self._mark_surely)
         self._swept = b""
         """The name of the key from which the next prune goes on."""
         _stores.add(self)
@@ -339,10 +341,12 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         marks = self._marks.get(worker)
         if marks is not None:
             marks[place] = (job, number)
-        return self._mark_surely(job, number) if surely else None
+        return self._sure.add(job, number) if surely else None
 
-    async def _mark_surely(self, job: bytes, number: int) -> None:
-        words = (self._now(None), job.hex(), number)
+    async def _mark_surely(self, marks: Sequence[Marked]) -> None:
+        words: Words = [self._now(None)]
+        for job, number in marks:
+            words += (job.hex(), number)
         await self._runner.run(self._runner.script(script("mark"), words, again=True))
 
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:

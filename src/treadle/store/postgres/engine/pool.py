@@ -40,13 +40,17 @@ class Pool:
         """Counts the closes: what was lent before one is closed when it comes back."""
         self._eras: dict[Wire, int] = {}
 
-    def take(self) -> Wire | None:
-        """Lend an idle connection that looks alive; None when there is none."""
+    def take(self, *, line: bool = False) -> Wire | None:
+        """Lend an idle connection that looks alive; None when there is none.
+
+        The line takes from one end and gives back to it, everybody else from the other: so the
+        line's statements are planned, and its pages known, in one of the server's processes.
+        """
         while True:
             with self._lock:
                 if not self._idle:
                     return None
-                wire = self._idle.pop()
+                wire = self._idle.pop() if line else self._idle.popleft()
                 self._lent.add(wire)
             if wire.is_sound():
                 return wire
@@ -71,13 +75,13 @@ class Pool:
         with self._lock:
             self._opening -= 1
 
-    def give(self, wire: Wire) -> None:
+    def give(self, wire: Wire, *, line: bool = False) -> None:
         """Take a connection back, or close it: it is one too many, worn, or broke off midway."""
         with self._lock:
             known = self._eras.get(wire) == self._era
             if wire.idle and known and not wire.is_worn and len(self._idle) < _IDLE_MAX:
                 self._lent.discard(wire)
-                self._idle.append(wire)
+                (self._idle.append if line else self._idle.appendleft)(wire)
                 return
         self.drop(wire)
 

@@ -10,6 +10,7 @@ event loop; no wait is longer than the store's timeout.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import select
 import threading
@@ -73,6 +74,10 @@ _DIALS_MAX = 4
 _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 0.5
 _BUSY_PAUSE_S = 0.002
+UNPREPARED_S = 600.0
+"""How long statements are sent whole once a prepared one was lost."""
+
+_log = logging.getLogger("treadle.store")
 
 
 class Runner:
@@ -87,8 +92,8 @@ class Runner:
         self.timeout = timeout
         self._begin = sql["begin"]
         self._clock = clock
-        self._prepare = True
-        """Whether statements are prepared; a pooler that loses them is found out by itself."""
+        self._unprepared_until = 0.0
+        """Statements are prepared after that instant (monotonic): a pooler may lose them."""
 
     def run(
         self,
@@ -96,9 +101,12 @@ class Runner:
         now: int | None = None,
         *,
         urgent: bool = False,
+        line: bool = False,
         timeout: float | None = None,
     ) -> Steps[T]:
-        """Carry a verb to its end; `urgent` ones do not wait for a free connection.
+        """Carry a verb to its end.
+
+        `urgent` ones do not wait for a free connection; those of the `line` keep to one.
 
         Raises:
             StoreUnavailable: the server did not answer, or not in time; it may have carried the
@@ -109,14 +117,14 @@ class Runner:
         patience = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + patience
         for tries in range(1, _TRIES_MAX + 1):
-            wire = yield from self._wire(deadline, urgent=urgent)
-            prepared = self._prepare
+            wire = yield from self._wire(deadline, urgent=urgent, line=line)
+            prepare = time.monotonic() >= self._unprepared_until
             try:
-                return (yield from self._carry(wire, verb(), now, deadline))
+                return (yield from self._carry(wire, verb(), now, deadline, prepare=prepare))
             except ServerError as error:
-                again = error.is_transient or (error.is_about_prepared and prepared)
+                again = error.is_transient or (error.is_about_prepared and prepare)
                 if error.is_about_prepared:
-                    self._prepare = False
+                    self._stop_preparing(error)
                 if not again or tries == _TRIES_MAX or time.monotonic() > deadline:
                     raise explained(error, self.target.name, self.target.url) from error
             except ConnectionLost as error:
@@ -128,13 +136,27 @@ class Runner:
                     passing=True,
                 ) from error
             finally:
-                self.pool.give(wire)
+                self.pool.give(wire, line=line)
             yield Pause(_pause(tries))
         raise AssertionError("the last try returns or raises")
 
-    def _carry(self, wire: Wire, talk: Talk[T], now: int | None, deadline: float) -> Steps[T]:
+    def _stop_preparing(self, error: ServerError) -> None:
+        """Send statements whole for a while, and say so: each of them costs the server more."""
+        now = time.monotonic()
+        if now >= self._unprepared_until:
+            _log.warning(
+                "%s has lost a prepared statement (%s); for %g s statements are sent whole, which "
+                "is slower. A pooler in transaction mode does that: PgBouncer 1.21 or later keeps "
+                "them with max_prepared_statements",
+                self.target.name, error, UNPREPARED_S,
+            )  # fmt: skip
+        self._unprepared_until = now + UNPREPARED_S
+
+    def _carry(
+        self, wire: Wire, talk: Talk[T], now: int | None, deadline: float, *, prepare: bool
+    ) -> Steps[T]:
         """Hand a verb's words to the wire and the server's answers to the verb."""
-        begin, prepare = True, self._prepare
+        begin = True
         at = 0
         try:
             ask = next(talk)
@@ -167,10 +189,10 @@ class Runner:
         """
         return (yield from self._wire(deadline, urgent=True))
 
-    def _wire(self, deadline: float, *, urgent: bool) -> Steps[Wire]:
+    def _wire(self, deadline: float, *, urgent: bool, line: bool = False) -> Steps[Wire]:
         """Get a connection: an idle one, or a new one."""
         while True:
-            wire = self.pool.take()
+            wire = self.pool.take(line=line)
             if wire is not None:
                 return wire
             if self.pool.reserve(urgent=urgent):

@@ -66,6 +66,8 @@ class Wire:
     def __init__(self, db: PGconn) -> None:
         self._db = db
         self._prepared: set[bytes] = set()
+        self._sent: set[bytes] = set()
+        """Statements that the pipeline under way prepares: one that comes twice is sent once."""
         self._pid = os.getpid()
         self.idle = True
         """Nothing is under way: the connection may be lent to somebody else."""
@@ -112,6 +114,7 @@ class Wire:
             ConnectionLost: it is not known what became of them.
         """
         self.idle = False
+        self._sent.clear()
         try:
             sent = [self._send(call, prepare=prepare) for call in ask.calls]
             after = self._send_end(ask, prepare=prepare)
@@ -130,8 +133,9 @@ class Wire:
         if not prepare:
             self._db.send_query_params(statement.text, values, None, formats, _BINARY)
             return statement, False
-        new = statement.name not in self._prepared
+        new = statement.name not in self._prepared and statement.name not in self._sent
         if new:
+            self._sent.add(statement.name)
             self._db.send_prepare(statement.name, statement.text)
         self._db.send_query_prepared(statement.name, values, formats, _BINARY)
         return statement, new
@@ -204,15 +208,19 @@ class Wire:
         if result.status != _SYNC:
             # A check that waits for the commit has failed, or the commit itself.
             yield from self._fail(result, end=True)
-        sound = True
-        while after:
-            result = yield from self._next()
-            if result.status == _SYNC:
-                break
-            sound = sound and result.status in (_OK, _ROWS)
-        names = {statement.name for statement, _ in after}
-        self._prepared = self._prepared | names if sound else self._prepared - names
+        if after:
+            yield from self._finish_after(after)
         self.idle = True
+
+    def _finish_after(self, after: Sequence[tuple[Statement, bool]]) -> Looks[None]:
+        """Read what came of the transaction after it, which has a result for each thing sent."""
+        for statement, new in after:
+            if new:
+                result = yield from self._next()
+                if result.status == _OK:
+                    self._prepared.add(statement.name)
+            yield from self._next()
+        yield from self._next()
 
     def listen(self, channels: Sequence[str]) -> Looks[None]:
         """Ask to be notified; the names have been checked."""

@@ -72,13 +72,14 @@ class Seen(Struct, frozen=True):
         waking = [(sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
         return [*calls, *waking, *turns(sql)]
 
-    def after(self, sql: Statements, *, many: bool) -> list[Call]:
+    def after(self, sql: Statements, worker: Value, wanted: int, *, many: bool) -> list[Call]:
         """Park more where the last claim parked some, and ask whether any job is left ready."""
         names, queues = texts(self.names), _names(self.queues)
         calls: list[Call] = []
         if many:
             calls = [(sql[name], (queues, names)) for name in ("park_more", "park_paused")]
-        return [*calls, *turns_at_gates(sql), (sql["any_ready"], (queues,))]
+        left = (sql["any_left"], (worker, int8(wanted), queues))
+        return [*calls, *turns_at_gates(sql), left]
 
 
 def peek(

@@ -69,7 +69,7 @@ def exchange(
     claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
     before = [] if seen is None else seen.before(sql, me)
     between = [] if seen is None else seen.between(sql)
-    after = [] if seen is None else seen.after(sql, many=scan.parking)
+    after = [] if seen is None else seen.after(sql, me[0], wanted, many=scan.parking)
     calls = [(sql["lock_worker"], me[:1]), *before, *batch.calls, *between, claim.call, *after]
     now, (locked, *answers) = yield Ask([*calls, (sql["next_due"], ())], after=ring)
     if locked and locked[0][0] == me[1]:
@@ -131,7 +131,7 @@ def _claiming(
     room = min(wanted, demand.steps[0].limit)
     if demand.steps[0].queue is None:
         # Lanes never mix a step for every queue with others.
-        name, values = "claim_any", (int8(room),)
+        name, values = "claim_any", (int8(room), boolean(look.is_thorough))
         if seen is not None:
             name, values = "claim_gated_any", (None, int8s([room]), texts(seen.names))
         return _Claiming((sql[name], (*me, settled, *values)), (), look)
@@ -145,7 +145,7 @@ def _claiming(
     rooms = (*me, settled, *_rooms(shares))
     if seen is not None:
         return _Claiming((sql["claim_gated"], (*rooms, texts(seen.names))), shares, look)
-    return _Claiming((sql["claim_named"], rooms), shares, look)
+    return _Claiming((sql["claim_named"], (*rooms, boolean(look.is_thorough))), shares, look)
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:

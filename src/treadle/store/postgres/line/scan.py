@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 1.0
 _LOOK_FACTOR: Final = 20
 """A whole look may take a twentieth of the time."""
+_THOROUGH_S: Final = 10.0
+"""How often a whole look of a drain takes rows that other transactions have touched."""
 _GATES_MAX: Final = 64
 """Gates that are locked without having been looked for."""
 _MARKS_MAX: Final = 32
@@ -59,6 +61,8 @@ class Look(Struct, frozen=True):
     began: float
     """By the scan's clock (s)."""
     is_whole: bool
+    is_thorough: bool = False
+    """It takes rows, too, that other transactions have touched."""
     marks: Sequence[Mark] = ()
     is_single: bool = False
     """The simplest claim will do: of one queue, behind one mark."""
@@ -76,6 +80,7 @@ class Scan:
         self._among_others = False
         """There are other open queues than the one that is drained."""
         self._whole_at = 0.0
+        self._thorough_at = clock() + _THOROUGH_S
         self.gated = True
         """Whether ready jobs may have gates."""
         self.parking = False
@@ -96,7 +101,7 @@ class Scan:
         if not marks or began >= self._whole_at:
             # The marks of what a whole look does not reach stay; it passes other queues by.
             self._marks = {(mark.queue, mark.priority): mark for mark in marks}
-            return Look(began, is_whole=True)
+            return Look(began, is_whole=True, is_thorough=began >= self._thorough_at)
         takes_any = demand.steps[0].queue is None
         alone = len(marks) == len(demand.steps) == 1 and not (takes_any and self._among_others)
         return Look(
@@ -127,6 +132,8 @@ class Scan:
         if look.is_whole:
             took = self._clock() - look.began
             self._whole_at = self._clock() + max(_LOOK_S, _LOOK_FACTOR * took)
+        if look.is_thorough:
+            self._thorough_at = self._clock() + _THOROUGH_S
         if look.is_guess and not rows:
             # Nothing behind the mark, or more than one queue is open: the next look knows.
             self._among_others = True

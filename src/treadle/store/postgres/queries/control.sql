@@ -99,7 +99,7 @@ with ready as (
     delete from {p}jobs j using (
         select id from ready union all select id from due union all select id from parked
     ) as found
-    where j.id = found.id returning j.*
+    where j.id between found.id and found.id returning j.*
 ), kept as (
     insert into {p}rest (
         {body}, error, state, outcome, reason, finished_at, keep_until

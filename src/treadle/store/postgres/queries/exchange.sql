@@ -46,7 +46,7 @@ with given as (
     ) as g (id, number, place, keep, new_ran, new_result)
 ), gone as (
     delete from {p}jobs j using given g
-    where j.id = g.id and j.number = g.number and {runs} and not {is_repeat}
+    where j.id between g.id and g.id and j.number = g.number and {runs} and not {is_repeat}
     returning j.*, g.new_result, g.keep, g.new_ran, g.place
 ), kept as (
     insert into {p}{shelf} (
@@ -84,7 +84,7 @@ with given as (
     )
 ), gone as (
     delete from {p}jobs j using given g
-    where j.id = g.id and j.number = g.number and {runs} and not {is_repeat}
+    where j.id between g.id and g.id and j.number = g.number and {runs} and not {is_repeat}
     returning j.id, j.task, j.queue, j.priority, j.tag, j.number, g.attempt, g.forgiven, g.crashes,
         j.attempts_max, j.args, j.policy, j.created_at, j.run_at, j.expires_at,
         coalesce(g.lost_by, j.worker) as worker, j.started_at, j.tags, j.meta, j.tenant, j.cost,
@@ -117,9 +117,9 @@ with given as (
         case when g.reason = 'unknown_task' then coalesce(j.parked_at, {now}) end as parked_at,
         coalesce(g.error, j.error) as last_error,
         g.attempt, g.outcome, g.error, g.reason, g.forgiven, g.crashes, g.ran, g.place
-    from {p}jobs j join given g on g.id = j.id and g.number = j.number
+    from {p}jobs j join given g on j.id between g.id and g.id and g.number = j.number
     where {runs} and not {is_repeat}
-    order by j.id for update of j
+    order by g.id for update of j
 ), recorded as (
     insert into {p}attempts (
         job, claim, attempt, worker, started_at, finished_at, outcome, error, ran
@@ -133,7 +133,7 @@ with given as (
         reason = g.reason, forgiven = g.forgiven, crashes = g.crashes, parked_at = g.parked_at,
         worker = null, started_at = null, lost_by = null,
         tag = case when g.outcome = '' then {same_turn} else {new_turn} end
-    from gone g where j.id = g.id
+    from gone g where j.id between g.id and g.id
 ), {note_lost}
 select place from gone;
 
@@ -233,7 +233,7 @@ piece as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
         where state = 'ready' and queue = p.name and {plain} and priority = p.low
-            and (tag, id) > (p.tag, p.id)
+            and (tag, id) > (p.tag, p.id) and {untouched}
         order by tag, id limit best.n for update skip locked
     ) as j
     where p.place = best.place and p.tag is not null and {is_new}
@@ -241,7 +241,7 @@ piece as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
         where state = 'ready' and queue = p.name and {plain}
-            and priority >= p.low and priority <= p.high
+            and priority >= p.low and priority <= p.high and {untouched}
         order by priority desc, tag, id limit best.n for update skip locked
     ) as j
     where p.place = best.place and p.tag is null and {is_new}
@@ -256,32 +256,51 @@ exists (select from {p}workers w where w.id = $1::text and w.request is distinct
 select id, expires_at from {p}jobs
 where state = 'ready' and queue = room.name and {plain}
 
+-- name: untouched
+-- No other transaction has locked or claimed this row, as the row itself tells now, not when the
+-- statement began. One that another has claimed since would be read anew, found to be running and
+-- passed over, but it would stay locked until we commit, and its worker could not settle it.
+-- A row that was locked before it was written has its own writer as its last one.
+(xmax = '0' or xmax = xmin)
+
 -- name: picking
-, picked as (
-    select j.id, coalesce(j.expires_at <= {now}, false) as is_late
-    from room cross join lateral (
-        {pickable} order by priority desc, tag, id limit room.n for update skip locked
+-- A thorough look takes rows that were touched as well, such as by a claim that was rolled back; so
+-- does any that finds no others.
+, fresh as (
+    select j.* from room cross join lateral (
+        {pickable} and ({untouched} or (select is_thorough from look))
+        order by priority desc, tag, id limit room.n for update skip locked
     ) as j
     where {is_new}
+), touched as (
+    select j.* from room cross join lateral (
+        {pickable}
+        order by priority desc, tag, id
+        limit case when exists (select from fresh) then 0 else room.n end for update skip locked
+    ) as j
+    where {is_new}
+), picked as (
+    select id, coalesce(expires_at <= {now}, false) as is_late
+    from (select * from fresh union all select * from touched) as j
 
 -- name: picking_on
 -- Before the rows of one priority that were claimed, which may lie dead there for hours while some
 -- session holds a transaction open, the index is entered behind them.
 , above as (
     select j.* from room cross join lateral (
-        {pickable} and priority > $6::bigint
+        {pickable} and {untouched} and priority > $6::bigint
         order by priority desc, tag, id limit room.n for update skip locked
     ) as j
     where {is_new}
 ), beyond as (
     select j.* from room cross join lateral (
-        {pickable} and priority = $6::bigint and (tag, id) > ($7::bigint, $8::uuid)
+        {pickable} and {untouched} and priority = $6::bigint and (tag, id) > ($7::bigint, $8::uuid)
         order by tag, id limit room.n - (select count(*) from above) for update skip locked
     ) as j
     where {is_new}
 ), below as (
     select j.* from room cross join lateral (
-        {pickable} and priority < $6::bigint
+        {pickable} and {untouched} and priority < $6::bigint
         order by priority desc, tag, id
         limit room.n - (select count(*) from above) - (select count(*) from beyond)
         for update skip locked
@@ -293,13 +312,13 @@ where state = 'ready' and queue = room.name and {plain}
 
 -- name: claiming
 ), late as (
-    delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
+    delete from {p}jobs j using picked where j.id between picked.id and picked.id and picked.is_late
     returning j.*
 ), {late_kept}, claimed as (
     update {p}jobs j set
         state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
         started_at = {now}, reason = null
-    from picked where j.id = picked.id and not picked.is_late
+    from picked where j.id between picked.id and picked.id and not picked.is_late
     returning j.*
 ), leaving as (
     select id, array['claim'] as kinds from claimed where key_until = 'claim'
@@ -317,7 +336,8 @@ union all
 select {claim_row}, false from late
 
 -- name: claim_named
-with room (name, n) as ({room_named}) {picking} {claiming};
+with room (name, n) as ({room_named}), look (is_thorough) as (select $6::boolean)
+{picking} {claiming};
 
 -- name: claim_on
 with room (name, n) as ({room_on}) {picking_on} {claiming};
@@ -326,7 +346,8 @@ with room (name, n) as ({room_on}) {picking_on} {claiming};
 with {picking_marked} {claiming};
 
 -- name: claim_any
-with room (name, n) as ({room_any}) {picking} {claiming};
+with room (name, n) as ({room_any}), look (is_thorough) as (select $5::boolean)
+{picking} {claiming};
 
 -- name: next_due
 select least(

@@ -6,6 +6,9 @@
 -- the planner weigh whether to read a whole table: with an unknown limit it would take a tenth of
 -- the backlog to be claimed, and its figures are always of another minute than this one. With
 -- that, plans do not hang on values, so that they are made once a connection and not each time.
+-- Such a plan may have been made while the table had a page, where reading all of it is the best
+-- way to find ten rows, and be kept for a backlog. So rows of jobs that are named by others are
+-- joined by `between x and x`, which the server can look up in the index but not read in its order.
 select case when set_config('statement_timeout', $2::text, true) is not null
     and set_config('lock_timeout', $3::text, true) is not null
     and set_config('jit', 'off', true) is not null

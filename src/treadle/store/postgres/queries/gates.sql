@@ -136,7 +136,8 @@ with made as (
         tags, meta, tenant, cost, gates_text
     )
     where exists (select from made)
-), placed as (
+), placed as materialized (
+    -- Else the look at the gates would be carried out for each column that asks for it.
     select j.*, case when j.starts_at <= {now} then {known_shut} end as waits_at
     from (select *, gates_text::jsonb as gates from given) as j
 ), stored as (
@@ -189,7 +190,7 @@ select made_at from made;
 -- After a batch with keys, for those of its jobs that have none and were stored just now.
 update {p}jobs j set gates = g.gates_text::jsonb
 from unnest($1::uuid[], $2::text[]) as g (id, gates_text)
-where {is_made} and j.id = g.id and j.gates is null and j.key is null and j.number = 0
+where {is_made} and j.id between g.id and g.id and j.gates is null and j.key is null and j.number = 0
     and j.state || '' in ('ready', 'scheduled');
 
 -- name: peek
@@ -256,7 +257,7 @@ select 1 from {p}gates where name = any($1::text[]) order by name for no key upd
 -- name: free_settled
 with held as (
     select j.id, j.gates from unnest($3::uuid[], $4::bigint[]) as s (id, number)
-    join {p}jobs j on j.id = s.id and j.number = s.number
+    join {p}jobs j on j.id between s.id and s.id and j.number = s.number
     where {runs} and j.gates is not null and not {is_repeat}
 ), {letting_go}
 select count(*) from let_go;
@@ -271,7 +272,7 @@ select count(*) from let_go;
 -- name: free_claims
 with held as (
     select j.id, j.gates from unnest($2::uuid[], $3::bigint[]) as s (id, number)
-    join {p}jobs j on j.id = s.id and j.number = s.number
+    join {p}jobs j on j.id between s.id and s.id and j.number = s.number
     where {runs} and j.worker = $1::text and j.lost_by is null and j.gates is not null
 ), {letting_go}
 select count(*) from let_go;
@@ -306,7 +307,7 @@ with shut as (
     where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at, tag = {new_turn}
-    from shut where j.id = shut.id and shut.at is not null
+    from shut where j.id between shut.id and shut.id and shut.at is not null
     returning j.waits_at
 ), parked_at as (
     select distinct waits_at as name from parked
@@ -338,7 +339,7 @@ with open as (
     select name, id, cost from found where so_far <= n
 ), woken as (
     update {p}jobs j set state = 'ready', reason = null, waits_at = null, tag = {new_turn}
-    from chosen where j.id = chosen.id
+    from chosen where j.id between chosen.id and chosen.id
     returning 1
 ), noted as (
     update {p}gates g set woken_at = {now}, woken = c.n + case
@@ -407,12 +408,18 @@ select best.name, count(*) from (
     -- A paused task; one that was not seen beforehand is not locked, and its jobs are left.
     select p.id, p.priority, p.tag, g.name, 1, case when g.name = any($6::text[]) then 0 end
     from picked p join {p}gates g on g.name = 'task:' || p.task
-    where g.shut_until > {now} and not p.is_late
+    where g.name >= 'task:' and g.name < 'task;' and g.shut_until > {now} and not p.is_late
+), totals as (
+    select name, sum(cost)::bigint as n, min(room) as room, (array_agg(id))[1] as job
+    from asked group by name
+), ample as (
+    -- Mostly there is room for all of them, and none need be told from the others.
+    select not exists (select from totals where room is null or n > room) as yes
 ), summed as (
     select *, sum(cost) over (
         partition by name order by priority desc, tag, id rows unbounded preceding
     ) as so_far
-    from asked
+    from asked where not (select yes from ample)
 ), fitting as (
     select *, bool_and(coalesce(so_far <= room, false)) over (partition by id) as fits from summed
 ), judged as (
@@ -422,12 +429,14 @@ select best.name, count(*) from (
     select id, bool_and(fits) as fits, min(name) filter (where cost > spare) as shut_at
     from judged group by id
     union all
-    select id, true, null from picked p where gates is null and not is_late
-        and not exists (select from asked a where a.id = p.id)
+    select id, true, null from picked
+    where not is_late and (
+        (gates is null and id not in (select a.id from asked a)) or (select yes from ample)
+    )
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at,
         tag = {new_turn}
-    from verdicts v where j.id = v.id and not v.fits and v.shut_at is not null
+    from verdicts v where j.id between v.id and v.id and not v.fits and v.shut_at is not null
     returning j.waits_at
 ), spent as (
     select s.*, s.full_at + 1 - (
@@ -446,6 +455,8 @@ select best.name, count(*) from (
                 min(cost) filter (where not fits and cost > spare) as waits,
                 (array_agg(id) filter (where fits))[1] as job
             from judged where room is not null group by name
+            union all
+            select name, n, 0, null, job from totals where (select yes from ample)
         ) as t
         join {p}gates g on g.name = t.name
     ) as s
@@ -478,13 +489,13 @@ select best.name, count(*) from (
         end
     from spent s where g.name = s.name
 ), late as (
-    delete from {p}jobs j using picked where j.id = picked.id and picked.is_late
+    delete from {p}jobs j using picked where j.id between picked.id and picked.id and picked.is_late
     returning j.*
 ), {late_kept}, claimed as (
     update {p}jobs j set
         state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
         started_at = {now}, reason = null
-    from verdicts where j.id = verdicts.id and verdicts.fits
+    from verdicts where j.id between verdicts.id and verdicts.id and verdicts.fits
     returning j.*
 ), remembered as (
     update {p}workers set request = $2::uuid,
@@ -519,7 +530,7 @@ with seen as (
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
-    from seen where j.id = seen.id and seen.at is not null
+    from seen where j.id between seen.id and seen.id and seen.at is not null
     returning j.waits_at
 ), parked_at as (
     select distinct waits_at as name from parked
@@ -547,6 +558,19 @@ with seen as (
     select distinct waits_at as name from parked
 ), {looking}
 select count(*) from parked;
+
+-- name: any_left
+-- After a claim of at most $2 jobs: whether it left any ready ones behind. One that got as many is
+-- told from what it has noted; to look would be to walk over all that it has just claimed.
+select case
+    when (select cardinality(w.claim_ids) >= $2::bigint from {p}workers w where w.id = $1::text)
+        then true
+    else exists (
+        select from {p}queues q
+        where q.paused_at is null and ($3::text[] is null or q.name = any($3::text[]))
+            and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
+    )
+end;
 
 -- name: gates_due
 select name from {p}gates where wake_at <= {now} order by wake_at limit $1::bigint;

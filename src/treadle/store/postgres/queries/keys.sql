@@ -131,7 +131,7 @@ with given as (
         gates = t.gates_text::jsonb, waits_at = null,
         tag = case when t.tenant is null then 0 else -70368744177663 end,
         crashes = 0, parked_at = null, error = null
-    from timed t where j.id = t.id
+    from timed t where j.id between t.id and t.id
     returning j.id, j.state, t.place
 ), behind as (
     select f.* from judged f
@@ -228,12 +228,12 @@ update {p}keys k set job = k.next, next = null, loose = true from locked l where
 with loose as (
     select name, job from {p}keys where loose order by name limit 1000 for update skip locked
 ), behind as (
-    select j.id from loose l join {p}jobs j on j.id = l.job where j.state = 'blocked'
-    order by j.id for update of j skip locked
+    select j.id from loose l join {p}jobs j on j.id between l.job and l.job
+    where j.state = 'blocked' order by l.job for update of j skip locked
 ), woken as (
     update {p}jobs j set
         state = case when j.run_at > {now} then 'scheduled' else 'ready' end, reason = null
-    from behind b where j.id = b.id
+    from behind b where j.id between b.id and b.id
     returning j.id, j.key_until
 ), held as (
     update {p}keys k set loose = false, until = coalesce(w.key_until, k.until), until_at = null,
@@ -242,7 +242,7 @@ with loose as (
 ), gone as (
     delete from {p}keys k using loose l
     where k.name = l.name and not exists (
-        select from {p}jobs j where j.id = l.job and j.state = 'blocked'
+        select from {p}jobs j where j.id between l.job and l.job and j.state = 'blocked'
     )
 )
 select count(*) from woken;

@@ -4,10 +4,20 @@
 -- was when it was taken over before, is 'lost'; one of which nothing is known is 'orphaned'.
 
 -- name: crew
+-- Who holds jobs is read from jobs_running by one entry each, not by all that they hold.
+with recursive holders (id) as (
+    (select worker from {p}jobs where state = 'running' order by worker limit 1)
+    union all
+    select (
+        select j.worker from {p}jobs j
+        where j.state = 'running' and j.worker > holders.id order by j.worker limit 1
+    )
+    from holders where holders.id is not null
+)
 select w.id, w.info, b.beat_at from {p}workers w left join {p}beats b on b.worker = w.id
 union all
-select distinct j.worker, null::bytea, null::bigint from {p}jobs j
-where j.state = 'running' and not exists (select from {p}workers w where w.id = j.worker);
+select h.id, null::bytea, null::bigint from holders h
+where h.id is not null and not exists (select from {p}workers w where w.id = h.id);
 
 -- name: lock_beat
 select beat_at from {p}beats where worker = $1::text for update;
@@ -25,7 +35,7 @@ with orphans as (
 update {p}jobs j set number = number + 1, worker = $2::text,
     reason = case when reason in ('begun', 'lost') then 'lost' else 'orphaned' end,
     lost_by = coalesce(lost_by, $1::text)
-from orphans where j.id = orphans.id
+from orphans where j.id between orphans.id and orphans.id
 returning {claim_row_j}, j.lost_by, j.reason = 'lost';
 
 -- name: claim_row_j
@@ -37,7 +47,7 @@ j.started_at, j.key, convert_to(j.gates::text, 'UTF8')
 -- What this rescuer took over in a call whose answer it never saw.
 update {p}jobs j set number = j.number + 1
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
-where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text
+where j.id between g.id and g.id and j.number = g.number and {runs} and j.worker = $1::text
     and j.lost_by is not null
 returning {claim_row_j}, j.lost_by, j.reason = 'lost';
 

@@ -11,7 +11,7 @@ with late as (
             and expires_at <= {now}
         order by expires_at limit $1::bigint for update skip locked
     ) as found
-    where j.id = found.id
+    where j.id between found.id and found.id
     returning j.*
 ), {late_kept}, leaving as (
     select id, array['claim', 'end', 'record'] as kinds from late where key is not null
@@ -26,7 +26,7 @@ with late as (
             order by run_at limit $1::bigint - (select count(*) from late) for update skip locked
         ) as j
     ) as found
-    where j.id = found.id
+    where j.id between found.id and found.id
     returning j.waits_at
 ), parked_at as (
     select distinct waits_at as name from due where waits_at is not null
@@ -39,7 +39,7 @@ with late as (
         limit $1::bigint - (select count(*) from late) - (select count(*) from due)
         for update skip locked
     ) as found
-    where j.id = found.id
+    where j.id between found.id and found.id
     returning 1
 )
 select (select count(*) from late), (select count(*) from due) + (select count(*) from parked);

@@ -22,7 +22,7 @@ update {p}jobs j set
     state = 'ready', number = j.number + 1, attempt = j.attempt - 1, worker = null,
     started_at = null, tag = {same_turn}
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
-where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text
+where j.id between g.id and g.id and j.number = g.number and {runs} and j.worker = $1::text
     and j.lost_by is null
 returning j.id;
 
@@ -32,12 +32,12 @@ select 1 from {p}workers where id = $1::text for update;
 -- name: had_started
 update {p}jobs j set reason = 'lost', lost_by = $1::text
 from unnest($2::uuid[], $3::bigint[]) as g (id, number)
-where j.id = g.id and j.number = g.number and {runs} and j.worker = $1::text;
+where j.id between g.id and g.id and j.number = g.number and {runs} and j.worker = $1::text;
 
 -- name: mark_begun
 update {p}jobs j set reason = 'begun'
 from unnest($1::uuid[], $2::bigint[]) as g (id, number)
-where j.id = g.id and j.number = g.number and {runs};
+where j.id between g.id and g.id and j.number = g.number and {runs};
 
 -- name: give_all_back
 update {p}jobs j set
@@ -53,7 +53,7 @@ delete from {p}beats where worker = $1::text;
 -- name: set_progress
 update {p}jobs j set progress = g.progress
 from unnest($1::uuid[], $2::bigint[], $3::bytea[]) as g (id, number, progress)
-where j.id = g.id and j.number = g.number and {runs};
+where j.id between g.id and g.id and j.number = g.number and {runs};
 
 -- name: add_logs
 with given as (

@@ -28,6 +28,23 @@ local function open_book()
     return found and math.floor(found) or nil
   end
 
+  local function are_uses(found)
+    if type(found) ~= 'table' then
+      return false
+    end
+    for _, use in pairs(found) do
+      if type(use) ~= 'table' or type(use.name) ~= 'string' or type(use.kind) ~= 'string' then
+        return false
+      end
+      for _, field in ipairs({'cost', 'quota', 'period', 'burst'}) do
+        if type(use[field]) ~= 'number' then
+          return false
+        end
+      end
+    end
+    return true
+  end
+
   -- Count what running jobs hold of a gate: places, or the one that a breaker lets through.
   local function held_of(gate)
     return gate.used + (gate.probe and 1 or 0)
@@ -40,7 +57,7 @@ local function open_book()
     end
     if not decoded[raw] then
       local read, found = pcall(cjson.decode, raw)
-      decoded[raw] = read and type(found) == 'table' and found or {}
+      decoded[raw] = read and are_uses(found) and found or {}
     end
     return decoded[raw]
   end

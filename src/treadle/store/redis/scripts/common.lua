@@ -192,91 +192,113 @@ local function list_ready(id, queue, priority, expires_at, most)
 end
 
 -- What frees a key depends on what it is held until.
-local FREED_BY_CLAIM = {claim = true}
-local FREED_BY_SUCCESS = {claim = true, ['end'] = true}
-local FREED_BY_END = {claim = true, ['end'] = true, record = true}
+local FREED_BY_CLAIM, FREED_BY_SUCCESS, FREED_BY_END = 'claim', 'success', 'end'
 
--- Let a job hold a key; `hold` is for how long, or nothing.
-local function hold_key(name, id, until_, hash, hold)
-  local key = key_key(name)
-  call('DEL', key)
-  call('HSET', key, 'job', id, 'until', until_, 'hash', hash)
-  if until_ == 'time' then
-    call('HSET', key, 'until_at', text(now + hold))
-    call('PEXPIRE', key, math.ceil(hold / 1000))
-  end
-  call('ZADD', NAMES, 0, name)
-end
+local opened_keys
 
--- Read a key that is held; nothing when its time is over, or its job is gone, and then who waits
--- behind.
-local function read_key(name)
-  local row = redis.pcall('HMGET', key_key(name), 'job', 'until', 'until_at', 'hash', 'next')
-  if row.err or not row[1] then
-    return
+-- Give the functions that read and write keys. They are made where a job has one, so that others,
+-- which are most, do not pay for them.
+local function key_book()
+  if opened_keys then
+    return opened_keys
   end
-  if row[2] == 'time' then
-    if (tonumber(row[3]) or 0) <= now then
+  local H, FREES = {}, {claim = {claim = true}, success = {claim = true, ['end'] = true},
+    ['end'] = {claim = true, ['end'] = true, record = true}}
+  opened_keys = H
+
+  -- Tell whether this frees a key that is held until that.
+  function H.frees(by, until_)
+    return FREES[by][until_]
+  end
+
+  -- Let a job hold a key; `hold` is for how long, or nothing.
+  function H.hold(name, id, until_, hash, hold)
+    local key = key_key(name)
+    call('DEL', key)
+    call('HSET', key, 'job', id, 'until', until_, 'hash', hash)
+    if until_ == 'time' then
+      call('HSET', key, 'until_at', text(now + hold))
+      call('PEXPIRE', key, math.ceil(hold / 1000))
+    end
+    call('ZADD', NAMES, 0, name)
+  end
+
+  -- Read a key that is held; nothing when its time is over, or its job is gone, and then who waits
+  -- behind.
+  function H.read(name)
+    local row = redis.pcall('HMGET', key_key(name), 'job', 'until', 'until_at', 'hash', 'next')
+    if row.err or not row[1] then
+      return
+    end
+    if row[2] == 'time' then
+      if (tonumber(row[3]) or 0) <= now then
+        return nil, row[5]
+      end
+    elseif call('EXISTS', job_key(row[1])) == 0 then
       return nil, row[5]
     end
-  elseif call('EXISTS', job_key(row[1])) == 0 then
-    return nil, row[5]
+    return {job = row[1], until_ = row[2], until_at = row[3], hash = row[4] or '', next = row[5]}
   end
-  return {job = row[1], until_ = row[2], until_at = row[3], hash = row[4] or '', next = row[5]}
+
+  -- Make a job ready that waited behind the holder of its key, or let it wait for its time.
+  local function wake(id)
+    local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'priority', 'run_at',
+      'expires_at', 'key_until')
+    local ready = call('TYPE', ready_key(row[2] or '')).ok
+    if row.err or row[1] ~= 'blocked' or (ready ~= 'zset' and ready ~= 'none') then
+      return
+    end
+    local state = (tonumber(row[4] or 0) or 0) > now and 'scheduled' or 'ready'
+    if state == 'ready' then
+      list_ready(id, row[2] or '', row[3], row[5])
+    else
+      call('ZADD', DUE, row[4], id)
+    end
+    call('HSET', job_key(id), 'state', state)
+    call('HDEL', job_key(id), 'reason')
+    count(row[2] or '', 'blocked', state)
+    woken = true
+    return row[6] or 'end'
+  end
+
+  -- Hand a key to the job that waits behind its holder, or to nobody.
+  function H.let_go(name, behind)
+    local until_ = behind and wake(behind)
+    if until_ then
+      H.hold(name, behind, until_, '')
+    else
+      call('DEL', key_key(name))
+      call('ZREM', NAMES, name)
+    end
+  end
+
+  -- Read a key that is held, for who wants it; one whose holder is gone goes to who waits behind.
+  function H.ask(name)
+    local held, behind = H.read(name)
+    if behind then
+      H.let_go(name, behind)
+      held = H.read(name)
+    end
+    return held
+  end
+
+  -- Free the key that a job holds when this frees it; one that ends waits for none.
+  function H.free(id, name, by)
+    local row = redis.pcall('HMGET', key_key(name), 'job', 'until', 'next')
+    if row[1] == id and H.frees(by, row[2]) then
+      H.let_go(name, row[3])
+    elseif row[3] == id and by ~= FREED_BY_CLAIM then
+      call('HDEL', key_key(name), 'next')
+    end
+  end
+
+  return H
 end
 
--- Make a job ready that waited behind the holder of its key, or let it wait for its time.
-local function wake(id)
-  local row = redis.pcall('HMGET', job_key(id), 'state', 'queue', 'priority', 'run_at',
-    'expires_at', 'key_until')
-  local ready = call('TYPE', ready_key(row[2] or '')).ok
-  if row.err or row[1] ~= 'blocked' or (ready ~= 'zset' and ready ~= 'none') then
-    return
-  end
-  local state = (tonumber(row[4] or 0) or 0) > now and 'scheduled' or 'ready'
-  if state == 'ready' then
-    list_ready(id, row[2] or '', row[3], row[5])
-  else
-    call('ZADD', DUE, row[4], id)
-  end
-  call('HSET', job_key(id), 'state', state)
-  call('HDEL', job_key(id), 'reason')
-  count(row[2] or '', 'blocked', state)
-  woken = true
-  return row[6] or 'end'
-end
-
--- Hand a key to the job that waits behind its holder, or to nobody.
-local function let_go(name, behind)
-  local until_ = behind and wake(behind)
-  if until_ then
-    hold_key(name, behind, until_, '')
-  else
-    call('DEL', key_key(name))
-    call('ZREM', NAMES, name)
-  end
-end
-
--- Read a key that is held, for who wants it; one whose holder is gone goes to who waits behind.
-local function ask_key(name)
-  local held, behind = read_key(name)
-  if behind then
-    let_go(name, behind)
-    held = read_key(name)
-  end
-  return held
-end
-
--- Free the key that a job holds when it is of these kinds; one that ends waits for none.
-local function free_key(id, name, kinds)
-  if not name or name == '' then
-    return
-  end
-  local row = redis.pcall('HMGET', key_key(name), 'job', 'until', 'next')
-  if row[1] == id and kinds[row[2]] then
-    let_go(name, row[3])
-  elseif row[3] == id and kinds ~= FREED_BY_CLAIM then
-    call('HDEL', key_key(name), 'next')
+-- Free the key that a job holds, if it has one and this frees it.
+local function free_key(id, name, by)
+  if name and name ~= '' then
+    key_book().free(id, name, by)
   end
 end
 

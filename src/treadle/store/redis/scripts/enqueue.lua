@@ -173,11 +173,11 @@ end
 
 -- Tell what becomes of a new job with a key: its state, or how it met whom in which state.
 local function take(run, job)
-  local held = ask_key(job.name)
+  local held = key_book().ask(job.name)
   if not held then
     local state = starts(run.run_at, now)
     store_keyed(run, state, job)
-    hold_key(job.name, job.id, job.until_, job.hash, job.hold)
+    key_book().hold(job.name, job.id, job.until_, job.hash, job.hold)
     return meet(run, job.id, state)
   end
   local holder = redis.pcall('HGET', job_key(held.job), 'state')

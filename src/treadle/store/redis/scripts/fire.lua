@@ -5,7 +5,35 @@
 -- words as `enqueue` takes them behind its request. `store_jobs` is the script of that name: it
 -- checks, then makes the first write. Answers 1 for each move that this call did, else 0.
 
+-- How many words the head of alike jobs takes, and a job with a key: those of `enqueue`.
+local HEAD, KEYED = 11, 8
 local moves, words, kinds, taken = {}, {ARGV[1], ''}, {}, {}
+local head
+
+-- Hand the jobs of a move on; those of moves that are alike share one head and are stored together.
+local function hand_on(from, behind)
+  while from < behind do
+    local many = tonumber(ARGV[from + HEAD - 1])
+    local alike = head ~= nil
+    for part = 0, HEAD - 2 do
+      alike = alike and words[head + part] == ARGV[from + part]
+    end
+    if not alike then
+      head = #words + 1
+      for part = 0, HEAD - 2 do
+        words[head + part] = ARGV[from + part]
+      end
+      words[head + HEAD - 1] = 0
+    end
+    words[head + HEAD - 1] = words[head + HEAD - 1] + many
+    local next_from = from + HEAD + many * (ARGV[from + 7] == '' and 2 or KEYED)
+    for part = from + HEAD, next_from - 1 do
+      words[#words + 1] = ARGV[part]
+    end
+    from = next_from
+  end
+end
+
 local at = 2
 while at <= #ARGV do
   local move = {name = ARGV[at], revision = ARGV[at + 1], due = ARGV[at + 2],
@@ -15,10 +43,8 @@ while at <= #ARGV do
   kinds[key] = 'hash'
   local found = redis.pcall('HGET', key, 'revision')
   move.holds = (type(found) == 'string' and found or '0') == move.revision
-  for next_at = at + 10, at + 9 + many do
-    if move.holds then
-      words[#words + 1] = ARGV[next_at]
-    end
+  if move.holds then
+    hand_on(at + 10, at + 10 + many)
   end
   moves[#moves + 1] = move
   at = at + 10 + many
@@ -35,6 +61,7 @@ if #words > 2 then
     return stored
   end
 end
+local due_at = {}
 for number, move in ipairs(moves) do
   taken[number] = move.holds and '1' or '0'
   local key = schedule_key(move.name)
@@ -47,16 +74,21 @@ for number, move in ipairs(moves) do
   end
   if move.holds and move.kept then
     call('HSET', key, 'revision', text(move.revision + 1), 'due', move.due, 'body', move.body)
-    call('ZADD', SCHEDULES, 0, move.name)
+    if move.revision == '0' then
+      call('ZADD', SCHEDULES, 0, move.name)
+    end
     if move.due == '' then
       call('ZREM', SCHEDULES_DUE, move.name)
     else
-      call('ZADD', SCHEDULES_DUE, move.due, move.name)
+      due_at[#due_at + 1], due_at[#due_at + 2] = move.due, move.name
     end
   elseif move.holds then
     call('DEL', key)
     call('ZREM', SCHEDULES, move.name)
     call('ZREM', SCHEDULES_DUE, move.name)
   end
+end
+if #due_at > 0 then
+  call('ZADD', SCHEDULES_DUE, unpack(due_at))
 end
 return table.concat(taken)

@@ -3,7 +3,7 @@
 
 local found = {}
 for at = 2, #ARGV do
-  local held = read_key(ARGV[at])
+  local held = key_book().read(ARGV[at])
   found[at - 1] = held and {held.job, held.until_, held.until_at or false, held.next or false}
     or false
 end

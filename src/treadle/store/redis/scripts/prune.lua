@@ -79,7 +79,7 @@ local function is_loose(row)
     return true
   end
   if ENDS[state] then
-    return (state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)[row[2]]
+    return key_book().frees(state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END, row[2])
   end
   return state == 'running' and row[2] == 'claim'
 end
@@ -91,7 +91,7 @@ for _, name in ipairs(page) do
   if row.err or not row[1] then
     call('ZREM', NAMES, name)
   elseif is_loose(row) then
-    let_go(name, row[4])
+    key_book().let_go(name, row[4])
   end
 end
 write_counts()

@@ -12,9 +12,9 @@ local function take_again(id)
   if not row[1] or row[2] == 'time' then
     return true
   end
-  local held = ask_key(row[1])
+  local held = key_book().ask(row[1])
   if not held then
-    hold_key(row[1], id, row[2] or 'end', row[3] or '')
+    key_book().hold(row[1], id, row[2] or 'end', row[3] or '')
   end
   return not held or held.job == id
 end

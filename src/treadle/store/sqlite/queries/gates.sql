@@ -113,14 +113,20 @@ where probe is not null
     and not exists (select 1 from {p}jobs where id = g.probe and state = 'running');
 
 -- name: running_at
-select count(*) from {p}jobs as j, json_each(cast(j.gates as text)) as w
-where j.state = 'running' and j.gates is not null and w.value ->> 'name' = ?;
+-- Gates that a hand has damaged are none.
+select count(*) from {p}jobs as j, json_each(
+    case when json_valid(cast(j.gates as text)) then cast(j.gates as text) else '[]' end
+) as w
+where j.state = 'running' and j.gates is not null
+    and case w.type when 'object' then w.value ->> 'name' end = ?;
 
 -- name: drifted
 -- Gates whose places in use are not those that running jobs hold, and how many these are.
 with running as (
-    select w.value ->> 'name' as name, count(*) as n
-    from {p}jobs as j, json_each(cast(j.gates as text)) as w
+    select case w.type when 'object' then w.value ->> 'name' end as name, count(*) as n
+    from {p}jobs as j, json_each(
+        case when json_valid(cast(j.gates as text)) then cast(j.gates as text) else '[]' end
+    ) as w
     where j.state = 'running' and j.gates is not null
     group by 1
 )
@@ -128,7 +134,9 @@ select g.name, r.n from running as r join {p}gates as g on g.name = r.name
 where g.kind = 'places' and g.used <> r.n
 union all
 select name, 0 from {p}gates
-where used > 0 and (kind <> 'places' or name not in (select name from running));
+where used > 0 and (
+    kind <> 'places' or not exists (select 1 from running as r where r.name = {p}gates.name)
+);
 
 -- name: gates_unused
 select name from {p}gates as g

@@ -7,7 +7,7 @@ from treadle.core.outcome import Succeeded
 from treadle.testing.conformance.kit import Case, ids_of, new_job, scenario, settlement, take
 from treadle.testing.conformance.tenants.kit import add, turns
 
-MANY = 3_000
+MANY = 20_000
 
 
 class TestTurns:

@@ -1,0 +1,135 @@
+"""A claim leaves rows alone that another transaction has touched, and forgets none of them."""
+
+import asyncio
+import time
+from typing import Final
+from uuid import UUID
+
+import psycopg
+
+from treadle.core.ids import new_id
+from treadle.core.outcome import Released, Succeeded, Verdict
+from treadle.core.settings import Settings
+from treadle.store.postgres.store import PostgresStore
+from treadle.testing.conformance.kit import (
+    Hand,
+    ids_of,
+    new_job,
+    settlement,
+    take,
+    worker_info,
+)
+
+WAIT_S: Final = 10.0
+SETTLE_S: Final = 5.0
+TIMEOUT_S: Final = 30.0
+"""Of the stores: the server gives up waiting for a lock after half of it."""
+BEFORE, AFTER = 77, 78
+# A session named `late` stops twice: in its claim, whose view of the table is taken by then, and
+# behind it, before its commit. Both tables are read in those places alone.
+STOPS: Final = """
+    create function {s}.stop(place bigint) returns boolean language plpgsql as $$
+    begin
+        if current_setting('application_name') = 'late' then
+            perform pg_advisory_xact_lock_shared(place);
+        end if;
+        return true;
+    end $$;
+    alter table {s}.treadle_queues rename to queues_kept;
+    create view {s}.treadle_queues as select * from {s}.queues_kept where {s}.stop({before});
+    insert into {s}.treadle_gates (name, kind, quota, period, burst, wake_at)
+    values ('one', 'switch', 0, 0, 0, 9000000000000000);
+    alter table {s}.treadle_gates rename to gates_kept;
+    create view {s}.treadle_gates as select * from {s}.gates_kept where {s}.stop({after})
+"""
+
+
+def hand(url: str, name: str) -> Hand:
+    """Give a worker with a store of its own."""
+    return Hand(PostgresStore(url, "default", Settings(store_timeout=TIMEOUT_S)), worker_info(name))
+
+
+async def until_stopped(db: psycopg.Connection, place: int) -> None:
+    """Wait until a session waits for this advisory lock."""
+    asked = "select 1 from pg_locks where locktype = 'advisory' and objid = %s and not granted"
+    deadline = time.monotonic() + WAIT_S
+    while not db.execute(asked, [place]).fetchone():
+        assert time.monotonic() < deadline, f"nobody stopped at {place}"
+        await asyncio.sleep(0.01)
+
+
+def test_a_late_claim_holds_up_nobody_who_claimed_before_it(postgres_schema: str) -> None:
+    """One that still saw those jobs as ready takes others; their worker settles meanwhile."""
+    url, _, schema = postgres_schema.partition("?schema=")
+
+    async def race(db: psycopg.Connection) -> None:
+        fast, late = (
+            hand(postgres_schema, "fast"),
+            hand(f"{postgres_schema}&application_name=late", "late"),
+        )
+        await fast.store.migrate()
+        await fast.store.enqueue(new_id(), [new_job() for _ in range(10)])
+        await fast.register()
+        await late.register()
+        # The first claim of a store looks for gates beforehand; a drain's claims have no such look.
+        [own] = await late.claim()
+        db.execute(STOPS.format(s=schema, before=BEFORE, after=AFTER).encode())
+        for place in (BEFORE, AFTER):
+            db.execute("select pg_advisory_lock(%s)", [place])
+        claiming = asyncio.create_task(late.exchange([settlement(own, Succeeded(None))], take(5)))
+        await until_stopped(db, BEFORE)
+        claims = await fast.claim(5)
+        db.execute("select pg_advisory_unlock(%s)", [BEFORE])
+        await until_stopped(db, AFTER)
+        done = [settlement(claim, Succeeded(None)) for claim in claims]
+        verdicts = await asyncio.wait_for(fast.settle(*done), SETTLE_S)
+        db.execute("select pg_advisory_unlock(%s)", [AFTER])
+        others = (await claiming).claims
+        assert verdicts == [Verdict.APPLIED] * 5
+        assert len(others) == 4
+        assert not set(ids_of(others)) & set(ids_of(claims))
+        await fast.store.close()
+        await late.store.close()
+
+    with psycopg.connect(url, autocommit=True) as db:
+        asyncio.run(race(db))
+
+
+def test_what_a_rolled_back_transaction_has_touched_is_claimed(postgres_schema: str) -> None:
+    """Behind those that nobody has touched, as soon as none of them is left."""
+    url, _, schema = postgres_schema.partition("?schema=")
+
+    async def drain() -> None:
+        worker = hand(postgres_schema, "w")
+        await worker.store.migrate()
+        jobs = [new_job() for _ in range(4)]
+        await worker.store.enqueue(new_id(), jobs)
+        with psycopg.connect(url) as db:
+            db.execute(f"set search_path = {schema}".encode())
+            db.execute(
+                "select 1 from treadle_jobs where id = %s for update", [UUID(bytes=jobs[0].id)]
+            )
+            db.rollback()
+        await worker.register()
+        taken = [ids_of(await worker.claim(3)), ids_of(await worker.claim(3))]
+        assert taken == [[job.id for job in jobs[1:]], [jobs[0].id]]
+        await worker.store.close()
+
+    asyncio.run(drain())
+
+
+def test_what_was_handed_back_keeps_its_turn(postgres_schema: str) -> None:
+    """A row that its last writer had locked first counts as untouched."""
+
+    async def drain() -> None:
+        worker = hand(postgres_schema, "w")
+        await worker.store.migrate()
+        jobs = [new_job() for _ in range(3)]
+        await worker.store.enqueue(new_id(), jobs)
+        await worker.register()
+        [first] = await worker.claim()
+        await worker.settle(settlement(first, Released()))
+        assert ids_of(await worker.claim(3)) == [job.id for job in jobs]
+        await worker.store.close()
+
+    asyncio.run(drain())
