@@ -1,5 +1,6 @@
 """A bound holds over a fleet that is being killed: never more than it allows, nothing left held."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,7 @@ def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
         keys = [f"tiny{n}" for n in range(JOBS)]
         scene.enqueue("tiny", *keys)
         for fault in reversed(faults):
-            doomed = scene.worker(fault=fault)
-            scene.until(lambda one=doomed: one.ended, "the doomed has died", 60)
+            assert scene.worker(fault=fault).wait() == -signal.SIGKILL
         crew = scene.worker()
         scene.until(lambda: scene.places("task:tiny")[1] == JOBS, "all are parked")
         assert scene.stop(crew) == 0, crew.said
