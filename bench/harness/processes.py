@@ -27,7 +27,7 @@ class BenchError(Exception):
     """A measurement could not be made; the text says what was run and what it printed."""
 
 
-class TimedOut(BenchError):
+class TimedOutError(BenchError):
     """What was waited for did not come true in time."""
 
 
@@ -168,7 +168,7 @@ def wait_until(
     """Look at `done` every 20 ms until it is true, while all `workers` live.
 
     Raises:
-        TimedOut: `timeout_s` passed before `what` came true.
+        TimedOutError: `timeout_s` passed before `what` came true.
         BenchError: a worker ended.
     """
     deadline = time.monotonic() + timeout_s
@@ -177,7 +177,7 @@ def wait_until(
             worker.check_alive()
         if time.monotonic() >= deadline:
             logs = "\n".join(tail(worker.log) for worker in workers)
-            raise TimedOut(f"{what} did not happen within {timeout_s:.0f} s\n{logs}")
+            raise TimedOutError(f"{what} did not happen within {timeout_s:.0f} s\n{logs}")
         time.sleep(_POLL_S)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from bench.harness.marks import count_marks
-from bench.harness.processes import Running, TimedOut, wait_until
+from bench.harness.processes import Running, TimedOutError, wait_until
 from bench.harness.systems import Site
 from bench.ours.watch import looked_at
 
@@ -23,8 +23,9 @@ def wait_for_jobs(
     """Wait until `count` jobs have left their marks, while all `workers` live.
 
     Raises:
-        TimedOut: they have not within `limit_s`; the text tells how many have, how many more did
-            in the next second, what the server's sessions did and where our workers stood.
+        TimedOutError: they have not within `limit_s`; the text tells how many have, how many
+            more did in the next second, what the server's sessions did and where our workers
+            stood.
         BenchError: a worker ended.
     """
     try:
@@ -34,8 +35,8 @@ def wait_for_jobs(
             what=f"{place.system.name}: {what}",
             workers=workers,
         )
-    except TimedOut as error:
-        raise TimedOut(f"{error}\n{_account(place, count, workers)}") from error
+    except TimedOutError as error:
+        raise TimedOutError(f"{error}\n{_account(place, count, workers)}") from error
 
 
 def _account(place: Site, count: int, workers: Sequence[Running]) -> str:

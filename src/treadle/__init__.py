@@ -7,6 +7,8 @@ It holds no logic; `docs/architecture.md` says which file answers which question
 from treadle import testing as testing
 from treadle._version import __version__
 from treadle.app import Treadle
+from treadle.client.gates.hold import Hold
+from treadle.client.gates.limit import NamedLimit
 from treadle.client.keys.lock import Lock
 from treadle.context import Context, context, current
 from treadle.core.errors import (
@@ -20,6 +22,9 @@ from treadle.core.errors import (
     JobExpired,
     JobFailed,
     JobNotFound,
+    LimitError,
+    LimitLost,
+    LimitTimeout,
     LockError,
     LockLost,
     LockTimeout,
@@ -35,6 +40,7 @@ from treadle.core.errors import (
     StoreUnavailable,
     TaskError,
     TreadleError,
+    UnknownLimit,
     UnknownTask,
 )
 from treadle.core.gates.breaker import Breaker
@@ -68,6 +74,7 @@ __all__ = [
     "ErrorInfo",
     "Event",
     "Every",
+    "Hold",
     "Job",
     "JobCancelled",
     "JobError",
@@ -75,10 +82,14 @@ __all__ = [
     "JobFailed",
     "JobNotFound",
     "JobState",
+    "LimitError",
+    "LimitLost",
+    "LimitTimeout",
     "Lock",
     "LockError",
     "LockLost",
     "LockTimeout",
+    "NamedLimit",
     "NotSerializable",
     "PayloadError",
     "PayloadTooLarge",
@@ -103,6 +114,7 @@ __all__ = [
     "Treadle",
     "TreadleError",
     "Unique",
+    "UnknownLimit",
     "UnknownTask",
     "Worker",
     "__version__",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from treadle.client.dead import DeadLetters
 from treadle.client.gates.control import Gates
+from treadle.client.gates.outside import Outside
 from treadle.client.gates.tasks import Tasks
 from treadle.client.hooks import Hooks
 from treadle.client.keys.lock import Lock
@@ -49,7 +50,7 @@ class JobFilter(TypedDict, total=False):
     reason: str | None
 
 
-class Treadle(Registry, Declarations, Hooks, Tenants, UnderTest):
+class Treadle(Registry, Declarations, Hooks, Outside, Tenants, UnderTest):
     """An application: its tasks, its settings and its store.
 
     Args:

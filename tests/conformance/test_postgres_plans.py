@@ -24,7 +24,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep"),
-    *("keys", "locks", "schedules", "gates", "tells", "tenants"),
+    *("keys", "locks", "schedules", "gates", "holds", "full", "tells", "tenants"),
 )
 BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
@@ -167,6 +167,7 @@ def names() -> list[str]:
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
         *("is_made", "is_free", "is_untaken", "is_left", "may_run", "freed"),
+        *("reserved", "turning", "says_full", "ending_full"),
         *("new_turn", "same_turn", "given_turns", "step", "head_tag"),
     }
     return [name for name in found if name not in fragments]

@@ -38,9 +38,9 @@ def test_gates_are_listed_with_what_they_bound(tmp_path: Path) -> None:
     _call(tmp_path, "gates", "pause", "stripe", "--note", "they are down")
     lines = _call(tmp_path, "gates", "ls").stdout.splitlines()
     assert [line.split() for line in lines] == [
-        ["GATE", "LIMIT", "RUNNING", "WAITING", "STATE"],
-        ["pay/10/m", "10/60s", "-", "0", "open"],
-        ["stripe", "3", "0", "0", "paused:", "they", "are", "down"],
+        ["GATE", "LIMIT", "RUNNING", "OUTSIDE", "WAITING", "STATE"],
+        ["pay/10/m", "10/60s", "-", "-", "0", "open"],
+        ["stripe", "3", "0", "0", "0", "paused:", "they", "are", "down"],
     ]
 
 
@@ -50,9 +50,22 @@ def test_the_document_of_gates(tmp_path: Path) -> None:
     row = _gate(tmp_path, "pay/10/m")
     assert list(row) == [
         *("name", "kind", "limit", "burst", "running", "room", "waiting", "paused"),
-        *("opens_at", "note", "is_set", "breaker"),
+        *("opens_at", "note", "is_set", "holds", "asking", "breaker"),
     ]
     assert (row["kind"], row["burst"], row["room"], row["running"]) == ("rate", 10, 10, None)
+
+
+def test_who_holds_a_gate_outside_jobs_is_shown(tmp_path: Path) -> None:
+    """Beside what runs: of two places in use one is held by no job."""
+    _fill(tmp_path)
+    app = Treadle(store_url(tmp_path))
+    with app.limit("stripe", Concurrency(3)).acquire():
+        assert _call(tmp_path, "gates", "ls").stdout.splitlines()[2].split()[:4] == [
+            *("stripe", "3", "1", "1"),
+        ]
+        row = _gate(tmp_path, "stripe")
+        assert (row["running"], row["holds"], row["asking"]) == (1, 1, 0)
+    app.close()
 
 
 def test_no_gate_is_said(tmp_path: Path) -> None:

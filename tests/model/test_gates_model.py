@@ -1,5 +1,6 @@
-"""Gates against an oracle: random lives of jobs with two gates each, on every store.
+"""Gates against an oracle: random lives of jobs with two gates each, and of holds, on every store.
 
+Two of the gates do not let every job wait: of one the newest waits, at the other none does.
 The oracle counts by itself what runs behind each gate, what started when, and what a breaker has
 learnt. After each step no gate may hold more than it allows, nothing may have passed one that was
 shut or be a job of a paused task, and the store must say of the breaker what the oracle says; after
@@ -17,7 +18,16 @@ import pytest
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
 from treadle.core.gates.breaker import Tell
-from treadle.core.gates.gate import BREAKER, FOREVER, PLACES, RATE, GateUse, write_gates
+from treadle.core.gates.gate import (
+    BREAKER,
+    FOREVER,
+    PLACES,
+    RATE,
+    REPLACE,
+    SKIP,
+    GateUse,
+    write_gates,
+)
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobRecord, JobState
 from treadle.core.outcome import Failed, Outcome, Released, Snoozed, Succeeded
@@ -32,6 +42,8 @@ GATES = {
     "a": GateUse("a", PLACES, quota=2),
     "b": GateUse("b", PLACES, quota=1),
     "c": GateUse("c", PLACES, quota=3),
+    "n": GateUse("n", PLACES, quota=1, on_full=REPLACE),
+    "s": GateUse("s", PLACES, quota=2, on_full=SKIP),
     "k": GateUse("k", BREAKER, quota=2, period=2 * SECOND, burst=SECOND),
     "r": GateUse("r", RATE, quota=5, period=SECOND, burst=2),
 }
@@ -104,6 +116,10 @@ class Life:
         self.tasks: dict[bytes, str] = {}
         self.running: dict[bytes, tuple[Hand, Claim]] = {}
         self.starts: list[int] = []
+        self.claimed: set[bytes] = set()
+        self.holds: dict[bytes, str] = {}
+        """What is held outside jobs, by its token."""
+        self.asking: dict[bytes, str] = {}
         self.board = Switchboard()
 
     async def begin(self) -> None:
@@ -167,6 +183,7 @@ class Life:
             if "k" in names:
                 self.board.passed(claim.id)
             self.running[claim.id] = (hand, claim)
+            self.claimed.add(claim.id)
             if "r" in self.gates[claim.id]:
                 self.starts.append(self.clock.wall())
         self.check()
@@ -175,7 +192,7 @@ class Life:
     def check(self) -> None:
         """No gate lets more pass than it may."""
         held = self.held()
-        assert all(held[name] <= GATES[name].quota for name in "abc"), held
+        assert all(held[name] <= GATES[name].quota for name in "abcns"), held
         for place, first in enumerate(self.starts):
             for later in range(place, len(self.starts)):
                 span = self.starts[later] - first
@@ -183,7 +200,27 @@ class Life:
 
     def held(self) -> Counter[str]:
         """Count what runs behind each gate."""
-        return Counter(name for id_ in self.running for name in self.gates[id_])
+        jobs = Counter(name for id_ in self.running for name in self.gates[id_])
+        return jobs + Counter(name for name in self.holds.values() if name != "r")
+
+    async def hold(self) -> None:
+        """Ask for a hold, or let one go."""
+        if self.holds and self.random.random() < 0.5:
+            token = self.random.choice(sorted(self.holds))
+            await self.store.hold_free(self.holds.pop(token), token)
+        elif len(self.asking) < 4:
+            token = new_id()
+            self.asking[token] = self.random.choice(sorted(GATES.keys() - {"k"}))
+        await self.ask()
+
+    async def ask(self) -> None:
+        """Let everybody ask who waits, the longest first."""
+        for token, name in list(self.asking.items()):
+            if (await self.store.hold_take(GATES[name], token, 3_600 * SECOND)).is_held:
+                self.holds[token] = self.asking.pop(token)
+                if name == "r":
+                    self.starts.append(self.clock.wall())
+                self.check()
 
     async def cancel(self) -> None:
         """Cancel jobs, whatever they are doing."""
@@ -230,6 +267,7 @@ class Life:
         """Let workers ask for a while: then no job waits that could have run for that long."""
         for _ in range(15):
             self.clock.move(0.1)
+            await self.ask()
             await self.store.stage((), 500)
             for hand in self.hands:
                 self.took(hand, (await hand.exchange(demand=take(100))).claims)
@@ -237,6 +275,9 @@ class Life:
         waiting = [
             record for record in await self.records() if record.state in ("ready", "blocked")
         ]
+        new = [one.gate for one in waiting if one.id not in self.claimed]
+        assert new.count("n") <= 1, "two wait where the newest replaces the others"
+        assert new.count("s") == 0, "one waits that should have been skipped"
         could = [
             record.id.hex()
             for record in waiting
@@ -246,6 +287,9 @@ class Life:
             and "r" not in self.gates[record.id]
         ]
         assert not could, f"{len(could)} jobs wait beside free places: {held}"
+        could = [name for name in self.asking.values() if name != "r"]
+        could = [name for name in could if held[name] < GATES[name].quota]
+        assert not could, f"who asks waits beside free places of {could}: {held}"
 
     async def records(self) -> list[JobRecord]:
         """Read every job that is there."""
@@ -259,6 +303,9 @@ class Life:
             self.board.shut[f"task:{task}"] = self.clock.wall()
         for _ in range(400):
             self.clock.move(0.5)
+            await self.ask()
+            for token in list(self.holds):
+                await self.store.hold_free(self.holds.pop(token), token)
             await self.store.stage((), 500)
             for hand in self.hands:
                 own = [claim for by, claim in self.running.values() if by is hand]
@@ -266,7 +313,7 @@ class Life:
                 self.ended(own, [Succeeded(None)] * len(own))
                 self.took(hand, (await hand.exchange(batch, take(100))).claims)
             states = {record.state for record in await self.records()}
-            if all(JobState(state).is_terminal for state in states):
+            if all(JobState(state).is_terminal for state in states) and not self.asking:
                 break
         else:
             raise AssertionError(f"jobs are left: {states}")
@@ -284,6 +331,8 @@ async def live(store: Store, clock: MovedClock, seed: int) -> None:
             step = life.random.random()
             if step < 0.25:
                 await life.add()
+            elif step < 0.35:
+                await life.hold()
             elif step < 0.75:
                 await life.exchange(life.random.choice((1, 2, 5, 50)))
             elif step < 0.8:

@@ -27,7 +27,7 @@ from bench.harness.marks import (
     read_marks,
     summarise_drain,
 )
-from bench.harness.processes import BenchError, TimedOut, run_json, started, wait_until
+from bench.harness.processes import BenchError, TimedOutError, run_json, started, wait_until
 from bench.harness.report import FORMAT, Report, Results, Row, read, write
 from bench.harness.systems import Site, System
 from bench.measures.draining import wait_for_jobs
@@ -283,7 +283,7 @@ def test_a_drain_that_does_not_end_tells_how_far_it_is_and_where_its_worker_stan
 
     with started(command, env=os.environ, cwd=tmp_path, log=log) as running:
         wait_until(lambda: "ready" in log.read_text(), timeout_s=10, what="the program")
-        with pytest.raises(TimedOut) as caught:
+        with pytest.raises(TimedOutError) as caught:
             wait_for_jobs(place, 7, limit_s=0.1, what="7 jobs run", workers=[running])
 
     assert "treadle:async: 7 jobs run did not happen" in str(caught.value)

@@ -72,6 +72,14 @@ class Background:
         """
         return await asyncio.wrap_future(self._submit(coroutine))
 
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the background loop beside its caller, who may cancel it.
+
+        Raises:
+            RuntimeError: threads cannot be started.
+        """
+        return self._submit(coroutine)
+
     def close(self, timeout: float = _CLOSE_S) -> None:
         """Cancel what runs and end the thread, within `timeout` seconds; it may start again."""
         with self._lock:

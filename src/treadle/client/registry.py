@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, Unpack, overload
@@ -70,6 +70,10 @@ class Registry(Home):
     def definition(self, name: str) -> Definition | None:
         """Find a task by its name or a former one; None when its code is not here."""
         return self.registry.get(name) or self._aliases.get(name)
+
+    def tasks_here(self) -> Mapping[str, Definition]:
+        """Give the tasks that are registered in this process, by name."""
+        return self.registry
 
     def named(self, name: str) -> Task[..., Any]:
         """Give a task by its name, to enqueue it whether or not its code is here.

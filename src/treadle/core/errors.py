@@ -213,6 +213,45 @@ class LockLost(LockError):  # noqa: N818 -- reads as the fact it reports
         super().__init__(f"the lock {name!r} is not held here: {reason}")
 
 
+class LimitError(TreadleError):
+    """A limit could not be passed or held outside a job."""
+
+
+class UnknownLimit(LimitError, LookupError):  # noqa: N818 -- as `UnknownTask`
+    """Nothing here says what the limit of this name is."""
+
+    def __init__(self, name: str, known: str) -> None:
+        self.name = name
+        super().__init__(
+            f"no task that is registered here has a limit named {name!r}; there are "
+            f"{known or 'none'}: import the module that declares it, or say what it is: "
+            f"app.limit({name!r}, Concurrency(...)) or app.limit({name!r}, RateLimit(...))"
+        )
+
+
+class LimitTimeout(LimitError, TimeoutError):  # noqa: N818 -- as `LockTimeout`
+    """A limit had no room for as long as it was waited for."""
+
+    def __init__(self, gate: str, timeout: float, wait: float | None) -> None:
+        self.gate = gate
+        self.timeout = timeout
+        self.wait = wait
+        """Seconds until a clock may let the next one through; None when none can tell."""
+        when = "" if wait is None else f", and will have none for {wait:.1f} s"
+        super().__init__(
+            f"the limit {gate!r} had no room within {timeout:g} s{when}; wait longer with "
+            "timeout=, and see `treadle gates ls` for who has it"
+        )
+
+
+class LimitLost(LimitError):  # noqa: N818 -- reads as the fact it reports
+    """A place of a limit is not held, or no longer, by who wants to use or release it."""
+
+    def __init__(self, gate: str, reason: str) -> None:
+        self.gate = gate
+        super().__init__(f"no place of the limit {gate!r} is held here: {reason}")
+
+
 class JobError(TreadleError):
     """Raised to those who hold a job or wait for its result."""
 

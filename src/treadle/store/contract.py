@@ -9,8 +9,9 @@ Gates (docs/adr/0019): `exchange` lets a job take all its gates or none, in the 
 names; each way out of `running` lets them go in the same write. A job that meets a shut gate is
 parked (`blocked`, reason `gate`), by `exchange` or where it becomes ready; a gate that gains room
 wakes as many as may pass, the best first, in `exchange` and in `stage`, and `next_due` tells when
-the next one will. What a settlement `tells` of gates is written with it: a breaker shuts or closes,
-and a hold shuts any gate, as `core.gates.breaker.told` says.
+the next one will. Who passes a gate without a job holds it: see `store.holding`. What a settlement
+`tells` of gates is written with it: a breaker shuts or closes, and a hold shuts any gate, as
+`core.gates.breaker.told` says.
 
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
 (docs/adr/0017; its verbs, and those of locks, are in `store.keyed`). The verbs of schedules are
@@ -26,6 +27,7 @@ from msgspec import Struct
 
 from treadle.core.job import AttemptRecord, Claim, Fate, JobRecord, JobState, NewJob, Orphan
 from treadle.store.findings import Finding
+from treadle.store.holding import HoldsPlaces
 from treadle.store.keyed import HoldsKeys
 from treadle.store.scheduled import KeepsSchedules
 from treadle.store.statements import Adapter, AsyncAdapter, Script
@@ -298,7 +300,7 @@ class StoreSession(Protocol):
         ...
 
 
-class Store(StoreSession, HoldsKeys, KeepsSchedules, WeighsTenants, Protocol):
+class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, WeighsTenants, Protocol):
     """A whole store: sessions, enqueue, reads, control and life."""
 
     features: StoreFeatures

@@ -18,12 +18,12 @@ from msgspec import Struct, field
 
 from treadle.core import fault
 from treadle.core.errors import StoreError, StoreUnavailable
-from treadle.core.gates.gate import FOREVER, TASK
 from treadle.core.job import JobRecord, JobState
-from treadle.store.contract import BATCH_MAX, Filter
+from treadle.store.contract import Filter
 from treadle.store.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
 from treadle.transit.apart import check_apart
 from treadle.transit.patience import patiently
+from treadle.transit.pauses import carry_pauses
 from treadle.transit.schedules import Moved, ScheduleMove
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Move:
             SameStore: both are one.
         """
         await check_apart(self._source, self._target)
-        await self._pauses()
+        await carry_pauses(self._source, self._target)
         await self._schedules.run()
         await self._each(self._target, JobState.BLOCKED, self._arrivals)
         deadline = time.monotonic() + wait
@@ -142,26 +142,6 @@ class Move:
 
     def _may_leave(self) -> bool:
         return self.report.running > 0 or self.report.waiting > self.report.refused
-
-    async def _pauses(self) -> None:
-        """Pause there what is paused here, before there is anything to run."""
-        for queue in await patiently(self._source.queues):
-            if queue.paused:
-                await patiently(self._target.pause, queue.name)
-        after = TASK
-        while gates := await patiently(self._source.gates, after=after, limit=BATCH_MAX):
-            for gate in gates:
-                if gate.name.startswith(TASK) and gate.shut_until is not None:
-                    await self._pause_task(gate.name, gate.shut_until, gate.note)
-            after = gates[-1].name
-            if not after.startswith(TASK):
-                break
-
-    async def _pause_task(self, gate: str, until: int, note: str | None) -> None:
-        """Pause a task there for as long as it is here, by this machine's clock."""
-        now = time.time_ns() // 1_000
-        delay = None if until == FOREVER else max(0, until - now)
-        await patiently(self._target.shut_gate, gate, delay=delay, note=note)
 
     async def _arrivals(self, records: Sequence[JobRecord]) -> int:
         """Open what a move before has written there and deleted here."""

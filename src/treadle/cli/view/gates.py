@@ -22,6 +22,7 @@ def gates_table(gates: Sequence[GateInfo], now: datetime) -> Table:
         ("GATE", "left", "fold"),
         ("LIMIT", "right", "whole"),
         ("RUNNING", "right", "whole"),
+        ("OUTSIDE", "right", "whole"),
         ("WAITING", "right", "whole"),
         ("STATE", "left", "fold"),
     )
@@ -34,9 +35,15 @@ def _cells(gate: GateInfo, now: datetime) -> list[str | Text]:
         safe(gate.name),
         f"{limit} (set)" if gate.is_set else limit,
         "-" if gate.running is None else number(gate.running),
-        number(gate.waiting),
+        "-" if gate.running is None else number(gate.holds),
+        _waiting(gate),
         _state(gate, now),
     ]
+
+
+def _waiting(gate: GateInfo) -> str:
+    """Count the jobs that wait, and beside them who waits outside jobs."""
+    return number(gate.waiting) + (f"+{number(gate.asking)}" if gate.asking else "")
 
 
 def _state(gate: GateInfo, now: datetime) -> Text:
@@ -64,5 +71,7 @@ def gate_row(gate: GateInfo) -> dict[str, Any]:
         "opens_at": gate.opens_at,
         "note": gate.note,
         "is_set": gate.is_set,
+        "holds": gate.holds,
+        "asking": gate.asking,
         "breaker": gate.breaker,
     }

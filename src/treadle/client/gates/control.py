@@ -38,7 +38,7 @@ class GateInfo(Struct, frozen=True):
     """What it bounds, as one writes it: `5`, `10/60s`, `5 failures/60s`; empty for a switch."""
     burst: int | None
     running: int | None
-    """Jobs that hold a place; None for what has no places."""
+    """Places in use, by jobs and by holds; None for what has no places."""
     room: int
     """How many may pass now."""
     waiting: int
@@ -51,6 +51,10 @@ class GateInfo(Struct, frozen=True):
     """Its numbers were set at run time: those of jobs do not count until a reset."""
     breaker: str | None = None
     """`closed`, `open` or `half open`; None for what is no breaker."""
+    holds: int = 0
+    """Of the places in use: those that are held outside jobs, by `app.limit`."""
+    asking: int = 0
+    """Who waits outside jobs."""
 
     @classmethod
     def of(cls, record: GateRecord) -> Self:
@@ -68,6 +72,8 @@ class GateInfo(Struct, frozen=True):
             note=record.note,
             is_set=record.is_set,
             breaker=_breaker(record),
+            holds=record.holds,
+            asking=record.asking,
         )
 
 

@@ -23,6 +23,15 @@ SWITCH: Final = "switch"
 BREAKER: Final = "breaker"
 KINDS: Final = (PLACES, RATE, SWITCH, BREAKER)
 
+SKIP: Final = "skip"
+"""A job that finds no place ends at once."""
+REPLACE: Final = "replace"
+"""Of the jobs that wait for a place the newest stays, and those before it end."""
+FULL: Final = "no free place"
+"""The reason of a job that ended because of `SKIP`."""
+REPLACED: Final = "replaced by "
+"""What stands before the id of the newer job in the reason of one that ended because of it."""
+
 ALL: Final = 1_000_000
 """The room of a gate that bounds nothing, and the largest quota and burst there are."""
 FOREVER: Final = 9_007_199_254_740_991
@@ -46,6 +55,9 @@ class GateUse(Struct, frozen=True, gc=False):
     """Of a rate, in microseconds; of a breaker, the time in which so many have to fail."""
     burst: int = 0
     """Of a rate: how many may start together; of a breaker, its cool-down in microseconds."""
+    on_full: str = ""
+    """Of places: what becomes of the job when it finds none, before it is first claimed: `SKIP`,
+    `REPLACE`, or nothing, and then it waits."""
 
     @property
     def takes(self) -> int:
@@ -127,6 +139,10 @@ class Gate(Struct, gc=False):
         """Let a job through."""
         takes = self.takes(cost)
         self.woken = max(0, self.woken - takes)
+        self.spend(takes, now)
+
+    def spend(self, takes: int, now: int) -> None:
+        """Count what passes, a job or a hold."""
         if self.kind == PLACES:
             self.used += 1
         elif self.kind == RATE:
@@ -167,7 +183,9 @@ class Gate(Struct, gc=False):
         room = self.room(now)
         return room if self.is_boundless else max(0, room - self.pending(now))
 
-    def record(self, waiting: int, cost: int, now: int) -> GateRecord:
+    def record(
+        self, waiting: int, cost: int, now: int, holds: int = 0, asking: int = 0
+    ) -> GateRecord:
         """Show the gate; `cost` is that of its best waiting job."""
         return GateRecord(
             self.name,
@@ -183,6 +201,8 @@ class Gate(Struct, gc=False):
             self.is_set,
             self.opens_at(cost, now),
             self.tripped,
+            holds,
+            asking,
         )
 
 
@@ -207,6 +227,10 @@ class GateRecord(Struct, frozen=True):
     """When its next job may pass, if a clock can tell."""
     tripped: int = 0
     """How often a breaker has opened in a row; 0 is closed."""
+    holds: int = 0
+    """Of the places in use: those that are held outside jobs."""
+    asking: int = 0
+    """Who waits outside jobs."""
 
 
 _decoder = json.Decoder(list[GateUse])

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
 from treadle.core.errors import BadArguments
-from treadle.core.gates.gate import ALL, PLACES, RATE, SWITCH, TASK, GateUse
+from treadle.core.gates.gate import ALL, PLACES, RATE, REPLACE, SKIP, SWITCH, TASK, GateUse
 
 if TYPE_CHECKING:
     from treadle.core.payload.signature import CallerSignature
@@ -73,12 +73,25 @@ class Limit:
         Raises:
             BadArguments: an argument that the key names has no plain text.
         """
-        name = self.own_name(task)
-        if self.key is not None:
-            name = f"{name}:{self._key(task, arguments)}"
+        key = None if self.key is None else self._key(task, arguments)
+        return self.use_named(self.own_name(task), key, cost)
+
+    def use_named(self, own: str, key: str | None, cost: int) -> GateUse:
+        """Give the gate of this limit under a name; `key` is the text that its key gives.
+
+        Raises:
+            ValueError: the limit has a key and none is given, or the other way round.
+        """
+        if (key is None) != (self.key is None):
+            raise ValueError(
+                f"the limit {own!r} has no key; leave key= out"
+                if self.key is None
+                else f"the limit {own!r} is one for each {self.key!r}; say which with key="
+            )
+        name = own if key is None else f"{own}:{key}"
         if len(name) > NAME_MAX or not name.isprintable():
             digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-            name = f"{self.own_name(task)[: NAME_MAX - 65]}:{digest}"
+            name = f"{own[: NAME_MAX - 65]}:{digest}"
         return self.gate(name, cost)
 
     def owns(self, task: str, gate: str) -> bool:
@@ -124,7 +137,10 @@ class Concurrency(Limit):
         key: a template over the task's arguments, `"{account_id}"`; one such bound for each
             value. None: one for all.
         name: by which other tasks share it; default: made of the task's name.
-        on_full: what becomes of a job that finds no place: `wait`.
+        on_full: what becomes of a job that finds no place before it is first started. `wait`: it
+            waits for one. `skip`: it ends as `cancelled`, unless the limit is paused. `replace`:
+            it waits, and those of its kind that waited before it end as `cancelled`, so that one
+            waits at most, the newest; what runs is never touched.
 
     Raises:
         TypeError, ValueError: a value is of another type or out of its range.
@@ -141,9 +157,15 @@ class Concurrency(Limit):
         on_full: str = "wait",
     ) -> None:
         self.quota = check_count(limit, "the limit of Concurrency")
-        if on_full != "wait":
-            raise ValueError(f"on_full must be 'wait', not {on_full!r}")
+        if on_full not in ("wait", SKIP, REPLACE):
+            raise ValueError(f"on_full must be 'wait', 'skip' or 'replace', not {on_full!r}")
+        self.on_full = on_full
         super().__init__(name, key)
+
+    def gate(self, name: str, cost: int) -> GateUse:
+        """Give what a job of this cost carries of a gate of this name."""
+        says = "" if self.on_full == "wait" else self.on_full
+        return GateUse(name, self.kind, cost, self.quota, on_full=says)
 
     def default_name(self) -> str:
         """Name the limit among those of its task."""

@@ -53,6 +53,8 @@ def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[S
         (sql["retry_ended"], (which,)),
         (sql["trim_attempts"], (which, int8(ATTEMPTS_KEPT))),
         (sql["park_ready"], (which,)),
+        (sql["end_again"], (which,)),
+        (sql["hand_on"], ()),
         *turns(sql),
         *turns_at_gates(sql),
     ]

@@ -21,6 +21,7 @@ from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
 from treadle.store.postgres.engine.sql import place_of, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
+from treadle.store.postgres.gates.holds import PostgresHolds
 from treadle.store.postgres.gates.line import touches
 from treadle.store.postgres.history import History
 from treadle.store.postgres.keys.taking import enqueue_keyed
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 _MIGRATION_S = 600.0
 
 
-class PostgresStore(PostgresKeys, PostgresSchedules, PostgresTenants):
+class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTenants):
     """A store in a PostgreSQL database (13 or later) that many machines share.
 
     The URL is libpq's, `postgresql://user:password@host:5432/database?sslmode=verify-full`, with

@@ -15,11 +15,13 @@ from treadle.store.postgres.tenants.turns import turns, turns_at_gates
 def stage(sql: Statements, tasks: Sequence[str], limit: int) -> Talk[tuple[int, int]]:
     """Move at most `limit` jobs; return how many ended and how many became ready."""
     moving = (sql["stage"], (int8(limit), texts(tasks)))
+    # Of those that were parked some may not wait.
+    full = (sql["end_staged"], ())
     handing = [(sql["free_left"], ()), (sql["hand_on"], ())]
     giving = [*turns(sql), *turns_at_gates(sql)]
     due = (sql["gates_due"], (int8(limit),))
-    _, ([row], _, [[woken]], *_, names) = yield Ask([moving, *handing, *giving, due])
-    ended, ready = row[0], row[1] + woken
+    _, ([row], full_up, _, [[woken]], *_, names) = yield Ask([moving, full, *handing, *giving, due])
+    ended, ready = row[0] + len(full_up), row[1] + woken
     if names:
         # Asked beforehand, so that the gates can be locked in the order of their names.
         ready += yield from wake(sql, [name for (name,) in names])

@@ -16,6 +16,7 @@ _STATES: Final = {
     ord("r"): JobState.READY,
     ord("s"): JobState.SCHEDULED,
     ord("b"): JobState.BLOCKED,
+    ord("c"): JobState.CANCELLED,
 }
 
 

@@ -40,6 +40,7 @@ from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
 from treadle.store.sqlite.enqueue import check_batch, enqueue
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
+from treadle.store.sqlite.gates.verbs import SqliteHolds
 from treadle.store.sqlite.keys.freeing import sweep
 from treadle.store.sqlite.keys.taking import enqueue_keyed
 from treadle.store.sqlite.keys.verbs import SqliteKeys
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from treadle.core.settings import Settings
 
 
-class SqliteStore(SqliteAccess, SqliteKeys, SqliteSchedules, SqliteTenants):
+class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, SqliteTenants):
     """A store in one SQLite file, or in memory when `path` is None."""
 
     def __init__(

@@ -62,6 +62,7 @@ def anything_over(db: sqlite3.Connection, sql: Statements, now: int) -> bool:
     return bool(
         db.execute(sql["any_over"], (now,)).fetchone()
         or db.execute(sql["any_kept"], (now, now)).fetchone()
+        or db.execute(sql["any_hold_over"], (now,)).fetchone()
         or control.drifted(db, sql)
         or db.execute(sql["probes_lost"]).fetchone()
         or control.unused(db, sql, 1, now)

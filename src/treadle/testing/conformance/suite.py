@@ -30,6 +30,8 @@ from treadle.testing.conformance.gates.breakers import (
 )
 from treadle.testing.conformance.gates.control import TestGates, TestNumbers, TestShutting
 from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
+from treadle.testing.conformance.gates.full import TestReplaceWaiting, TestSkip
+from treadle.testing.conformance.gates.holds import TestHeldOutside, TestHoldsInLine
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
@@ -89,7 +91,9 @@ __all__ = [
     "TestFree",
     "TestGates",
     "TestGet",
+    "TestHeldOutside",
     "TestHolds",
+    "TestHoldsInLine",
     "TestKeyAgain",
     "TestKeyFreed",
     "TestKeyLeaves",
@@ -118,6 +122,7 @@ __all__ = [
     "TestRates",
     "TestReady",
     "TestReplace",
+    "TestReplaceWaiting",
     "TestRequests",
     "TestRescue",
     "TestRetry",
@@ -127,6 +132,7 @@ __all__ = [
     "TestSettleEnds",
     "TestSettleWaits",
     "TestShutting",
+    "TestSkip",
     "TestStage",
     "TestStrings",
     "TestTicksWithKeys",

@@ -54,12 +54,14 @@ def reset(sql: Statements, name: str) -> Talk[bool]:
 
 
 def tidy(sql: Statements, limit: int) -> Talk[int]:
-    """Mend places in use that no job holds, and delete gates that nobody has touched for hours.
+    """Mend places in use that nobody holds, and delete gates that nobody has touched for hours.
 
-    What a hand deletes or changes lets go of nothing by itself. Returns how many gates went.
+    What a hand deletes or changes lets go of nothing by itself, nor does a holder that has died.
+    Returns how many gates went.
     """
-    _, [wrong, gone] = yield Ask([(sql["drifted"], ()), (sql["prune_gates"], (int8(limit),))])
-    if wrong:
-        given = (texts(sorted(name for (name,) in wrong)),)
-        yield Ask([(sql["lock_gates"], given), (sql["mend"], given)])
+    looks = [(sql["drifted"], ()), (sql["holds_over"], ()), (sql["prune_gates"], (int8(limit),))]
+    _, [wrong, over, gone] = yield Ask(looks)
+    if wrong or over:
+        given = (texts(sorted({name for (name,) in (*wrong, *over)})),)
+        yield Ask([(sql[name], given) for name in ("lock_gates", "lapse_holds", "mend")])
     return len(gone)

@@ -78,6 +78,8 @@ class Seen(Struct, frozen=True):
         calls: list[Call] = []
         if many:
             calls = [(sql[name], (queues, names)) for name in ("park_more", "park_paused")]
+        # Who waits for the key of one that ends is woken by the next stage.
+        calls.append((sql["end_full"], (names,)))
         left = (sql["any_left"], (worker, int8(wanted), queues))
         return [*calls, *turns_at_gates(sql), left]
 
@@ -183,7 +185,21 @@ def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
     uses: dict[str, GateUse] = {}
     for raw in {job.gates for job in jobs}:
         uses |= {use.name: use for use in read_gates(raw)}
-    return [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
+    calls: list[Call] = [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
+    names = _not_waiting(jobs)
+    return [*calls, (sql["lock_gates"], (texts(names),))] if names else calls
+
+
+def ending(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
+    """End new jobs that found no place, or those that they replace; answers with their ids."""
+    names = _not_waiting(jobs)
+    return [(sql["end_full"], (texts(names),)), (sql["hand_on"], ())] if names else []
+
+
+def _not_waiting(jobs: Sequence[NewJob]) -> list[str]:
+    """Name the gates at which one of these jobs does not simply wait."""
+    raws = {job.gates for job in jobs if job.gates is not None}
+    return sorted({use.name for raw in raws for use in read_gates(raw) if use.on_full})
 
 
 def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
@@ -193,7 +209,8 @@ def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
         return []
     ids = uuids([job.id for job in gated])
     raw = texts([written(job.gates) for job in gated])
-    return [*defined(sql, gated), (sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
+    calls = [*defined(sql, gated), (sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
+    return [*calls, *ending(sql, gated)]
 
 
 def written(raw: bytes | None) -> str | None:

@@ -16,7 +16,7 @@ from treadle.store.postgres.engine.pack import Value, blobs, int8s, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
-from treadle.store.postgres.gates.line import defined, written
+from treadle.store.postgres.gates.line import defined, ending, written
 from treadle.store.postgres.tenants.turns import turns_of
 
 _ID_BYTES = 16
@@ -105,15 +105,18 @@ def _gated(
 ) -> Talk[Sequence[JobState]]:
     """Write a batch in which jobs have gates; some of them may be parked at once."""
     given = (*values, texts([written(job.gates) for job in jobs]))
-    asked = [*calls, *defined(sql, jobs), (sql["enqueue_gated"], given)]
-    made_at, answers = yield Ask([*asked, *turns_of(sql, jobs)], after=ring)
-    made = answers[len(asked) - 1]
+    storing = [*calls, *defined(sql, jobs), (sql["enqueue_gated"], given)]
+    ends = ending(sql, jobs)
+    made_at, answers = yield Ask([*storing, *ends, *turns_of(sql, jobs)], after=ring)
+    made = answers[len(storing) - 1]
+    ended = {id_ for (id_,) in answers[len(storing)]} if ends else set()
     if not made:
         _, [made] = yield Ask([(sql["made_at"], (values[0],))])
         made_at = made[0][0] if made else made_at
         return [state_at(job, made_at) for job in jobs]
-    parked = {id_ for _, id_, _ in made if id_ is not None}
-    return [JobState.BLOCKED if job.id in parked else state_at(job, made_at) for job in jobs]
+    told = {id_: JobState.BLOCKED for _, id_, _ in made if id_ is not None}
+    told |= dict.fromkeys(ended, JobState.CANCELLED)
+    return [told.get(job.id) or state_at(job, made_at) for job in jobs]
 
 
 def state_at(job: NewJob, now: int) -> JobState:

@@ -51,6 +51,8 @@ case when j.gates is not null then (
     join {p}gates g on g.name = w.name
     where {room} < {takes} or exists (
         select from {p}jobs o where o.state = 'blocked' and o.waits_at = w.name
+    ) or exists (
+        select from {p}holds o where o.gate = w.name and not o.is_held and o.until_at > {now}
     )
     order by w.name collate "C" limit 1
 ) end
@@ -97,6 +99,8 @@ freed as (
 case when g.kind = excluded.kind then g.used when excluded.kind <> 'places' then 0 else (
     select count(*) from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
     where j.state = 'running' and j.gates is not null and w.name = g.name
+) + (
+    select count(*) from {p}holds h where h.gate = g.name and h.is_held and h.kind = 'places'
 ) end
 
 -- name: defining
@@ -190,7 +194,8 @@ select made_at from made;
 -- After a batch with keys, for those of its jobs that have none and were stored just now.
 update {p}jobs j set gates = g.gates_text::jsonb
 from unnest($1::uuid[], $2::text[]) as g (id, gates_text)
-where {is_made} and j.id between g.id and g.id and j.gates is null and j.key is null and j.number = 0
+where {is_made} and j.id between g.id and g.id
+    and j.gates is null and j.key is null and j.number = 0
     and j.state || '' in ('ready', 'scheduled');
 
 -- name: peek
@@ -317,8 +322,8 @@ select count(*) from parked;
 -- name: wake_parked
 -- The gates are locked. Wakes the best jobs that may pass; at claim they meet their other gates.
 with open as (
-    select g.name, g.kind, case when {boundless} then {room} else greatest(0, {room} - case
-        when {now} - g.woken_at < 1000000 then g.woken else 0 end) end as n
+    select g.name, g.kind, greatest(0, {room} - {reserved} - case
+        when not {boundless} and {now} - g.woken_at < 1000000 then g.woken else 0 end) as n
     from {p}gates g where g.name = any($1::text[]) and g.wake_at <= {now}
 ), found as (
     select o.name, o.n, j.id, j.cost,
@@ -346,7 +351,7 @@ with open as (
         when {now} - g.woken_at < 1000000 then g.woken else 0 end
     from (select name, sum(cost) as n from chosen group by name) as c
     where g.name = c.name
-)
+), {turning}
 select count(*) from woken;
 
 -- name: look_again
@@ -579,7 +584,12 @@ select name from {p}gates where wake_at <= {now} order by wake_at limit $1::bigi
 select g.name, g.kind, g.quota, g.period, g.burst, g.used, {room}, (
         select count(*) from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
     ), case when g.shut_until > {now} then g.shut_until end,
-    case when g.shut_until > {now} then g.note end, g.is_set, {opens}, g.tripped
+    case when g.shut_until > {now} then g.note end, g.is_set, {opens}, g.tripped, (
+        select count(*) from {p}holds h where h.gate = g.name and h.is_held and h.kind = 'places'
+    ), (
+        select count(*) from {p}holds h
+        where h.gate = g.name and not h.is_held and h.until_at > {now}
+    )
 from {p}gates g cross join lateral (
     select coalesce((
         select o.cost from {p}jobs j
@@ -626,12 +636,16 @@ update {p}gates set is_set = false, defined_at = {now} - 1
 where name = $1::text and is_set returning 1;
 
 -- name: drifted
--- Gates whose places in use are not those that running jobs hold.
+-- Gates whose places in use are not those that running jobs and holds have.
 with running as (
-    select w.name, count(*) as n
-    from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
-    where j.state = 'running' and j.gates is not null
-    group by w.name
+    select u.name, sum(u.n) as n from (
+        select w.name, count(*) as n
+        from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+        where j.state = 'running' and j.gates is not null
+        group by w.name
+        union all
+        select gate, count(*) from {p}holds where is_held and kind = 'places' group by gate
+    ) as u group by u.name
 )
 select g.name from {p}gates g join running r on r.name = g.name
 where g.kind = 'places' and g.used <> r.n
@@ -652,6 +666,8 @@ where g.probe is not null and not exists (
 update {p}gates g set wake_at = {now}, used = case when g.kind <> 'places' then 0 else (
     select count(*) from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
     where j.state = 'running' and j.gates is not null and w.name = g.name
+) + (
+    select count(*) from {p}holds h where h.gate = g.name and h.is_held and h.kind = 'places'
 ) end, probe = (select j.id from {p}jobs j where j.id = g.probe and j.state = 'running')
 where g.name = any($1::text[]);
 
@@ -663,6 +679,7 @@ delete from {p}gates where name in (
         and not exists (
             select from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
         )
+        and not exists (select from {p}holds h where h.gate = g.name)
     limit $1::bigint for update skip locked
 )
 returning 1;

@@ -8,7 +8,7 @@ with said as (
     select s.* from unnest(
         $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::text[]
     ) with ordinality as s (id, number, gate, says, hold, why, place)
-    join {p}jobs j on j.id = s.id and j.number = s.number
+    join {p}jobs j on j.id between s.id and s.id and j.number = s.number
     where {runs} and not {is_repeat}
 ), learnt as (
     select s.*, g.learns and g.probe = s.id and s.says = 'well' as heals,

@@ -42,7 +42,10 @@ with late as (
     where j.id between found.id and found.id
     returning 1
 )
-select (select count(*) from late), (select count(*) from due) + (select count(*) from parked);
+select (select count(*) from late), (select count(*) from due) + (select count(*) from parked),
+    set_config('treadle.parked', coalesce(
+        (select array_agg(name)::text from parked_at), '{}'
+    ), true);
 
 -- name: prune
 with over as (

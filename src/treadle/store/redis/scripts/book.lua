@@ -9,7 +9,7 @@ local TASK = 'task:'
 local opened
 
 local function open_book()
-  local B, gates, order, checked, decoded = {}, {}, {}, {}, {}
+  local B, gates, order, checked, decoded, lines = {}, {}, {}, {}, {}, {}
   local ALL, WOKEN_FOR = 1000000, 1000000
 
   local function clean(key, kind)
@@ -22,6 +22,7 @@ local function open_book()
     end
     return key
   end
+  B.clean = clean
 
   local function number(value)
     local found = tonumber(value)
@@ -107,7 +108,8 @@ local function open_book()
   -- Take a definition; what becomes a bound on places counts what runs already.
   function B.define(gate, use)
     if gate.known and gate.kind ~= use.kind then
-      gate.used, gate.woken = use.kind == 'places' and B.running()[gate.name] or 0, 0
+      gate.used, gate.woken = use.kind == 'places' and (B.running()[gate.name] or 0)
+        + call('ZCARD', clean(holds_key(gate.name), 'zset')) or 0, 0
     end
     gate.kind, gate.quota, gate.period, gate.burst = use.kind, use.quota, use.period, use.burst
     gate.part, gate.changed = 0, true
@@ -136,6 +138,77 @@ local function open_book()
 
   local function takes(gate, cost)
     return gate.kind == 'rate' and math.min(cost, gate.burst) or 1
+  end
+  B.takes = takes
+
+  -- Read the line of who asks outside jobs, first come first; who asks no more is taken out.
+  local function read_line(name)
+    if not lines[name] then
+      local line, flat = {}, call('HGETALL', clean(asks_key(name), 'hash'))
+      for i = 1, #flat, 2 do
+        local since, till, cost, is_next = string.match(flat[i + 1], '^(%d+) (%d+) (%d+) ([01])$')
+        if till and tonumber(till) > now then
+          line[#line + 1] = {token = flat[i], since = tonumber(since), till = tonumber(till),
+            cost = tonumber(cost), is_next = is_next == '1'}
+        else
+          call('HDEL', asks_key(name), flat[i])
+        end
+      end
+      table.sort(line, function(a, b)
+        return a.since < b.since or (a.since == b.since and a.token < b.token)
+      end)
+      lines[name] = line
+    end
+    return lines[name]
+  end
+
+  function B.first_asking(name)
+    local line = read_line(name)
+    return line[1], #line
+  end
+
+  function B.asks(name, token)
+    for _, one in ipairs(read_line(name)) do
+      if one.token == token then
+        return one
+      end
+    end
+  end
+
+  -- Put somebody into the line, or let him wait on.
+  function B.wait(name, token, since, till, cost, is_next)
+    call('HSET', asks_key(name), token, text(since) .. ' ' .. text(till) .. ' ' .. text(cost)
+      .. (is_next and ' 1' or ' 0'))
+    lines[name] = nil
+  end
+
+  -- Take somebody out of the line; give 1 where he was in it.
+  function B.leave(name, token)
+    lines[name] = nil
+    return call('HDEL', clean(asks_key(name), 'hash'), token)
+  end
+
+  -- Tell how much of the room is for who asks outside jobs, because it is his turn.
+  function B.reserved(gate)
+    local first = read_line(gate.name)[1]
+    return first and first.is_next and takes(gate, first.cost) or 0
+  end
+
+  -- Give the next turn to who waits longest outside jobs: jobs have had theirs.
+  local function turn(gate)
+    local first = read_line(gate.name)[1]
+    if first and not first.is_next then
+      B.wait(gate.name, first.token, first.since, first.till, first.cost, true)
+    end
+  end
+
+  -- Take away holds whose lease has ended.
+  function B.lapse(gate)
+    local key = clean(holds_key(gate.name), 'zset')
+    for _, token in ipairs(call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, LOOKS_MAX)) do
+      call('ZREM', key, token)
+      gate.used, gate.wake_at, gate.changed = math.max(0, gate.used - 1), now, true
+    end
   end
 
   function B.is_shut(gate)
@@ -204,7 +277,8 @@ local function open_book()
     for _, use in ipairs(uses) do
       local gate = B.of(use)
       if B.room(gate) < takes(gate, use.cost)
-          or call('EXISTS', clean(waiting_key(use.name), 'zset')) == 1 then
+          or call('EXISTS', clean(waiting_key(use.name), 'zset')) == 1
+          or B.first_asking(use.name) then
         return use.name
       end
     end
@@ -226,29 +300,47 @@ local function open_book()
     return paused
   end
 
+  -- Count what passes, a job or a hold.
+  function B.spend(gate, cost)
+    gate.changed = true
+    if gate.kind == 'places' then
+      gate.used = gate.used + 1
+    elseif gate.kind == 'rate' then
+      if gate.full_at < now then
+        gate.full_at, gate.part = now, 0
+      end
+      local whole_part = gate.part + cost * gate.period
+      gate.full_at = gate.full_at + math.floor(whole_part / gate.quota)
+      gate.part = whole_part % gate.quota
+    end
+    local opens = B.opens_at(gate, 1)
+    -- Who waits is looked at when there is room again, which may be sooner than was said.
+    if not opens or (gate.wake_at and opens > now) then
+      gate.wake_at = opens
+    end
+  end
+
   function B.take(uses, id)
     for _, use in ipairs(uses) do
       local gate = B.of(use)
       local cost = takes(gate, use.cost)
-      gate.woken, gate.changed = math.max(0, gate.woken - cost), true
-      if gate.kind == 'places' then
-        gate.used = gate.used + 1
-      elseif gate.kind == 'breaker' and gate.tripped > 0 then
+      gate.woken = math.max(0, gate.woken - cost)
+      if gate.kind == 'breaker' and gate.tripped > 0 then
         gate.probe = id
-      elseif gate.kind == 'rate' then
-        if gate.full_at < now then
-          gate.full_at, gate.part = now, 0
-        end
-        local whole_part = gate.part + cost * gate.period
-        gate.full_at = gate.full_at + math.floor(whole_part / gate.quota)
-        gate.part = whole_part % gate.quota
       end
-      local opens = B.opens_at(gate, 1)
-      -- Who waits is looked at when there is room again, which may be sooner than was said.
-      if not opens or (gate.wake_at and opens > now) then
-        gate.wake_at = opens
-      end
+      B.spend(gate, cost)
     end
+  end
+
+  -- Tell what woken jobs will take that are still to be claimed.
+  function B.pending(gate)
+    return now - gate.woken_at < WOKEN_FOR and gate.woken or 0
+  end
+
+  -- Tell how much of the room may be given to jobs that wait.
+  function B.to_wake(gate)
+    local room = B.room(gate)
+    return boundless(gate) and room or math.max(0, room - B.pending(gate))
   end
 
   -- Take back what a job holds that runs no more, and note of which gates.
@@ -337,6 +429,45 @@ local function open_book()
     call('ZADD', clean(behind_key(queue), 'zset'), score, id)
   end
 
+  B.ended = {}
+
+  local function end_full(id, reason)
+    local row = call('HMGET', job_key(id), 'state', 'queue', 'task', 'created_at', 'key')
+    end_waiting(id, {state = row[1], queue = row[2], task = row[3], created_at = row[4],
+      key = row[5]}, 'cancelled', reason)
+    B.ended[id] = true
+  end
+
+  local function is_first_wait(id, at)
+    local row = redis.pcall('HMGET', job_key(id), 'state', 'waits_at', 'number')
+    return not row.err and row[1] == 'blocked' and row[2] == at and (whole(row[3] or 0) or 1) == 0
+  end
+
+  local function id_text(id)
+    return string.sub(id, 1, 8) .. '-' .. string.sub(id, 9, 12) .. '-' .. string.sub(id, 13, 16)
+      .. '-' .. string.sub(id, 17, 20) .. '-' .. string.sub(id, 21)
+  end
+
+  -- Do what a job that was parked just now says of a gate without a free place.
+  local function when_full(id, use)
+    if (use.on_full or '') == '' or not is_first_wait(id, use.name) then
+      return
+    elseif use.on_full == 'skip' then
+      if not B.is_shut(B.of(use)) then
+        end_full(id, 'no free place')
+      end
+    elseif use.on_full == 'replace' then
+      local key = clean(newest_key(use.name), 'string')
+      local other = call('GET', key)
+      local newest = id
+      if other and other ~= id and is_first_wait(other, use.name) then
+        newest = other > id and other or id
+        end_full(newest == id and other or id, 'replaced by ' .. id_text(newest))
+      end
+      call('SET', key, newest)
+    end
+  end
+
   -- Park a ready job at a gate that does not let it pass; the others pass its place on.
   function B.park(id, at, uses, queue, priority)
     call('ZREM', ready_key(queue), id)
@@ -349,6 +480,7 @@ local function open_book()
       gate.woken, gate.changed = math.max(0, gate.woken - takes(gate, use.cost)), true
       if use.name == at then
         B.look(gate, use.cost)
+        when_full(id, use)
       elseif gate.wake_at then
         gate.wake_at = math.min(gate.wake_at, now)
       end
@@ -403,6 +535,11 @@ local function open_book()
       call('HSET', job_key(id), 'waits_at', at)
       gates[at].changed = true
       B.look(gates[at], cost_at(at, uses))
+      for _, use in ipairs(others) do
+        if use.name == at then
+          when_full(id, use)
+        end
+      end
       return false
     end
     list_ready(id, row[2] or '', row[3], row[4])
@@ -416,9 +553,8 @@ local function open_book()
   -- Wake the best jobs that may pass; give how many became ready.
   function B.wake(gate)
     local key = clean(waiting_key(gate.name), 'zset')
-    local room, woken, looks = B.room(gate), 0, 0
-    local pending = now - gate.woken_at < WOKEN_FOR and gate.woken or 0
-    local left = boundless(gate) and room or math.max(0, room - pending)
+    local woken, looks, pending = 0, 0, B.pending(gate)
+    local left = B.to_wake(gate) - B.reserved(gate)
     while left > 0 and looks < LOOKS_MAX do
       local page = math.min(left, LOOKS_MAX - looks)
       local ids = call('ZRANGE', key, 0, page - 1)
@@ -439,6 +575,9 @@ local function open_book()
       if #ids < page then
         break
       end
+    end
+    if woken > 0 then
+      turn(gate)
     end
     gate.wake_at, gate.changed = nil, true
     local best = call('ZRANGE', key, 0, 0)[1]

@@ -92,6 +92,8 @@ local function store(run, state, news)
   count(run.queue, nil, state, #news / 2)
 end
 
+local has_parked, places = false, {}
+
 -- Park a new job that would find a gate shut; give the state that it is in then.
 local function meet(run, id, state)
   if run.gates == '' then
@@ -106,6 +108,7 @@ local function meet(run, id, state)
     return state
   end
   book().park(id, at_gate, uses, run.queue, run.priority)
+  has_parked = true
   return 'blocked'
 end
 
@@ -220,6 +223,7 @@ local function take_all(run, many, absolute, delay)
       answer[#answer + 1] = answered(job_key(job.id), absolute, delay)
     else
       local state, how, id, of = take(run, job)
+      places[job.id] = #answer + 1
       answer[#answer + 1] = state and LETTERS[state] or 'm'
       if how then
         met[#met + 1] = '\n' .. how .. ' ' .. id .. ' ' .. of
@@ -253,7 +257,8 @@ local function store_all(run, many, absolute, delay)
   for i = 1, run.gates ~= '' and many or 0 do
     local id = ARGV[at - 2 * many + 2 * i - 2]
     if seen[id] then
-      answer[#answer - many + i] = LETTERS[meet(run, id, state)]
+      places[id] = #answer - many + i
+      answer[places[id]] = LETTERS[meet(run, id, state)]
       seen[id] = nil
     end
   end
@@ -272,6 +277,12 @@ while at <= #ARGV do
     take_all(run, many, absolute, delay)
   else
     store_all(run, many, absolute, delay)
+  end
+end
+for id in pairs(has_parked and book().ended or {}) do
+  -- It found no place, or a newer one of the batch took the place in which it waited.
+  if places[id] then
+    answer[places[id]] = 'c'
   end
 end
 local said = table.concat(answer) .. table.concat(met)

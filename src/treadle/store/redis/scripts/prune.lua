@@ -22,8 +22,8 @@ for _, id in ipairs(over) do
   end
 end
 
--- Count the places that running jobs hold, and write those of gates that say otherwise; a breaker
--- waits for no job that does not run. What a hand deletes lets go of nothing.
+-- Count the places that running jobs and holds have, and write those of gates that say otherwise:
+-- what a hand deletes lets go of nothing, nor does a holder that has died. So it is with a probe.
 local function mend()
   local taken = redis.pcall('ZRANGE', TAKEN, 0, -1, 'WITHSCORES')
   if taken.err or not taken[1] then
@@ -34,10 +34,14 @@ local function mend()
     local gate, used = book().find(taken[i]), running[taken[i]] or 0
     if not gate then
       call('ZREM', TAKEN, taken[i])
-    elseif gate.kind == 'places' and gate.used ~= used then
-      gate.used, gate.wake_at, gate.changed = used, now, true
-    elseif gate.probe and redis.pcall('HGET', job_key(gate.probe), 'state') ~= 'running' then
-      gate.probe, gate.wake_at, gate.changed = nil, now, true
+    else
+      book().lapse(gate)
+      used = used + call('ZCARD', holds_key(taken[i]))
+      if gate.kind == 'places' and gate.used ~= used then
+        gate.used, gate.wake_at, gate.changed = used, now, true
+      elseif gate.probe and redis.pcall('HGET', job_key(gate.probe), 'state') ~= 'running' then
+        gate.probe, gate.wake_at, gate.changed = nil, now, true
+      end
     end
   end
 end
@@ -52,7 +56,7 @@ local function forget(limit)
         or call('EXISTS', waiting_key(name)) == 1) then
       gate.changed = true
     else
-      call('DEL', gate_key(name))
+      call('DEL', gate_key(name), newest_key(name))
       call('ZREM', GATES, name)
       call('ZREM', TOUCHED, name)
       call('ZREM', WAKES, name)

@@ -9,7 +9,20 @@ from typing import Final
 
 from treadle.core.durations import HOUR
 from treadle.core.gates.breaker import ORDER, Tell, told
-from treadle.core.gates.gate import BREAKER, PLACES, TASK, Gate, GateUse, read_gates
+from treadle.core.gates.gate import (
+    BREAKER,
+    FULL,
+    PLACES,
+    REPLACE,
+    REPLACED,
+    SKIP,
+    TASK,
+    Gate,
+    GateUse,
+    read_gates,
+)
+from treadle.core.ids import id_text
+from treadle.store.sqlite.keys.freeing import ENDED, free
 from treadle.store.sqlite.rows import Row
 
 Statements = dict[str, str]
@@ -27,6 +40,9 @@ class Book:
         self.now = now
         self._gates: dict[str, Gate] = {}
         self._was: dict[str, Row] = {}
+        self._first: dict[str, Row | None] = {}
+        self.ended: set[bytes] = set()
+        """Jobs that have ended because they found no place."""
 
     def find(self, name: str) -> Gate | None:
         """Read a gate by its name."""
@@ -61,7 +77,7 @@ class Book:
     def define(self, gate: Gate, use: GateUse) -> None:
         """Take a definition; what becomes a bound on places counts what runs already."""
         if use.kind != gate.kind:
-            [(running,)] = self.db.execute(self.sql["running_at"], (gate.name,))
+            [(running,)] = self.db.execute(self.sql["running_at"], {"name": gate.name})
             gate.used, gate.woken = running if use.kind == PLACES else 0, 0
         gate.define(use, self.now)
 
@@ -80,7 +96,32 @@ class Book:
             waiting = self.db.execute(self.sql["best_waiting"], (use.name,)).fetchone()
             if waiting is not None or gate.room(self.now) < gate.takes(use.cost):
                 return use.name
+            if self.first_asking(use.name) is not None:
+                return use.name
         return None
+
+    def first_asking(self, name: str) -> Row | None:
+        """Read who waits longest outside jobs: token, cost, whether the next room is its."""
+        if name not in self._first:
+            row = self.db.execute(self.sql["first_asking"], (name, self.now)).fetchone()
+            self._first[name] = row
+        return self._first[name]
+
+    def line_changed(self, name: str) -> None:
+        """Read anew who waits outside jobs."""
+        self._first.pop(name, None)
+
+    def reserved(self, gate: Gate) -> int:
+        """Tell how much of the room is for who asks outside jobs, because it is his turn."""
+        first = self.first_asking(gate.name)
+        return gate.takes(first[1]) if first is not None and first[2] else 0
+
+    def _turn(self, gate: Gate) -> None:
+        """Give the next turn to who waits longest outside jobs: jobs have had theirs."""
+        first = self.first_asking(gate.name)
+        if first is not None and not first[2]:
+            self.db.execute(self.sql["asks_next"], (gate.name, first[0]))
+            self.line_changed(gate.name)
 
     def take(self, id_: bytes, uses: Sequence[GateUse]) -> None:
         """Let a job pass all of its gates."""
@@ -136,6 +177,7 @@ class Book:
             gate.woken = max(0, gate.woken - gate.takes(use.cost))
             if use.name == at:
                 self.look(gate, use.cost)
+                self._is_full(id_, use)
             elif gate.wake_at is not None:
                 gate.wake_at = min(gate.wake_at, self.now)
 
@@ -155,7 +197,7 @@ class Book:
 
         A job that another gate would not let pass waits there from now on.
         """
-        left, woken, looks = gate.to_wake(self.now), 0, 0
+        left, woken, looks = gate.to_wake(self.now) - self.reserved(gate), 0, 0
         while left > 0 and looks < LOOKS_MAX:
             page = min(left, LOOKS_MAX - looks)
             rows = self.db.execute(self.sql["waiting"], (gate.name, page)).fetchall()
@@ -172,6 +214,8 @@ class Book:
                     gate.woken, gate.woken_at = gate.pending(self.now) + takes, self.now
             if len(rows) < page:
                 break
+        if woken:
+            self._turn(gate)
         best = self.db.execute(self.sql["best_waiting"], (gate.name,)).fetchone()
         gate.wake_at = None
         if best is not None:
@@ -185,8 +229,28 @@ class Book:
             self.db.execute(self.sql["wake_parked"], (id_,))
             return True
         self.db.execute(self.sql["move"], {"at": at, "id": id_})
-        self.look(self.of(next(u for u in others if u.name == at)), cost_at(at, uses))
+        use = next(u for u in others if u.name == at)
+        self.look(self.of(use), use.cost)
+        self._is_full(id_, use)
         return False
+
+    def _is_full(self, id_: bytes, use: GateUse) -> None:
+        """Do what a job that was parked just now says of a gate without a free place."""
+        if not use.on_full or not self.db.execute(self.sql["waits_first"], (id_,)).fetchone():
+            return
+        if use.on_full == SKIP:
+            if not self.of(use).is_shut(self.now):
+                self._end(id_, FULL)
+            return
+        rows = self.db.execute(self.sql["replaceable"], (use.name, LOOKS_MAX)).fetchall()
+        ids = [one for one, raw in rows if says_at(use.name, uses_of(raw)) == REPLACE]
+        for older in ids[1:]:
+            self._end(older, REPLACED + id_text(ids[0]))
+
+    def _end(self, id_: bytes, reason: str) -> None:
+        self.db.execute(self.sql["end_full"], {"id": id_, "reason": reason, "now": self.now})
+        free(self.db, self.sql, [id_], ENDED, self.now)
+        self.ended.add(id_)
 
     def write(self) -> None:
         """Write every gate that has changed."""
@@ -226,6 +290,11 @@ def uses_of(raw: bytes | None) -> Sequence[GateUse]:
         return tuple(read_gates(raw))
     except ValueError:
         return ()
+
+
+def says_at(name: str, uses: Sequence[GateUse]) -> str:
+    """Give what a job says of a gate by its name that has no place for it."""
+    return next((use.on_full for use in uses if use.name == name), "")
 
 
 def _turn(said: tuple[bytes, Tell]) -> int:

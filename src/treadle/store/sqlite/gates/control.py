@@ -9,6 +9,7 @@ from treadle.core.durations import HOUR
 from treadle.core.gates.breaker import close
 from treadle.core.gates.gate import FOREVER, GateRecord, GateUse
 from treadle.store.sqlite.gates.book import Book, Statements, cost_at, gate_of, uses_of
+from treadle.store.sqlite.gates.holds import lapse
 
 
 def gates(
@@ -21,7 +22,8 @@ def gates(
         gate = gate_of(tuple(row))
         best = db.execute(sql["best_waiting"], (gate.name,)).fetchone()
         cost = 1 if best is None else cost_at(gate.name, uses_of(best[0]))
-        found.append(gate.record(waiting, cost, now))
+        held = db.execute(sql["held_at"], (now, gate.name)).fetchone()
+        found.append(gate.record(waiting, cost, now, *held))
     return found
 
 
@@ -73,15 +75,16 @@ def reset(book: Book, name: str) -> bool:
 
 
 def drifted(db: sqlite3.Connection, sql: Statements) -> dict[str, int]:
-    """Count the places that running jobs hold, of gates that say otherwise."""
+    """Count the places that running jobs and holds have, of gates that say otherwise."""
     return dict(db.execute(sql["drifted"]).fetchall())
 
 
 def mend(book: Book) -> int:
-    """Write what gates hold as the running jobs say; return how many gates had drifted.
+    """Write what gates hold as jobs and holds say; return how many gates had drifted.
 
-    What a hand deletes or changes lets go of nothing by itself.
+    What a hand deletes or changes lets go of nothing by itself, nor does a holder that has died.
     """
+    lapse(book)
     found = drifted(book.db, book.sql)
     for name, used in found.items():
         gate = book.find(name)

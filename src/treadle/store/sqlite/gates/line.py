@@ -44,6 +44,9 @@ def store(db: sqlite3.Connection, sql: Statements, jobs: Sequence[NewJob], rows:
             book.park(job.id, at, uses)
             rows[place] = (*row[:4], "blocked", *row[5:])
     if book is not None:
+        for place, job in enumerate(jobs):
+            if job.id in book.ended:
+                rows[place] = (*rows[place][:4], "cancelled", *rows[place][5:])
         book.write()
     return written
 
@@ -64,6 +67,9 @@ def meet(
             book.of(use, defined_at=now)
         if fate is JobState.READY and park_ready(book, job.id):
             told[place] = JobState.BLOCKED
+    for place, job in enumerate(jobs):
+        if job.id in book.ended:
+            told[place] = JobState.CANCELLED
     book.write()
     return told
 

@@ -55,6 +55,23 @@ iif(tenant is null, 0, min(abs({untagged}), max(
     ) + coalesce((select stride from {p}tenants where name = p.tenant), 1000), 1)
 )));
 
+-- name: waits_first
+-- A job that waits and was never claimed.
+select gates from {p}jobs where id = ? and state = 'blocked' and number = 0;
+
+-- name: replaceable
+-- Those that say `"on_full":"replace"`, which is written here as a blob.
+select id, gates from {p}jobs
+where state = 'blocked' and instr(gates, x'226f6e5f66756c6c223a227265706c61636522') > 0
+    and waits_at = ? and number = 0
+order by id desc limit ?;
+
+-- name: end_full
+update {p}jobs set
+    state = 'cancelled', outcome = 'cancelled', reason = :reason, finished_at = :now,
+    keep_until = max(:now + 2592000000000, created_at + 3600000000)
+where id = :id and state = 'blocked';
+
 -- name: gates_of_ready
 select gates from {p}jobs where id = ? and state = 'ready' and gates is not null;
 
@@ -114,14 +131,16 @@ where probe is not null
 
 -- name: running_at
 -- Gates that a hand has damaged are none.
-select count(*) from {p}jobs as j, json_each(
+select (
+    select count(*) from {p}holds where gate = :name and is_held = 1 and kind = 'places'
+) + count(*) from {p}jobs as j, json_each(
     case when json_valid(cast(j.gates as text)) then cast(j.gates as text) else '[]' end
 ) as w
 where j.state = 'running' and j.gates is not null
-    and case w.type when 'object' then w.value ->> 'name' end = ?;
+    and case w.type when 'object' then w.value ->> 'name' end = :name;
 
 -- name: drifted
--- Gates whose places in use are not those that running jobs hold, and how many these are.
+-- Gates whose places in use are not those that running jobs and holds have, and how many these are.
 with running as (
     select case w.type when 'object' then w.value ->> 'name' end as name, count(*) as n
     from {p}jobs as j, json_each(
@@ -129,13 +148,19 @@ with running as (
     ) as w
     where j.state = 'running' and j.gates is not null
     group by 1
+), held as (
+    select name, sum(n) as n from (
+        select name, n from running
+        union all
+        select gate, count(*) from {p}holds where is_held = 1 and kind = 'places' group by 1
+    ) group by 1
 )
-select g.name, r.n from running as r join {p}gates as g on g.name = r.name
+select g.name, r.n from held as r join {p}gates as g on g.name = r.name
 where g.kind = 'places' and g.used <> r.n
 union all
 select name, 0 from {p}gates
 where used > 0 and (
-    kind <> 'places' or not exists (select 1 from running as r where r.name = {p}gates.name)
+    kind <> 'places' or not exists (select 1 from held as r where r.name = {p}gates.name)
 );
 
 -- name: gates_unused
@@ -145,6 +170,7 @@ where touched_at <= :before and used = 0 and full_at <= :now and is_set = 0
     and not exists (
         select 1 from {p}jobs where state = 'blocked' and waits_at = g.name
     )
+    and not exists (select 1 from {p}holds where gate = g.name)
 limit :limit;
 
 -- name: delete_gate

@@ -1,6 +1,8 @@
 """What a bound on starts promises: never more in a time, and the next one when it is due."""
 # ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
+import random
+
 from treadle.core.durations import MINUTE, SECOND
 from treadle.core.outcome import Failed
 from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places, rate
@@ -120,3 +122,18 @@ class TestRates:
         assert await claim(worker) == []
         free = await add(case, 1, rate("r", 1, MINUTE, 1))
         assert ids_of(await claim(worker)) == free
+
+    @scenario
+    async def test_no_window_sees_more_than_the_rate_where_starts_are_spread(
+        self, case: Case
+    ) -> None:
+        """With a burst of one, in any period wherever it begins."""
+        chance = random.Random(case.now)  # noqa: S311 -- moves of a clock
+        worker, starts = await case.worker(), []
+        for _ in range(60):
+            await add(case, chance.randint(0, 2), rate("r", 7, SECOND, 1))
+            case.clock.move(chance.choice((0.01, 0.05, 0.15, 0.5)))
+            starts += [case.now] * len(await claim(worker))
+        assert len(starts) > 20
+        for first, begun in enumerate(starts):
+            assert sum(at < begun + SECOND for at in starts[first:]) <= 7

@@ -85,6 +85,17 @@ class TestPausedTasks:
         assert ids_of(await claim(worker, 500)) == mails
 
     @scenario
+    async def test_a_backlog_is_parked_in_few_claims(self, case: Case) -> None:
+        """Hundreds at a time, however few jobs a worker asks for."""
+        await case.add(1_200)
+        await case.store.shut_gate(MAIL)
+        worker = await case.worker()
+        for _ in range(10):
+            if not (await worker.exchange(demand=take(4))).more:
+                break
+        assert (await gate(case, MAIL)).waiting == 1_200
+
+    @scenario
     async def test_what_becomes_ready_again_is_parked(self, case: Case) -> None:
         """A retry, a hand-back, a job whose time has come, and one that a person sends again."""
         failing, released = await case.add(2)

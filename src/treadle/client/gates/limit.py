@@ -1,0 +1,206 @@
+"""A limit outside jobs: `with app.limit("stripe").acquire():` in a web request or a script.
+
+It is the gate that jobs pass, in the store, so both together keep within it. Of a `Concurrency`
+a hold takes a place, prolonged from this process's background loop for as long as it lasts; when
+the holder dies, its lease ends and the place is free. Of a `RateLimit` it takes as much as it
+costs, once. Who waits stands in the gate's line and takes turns with the jobs parked at it; he
+asks again after a rest that grows to half a second, or when the store says that it may help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from treadle.client.background import BACKGROUND
+from treadle.client.gates.hold import LEFT, Hold
+from treadle.core.durations import SECOND, Duration, to_us
+from treadle.core.errors import LimitTimeout, StoreError
+from treadle.core.gates.gate import GateUse
+from treadle.core.gates.limits import Concurrency, Limit, RateLimit, check_count, check_gate
+from treadle.core.ids import new_id
+from treadle.core.keys.rules import above_zero
+
+if TYPE_CHECKING:
+    from treadle.client.snapshot import Home
+    from treadle.store.holding import HoldTaken
+
+LEASE_MIN_S: Final = 1.0
+_PAUSE_FIRST_S: Final = 0.02
+_PAUSE_MAX_S: Final = 0.5
+_CLOCK_MAX_S: Final = 2.0
+"""The longest rest when a clock tells when to ask: less than what keeps a place in the line."""
+
+
+class NamedLimit:
+    """A limit by its name, to be passed by code that is no job; any number may hold it."""
+
+    def __init__(
+        self,
+        home: Home,
+        find: Callable[[str], Limit],
+        name: str,
+        key: str | int | None,
+        lease: Duration,
+    ) -> None:
+        self.name: Final = check_gate(name)
+        self._home = home
+        self._find = find
+        self._key = _key_text(key)
+        self._lease = above_zero(lease, "lease")
+        if self._lease < LEASE_MIN_S * SECOND:
+            raise ValueError(f"lease must be at least {LEASE_MIN_S:g} s, not {lease}")
+        self._entered: Hold | None = None
+
+    def acquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
+        """Pass the limit on this thread, once there is room.
+
+        Args:
+            timeout: how long to wait for it, in seconds or a timedelta; 0 asks once, None waits
+                for as long as it takes.
+            cost: what is taken of a rate, from 1 to 1,000,000; of places each hold takes one.
+
+        Raises:
+            LimitTimeout: there was no room for it in all that time.
+            UnknownLimit: no task that is registered here declares a limit of this name.
+            ValueError: the limit has a key and none was given, or the other way round.
+            StoreUnavailable: the store cannot be reached.
+        """
+        asking = self._asking(timeout, cost)
+        link = self._home.link
+        try:
+            while True:
+                link.check_outside()
+                asked = time.monotonic()
+                taken = link.run(link.store.hold_take(asking.use, asking.token, self._lease))
+                if taken.is_held:
+                    return Hold(link, asking.use, asking.token, self._lease, asked)
+                time.sleep(asking.rest(taken))
+        except StoreError:
+            # What may have been taken is free when its lease ends.
+            raise
+        except BaseException as error:
+            _note(error, lambda: link.run(link.store.hold_free(asking.use.name, asking.token)))
+            raise
+
+    async def aacquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
+        """Do the same as `acquire` without blocking the event loop."""
+        asking = self._asking(timeout, cost)
+        link = await self._home.alink()
+        store, name, token = link.store, asking.use.name, asking.token
+        try:
+            while True:
+                link.check_outside()
+                asked = time.monotonic()
+                taken = await BACKGROUND.arun(store.hold_take(asking.use, token, self._lease))
+                if taken.is_held:
+                    return Hold(link, asking.use, asking.token, self._lease, asked)
+                await asyncio.sleep(asking.rest(taken))
+        except StoreError:
+            raise
+        except BaseException as error:
+            try:
+                await BACKGROUND.arun(store.hold_free(name, token))
+            except StoreError as late:
+                error.add_note(f"{LEFT}: {late}")
+            raise
+
+    def __enter__(self) -> Hold:
+        """Pass the limit, waiting for as long as it takes."""
+        self._check_once()
+        self._entered = self.acquire()
+        return self._entered
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the place up."""
+        hold, self._entered = self._entered, None
+        if hold is not None:
+            hold.__exit__(kind, error, trace)
+
+    async def __aenter__(self) -> Hold:
+        """Pass the limit without blocking the event loop."""
+        self._check_once()
+        self._entered = await self.aacquire()
+        return self._entered
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the place up without blocking the event loop."""
+        hold, self._entered = self._entered, None
+        if hold is not None:
+            await hold.__aexit__(kind, error, trace)
+
+    def _check_once(self) -> None:
+        if self._entered is not None:
+            raise RuntimeError(
+                f"this block holds {self.name!r} already; for another hold beside it write "
+                "`with limit.acquire():`"
+            )
+
+    def _asking(self, timeout: Duration | None, cost: int) -> _Asking:
+        limit = self._find(self.name)
+        if not isinstance(limit, Concurrency | RateLimit):
+            raise TypeError(f"{limit!r} is passed by jobs alone; hold a Concurrency or a RateLimit")
+        use = limit.use_named(self.name, self._key, check_count(cost, "cost"))
+        patience = None if timeout is None else to_us(timeout, "timeout") / SECOND
+        return _Asking(use, patience)
+
+    def __repr__(self) -> str:
+        key = "" if self._key is None else f", key={self._key!r}"
+        return f"<limit {self.name!r}{key}>"
+
+
+class _Asking:
+    """Who asks: for what, under which token, for how long, and how long he rests in between."""
+
+    def __init__(self, use: GateUse, patience: float | None) -> None:
+        self.use = use
+        self.token = new_id()
+        self._patience = patience
+        self._until = None if patience is None else time.monotonic() + patience
+        self._pause = _PAUSE_FIRST_S
+
+    def rest(self, taken: HoldTaken) -> float:
+        """Give the seconds to rest before asking again.
+
+        Raises:
+            LimitTimeout: the time is up.
+        """
+        rest = self._pause * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads the askers
+        self._pause = min(2 * self._pause, _PAUSE_MAX_S)
+        if taken.wait is not None:
+            rest = min(max(taken.wait / SECOND, _PAUSE_FIRST_S), _CLOCK_MAX_S)
+        if self._until is None:
+            return rest
+        left = self._until - time.monotonic()
+        if left <= 0:
+            wait = None if taken.wait is None else taken.wait / SECOND
+            raise LimitTimeout(self.use.name, self._patience or 0.0, wait)
+        return min(rest, left)
+
+
+def _key_text(key: str | int | None) -> str | None:
+    if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
+        raise TypeError(f"key is the text that the limit's key gives, not {type(key).__name__}")
+    return None if key is None else str(key)
+
+
+def _note(error: BaseException, leave: Callable[[], object]) -> None:
+    """Leave the line, or give back what was taken meanwhile; the error is worth more than that."""
+    try:
+        leave()
+    except StoreError as late:
+        error.add_note(f"{LEFT}: {late}")

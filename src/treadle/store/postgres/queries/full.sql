@@ -1,0 +1,58 @@
+-- Called by: every verb that parks jobs, after it has, in one transaction. Rides jobs_full, which
+-- holds only jobs that do not simply wait. Enqueue and exchange have locked the gates, so of two
+-- newer jobs one sees the other; where two that were delayed become due at one moment both may
+-- wait, until the next one comes.
+
+-- name: says_full
+jsonb_path_exists(j.gates, '$[*] ? (@.on_full == "skip" || @.on_full == "replace")')
+
+-- name: ending_full
+-- After a CTE names (name): ends jobs that find no place and say `skip`, and of those that say
+-- `replace` all but the newest. Answers who ended.
+seen as (
+    select j.id, w.on_full, coalesce(g.shut_until > {now}, false) as is_shut,
+        first_value(j.id) over (
+            partition by j.waits_at, w.on_full order by j.id desc
+        ) as newest
+    from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text, on_full text)
+    left join {p}gates g on g.name = j.waits_at
+    where j.state = 'blocked' and j.number = 0 and j.waits_at is not null and {says_full}
+        and j.waits_at in (select name from names)
+        and w.name = j.waits_at
+), over as (
+    select id, case when on_full = 'skip' then 'no free place' else 'replaced by ' || newest end
+        as why
+    from seen
+    where (on_full = 'skip' and not is_shut) or (on_full = 'replace' and id <> newest)
+), found as (
+    select j.id, over.why from over join {p}jobs j on j.id = over.id
+    where j.state || '' = 'blocked' for update of j skip locked
+), gone as (
+    delete from {p}jobs j using found where j.id = found.id returning j.*, found.why
+), kept as (
+    insert into {p}rest (
+        {body}, error, state, outcome, reason, finished_at, keep_until
+    )
+    select {body}, error, 'cancelled', 'cancelled', why, {now}, {keep_unrun} from gone j
+    returning queue, state
+), {counted}, leaving as (
+    select id, array['claim', 'end', 'record'] as kinds from gone where key is not null
+), {freed}
+select id from gone;
+
+-- name: end_full
+-- $1: the gates.
+with names as (select unnest($1::text[]) as name), {ending_full};
+
+-- name: end_staged
+-- After stage, for the gates at which it has parked jobs.
+with names as (
+    select unnest(current_setting('treadle.parked', true)::text[]) as name
+), {ending_full};
+
+-- name: end_again
+-- For jobs that became ready and were parked.
+with names as (
+    select waits_at as name from {p}jobs
+    where id = any($1::uuid[]) and state || '' = 'blocked' and waits_at is not null
+), {ending_full};

@@ -1,0 +1,273 @@
+"""A limit outside jobs: `app.limit(...).acquire()`, beside a worker, over threads and processes."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from treadle import (
+    Concurrency,
+    LimitLost,
+    LimitTimeout,
+    RateLimit,
+    Treadle,
+    UnknownLimit,
+    Worker,
+)
+
+HOLDER: Final = """
+import sys, time
+from treadle import Concurrency, Treadle
+app = Treadle(sys.argv[1])
+hold = app.limit("stripe", Concurrency(1), lease=1.5).acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+WAIT_S: Final = 15.0
+ONE: Final = Concurrency(1)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Name a store in a file."""
+    return f"sqlite:///{tmp_path / 'jobs.db'}"
+
+
+@pytest.fixture
+def app(url: str) -> Iterator[Treadle]:
+    """Give an application on it, with a task that has two limits."""
+    made = Treadle(url)
+
+    @made.task(name="charge", limits=[Concurrency(1, name="stripe"), RateLimit("100/s")])
+    def charge(amount: int) -> int:
+        return amount
+
+    @made.task(name="sync", limits=Concurrency(1, key="{account}", name="account"))
+    def sync(account: int) -> int:
+        return account
+
+    yield made
+    made.close()
+
+
+def test_a_place_is_held_in_its_block(app: Treadle) -> None:
+    """Nobody else finds room meanwhile; whoever comes after does."""
+    with app.limit("stripe").acquire() as hold:
+        hold.check()
+        shown = app.gates.get("stripe")
+        assert shown is not None
+        assert (shown.running, shown.holds) == (1, 1)
+        with pytest.raises(LimitTimeout, match="'stripe' had no room within 0 s") as caught:
+            app.limit("stripe").acquire(timeout=0)
+        assert isinstance(caught.value, TimeoutError)
+        after = app.gates.get("stripe")
+        assert after is not None
+        assert after.asking == 0, "who gave up is still in the line"
+    assert not hold.is_held
+    app.limit("stripe").acquire(timeout=0).release()
+
+
+def test_a_limit_by_itself_is_a_block(app: Treadle) -> None:
+    """It waits for as long as it takes, and one block holds once."""
+    limit = app.limit("stripe")
+    with limit as hold:
+        hold.check()
+        with pytest.raises(RuntimeError, match=r"with limit.acquire\(\)"), limit:
+            pass
+    assert not hold.is_held
+    with limit:
+        pass
+
+
+def test_a_job_waits_for_a_hold_and_a_hold_for_a_job(app: Treadle) -> None:
+    """One place is shared: while one has it the other waits, whichever came first."""
+    began, let = threading.Event(), threading.Event()
+
+    @app.task(name="slow", limits=Concurrency(1, name="stripe"))
+    def slow() -> None:
+        began.set()
+        assert let.wait(WAIT_S)
+
+    async def meet() -> None:
+        async with Worker(app, concurrency=2):
+            hold = await app.limit("stripe").aacquire()
+            job = await slow.aenqueue()
+            assert (await job.arefresh()).gate == "stripe"
+            await hold.arelease()
+            assert await asyncio.to_thread(began.wait, WAIT_S)
+            with pytest.raises(LimitTimeout):
+                await app.limit("stripe").aacquire(timeout=0.05)
+            let.set()
+            async with await app.limit("stripe").aacquire(timeout=WAIT_S):
+                assert (await job.arefresh()).is_terminal
+
+    asyncio.run(meet())
+
+
+async def _two(app: Treadle) -> list[str]:
+    seen: list[str] = []
+
+    async def one(name: str) -> None:
+        async with await app.limit("stripe").aacquire(timeout=WAIT_S):
+            seen.append(f"{name} in")
+            await asyncio.sleep(0)
+            seen.append(f"{name} out")
+
+    await asyncio.gather(one("a"), one("b"))
+    async with app.limit("stripe") as hold:
+        assert hold.is_held
+    return seen
+
+
+def test_async_holders_come_one_after_the_other(app: Treadle) -> None:
+    """The loop goes on while one of them waits."""
+    seen = asyncio.run(_two(app))
+    assert [word.split()[1] for word in seen] == ["in", "out"] * 2
+
+
+def _until_somebody_asks(app: Treadle) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        shown = app.gates.get("stripe")
+        if shown is not None and shown.asking:
+            return
+    raise AssertionError("nobody asks")
+
+
+def test_a_waiter_who_is_cancelled_leaves_the_line(app: Treadle) -> None:
+    """What he would have been given is there for the next one."""
+
+    async def cancel() -> None:
+        task = asyncio.create_task(app.limit("stripe").aacquire())
+        await asyncio.to_thread(_until_somebody_asks, app)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with app.limit("stripe").acquire():
+        asyncio.run(cancel())
+        shown = app.gates.get("stripe")
+        assert shown is not None
+        assert shown.asking == 0
+
+
+def test_a_rate_is_spent_and_holds_nothing(app: Treadle) -> None:
+    """Three of two a day do not pass; the error says when the next one may."""
+    limit = app.limit("api", RateLimit("2/d"))
+    with limit.acquire(), limit.acquire() as hold:
+        hold.check()
+    with pytest.raises(LimitTimeout, match=r"will have none for 4[0-9]{4}") as caught:
+        limit.acquire(timeout=0)
+    assert caught.value.wait == pytest.approx(43_200, abs=60)
+
+
+def test_a_dear_call_takes_what_it_costs(app: Treadle) -> None:
+    """A cost of three leaves two of five."""
+    limit = app.limit("tokens", RateLimit("5/d"))
+    limit.acquire(cost=3)
+    shown = app.gates.get("tokens")
+    assert shown is not None
+    assert shown.room == 2
+    with pytest.raises(LimitTimeout):
+        limit.acquire(timeout=0, cost=3)
+    limit.acquire(timeout=0, cost=2)
+
+
+def test_a_start_of_a_rate_is_waited_for(app: Treadle) -> None:
+    """It comes when the clock says, not at the next of many questions."""
+    limit = app.limit("often", RateLimit("5/s", burst=1))
+    limit.acquire()
+    began = time.monotonic()
+    limit.acquire(timeout=WAIT_S)
+    assert 0.1 < time.monotonic() - began < WAIT_S / 3
+
+
+def test_each_key_has_a_limit_of_its_own(app: Treadle) -> None:
+    """One account does not wait for another; it is the gate that its jobs pass."""
+    with app.limit("account", key=7).acquire() as hold:
+        assert hold.gate == "account:7"
+        app.limit("account", key="8").acquire(timeout=0).release()
+        with pytest.raises(LimitTimeout):
+            app.limit("account", key="7").acquire(timeout=0)
+
+
+def test_a_key_that_is_missing_or_too_many_is_an_error(app: Treadle) -> None:
+    """A limit for each account needs one, a limit for all has none."""
+    with pytest.raises(ValueError, match=r"one for each '{account}'; say which with key="):
+        app.limit("account").acquire()
+    with pytest.raises(ValueError, match="'stripe' has no key"):
+        app.limit("stripe", key=7).acquire()
+    with pytest.raises(TypeError, match="key is the text"):
+        app.limit("account", key=True)
+
+
+def test_an_unknown_limit_names_those_that_are_there(app: Treadle) -> None:
+    """The error says which there are and how to say what it is."""
+    with pytest.raises(UnknownLimit, match="'account', 'charge/100/s', 'stripe'") as caught:
+        app.limit("strope").acquire()
+    assert isinstance(caught.value, LookupError)
+    with pytest.raises(TypeError, match="not 5"):
+        app.limit("x", 5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="is not named 'x'"):
+        app.limit("x", Concurrency(1, name="y"))
+    with pytest.raises(ValueError, match="at least 1 s"):
+        app.limit("x", ONE, lease=0.5)
+    with pytest.raises(ValueError, match="cost"):
+        app.limit("x", ONE).acquire(cost=0)
+
+
+def test_a_hold_that_is_given_up_twice_is_an_error(app: Treadle) -> None:
+    """The second release could only be a mistake."""
+    hold = app.limit("stripe").acquire()
+    hold.release()
+    with pytest.raises(LimitLost, match="given up already"):
+        hold.release()
+    with pytest.raises(LimitLost, match="given up"):
+        hold.check()
+
+
+def test_the_error_of_a_block_is_the_one_that_is_seen(app: Treadle) -> None:
+    """A place that cannot be given up is a note on it."""
+
+    def lose() -> None:
+        with app.limit("stripe") as hold:
+            hold.release()
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine") as caught:
+        lose()
+    assert "given up already" in caught.value.__notes__[0]
+
+
+def test_a_hold_outlives_its_lease_while_its_holder_lives(app: Treadle) -> None:
+    """It is prolonged beside its holder, who does nothing for it."""
+    with app.limit("stripe", lease=1).acquire() as hold:
+        with pytest.raises(LimitTimeout):
+            app.limit("stripe").acquire(timeout=2.2)
+        assert hold.is_held
+        hold.check()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_a_place_falls_with_its_holder(app: Treadle, url: str, end: signal.Signals) -> None:
+    """When a process dies or stands still its lease ends, and the next one passes."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(LimitTimeout):
+                app.limit("stripe", ONE).acquire(timeout=0)
+            os.kill(holder.pid, end)
+            app.limit("stripe", ONE).acquire(timeout=WAIT_S).release()
+        finally:
+            holder.kill()
