@@ -107,8 +107,9 @@ def test_a_killed_workers_jobs_run_again_elsewhere(scene: Scene) -> None:
     ids = enqueue(scene.app, "slow", *((key, 1.0) for key in keys))
     with scene.worker() as doomed:
         until(lambda: set(scene.count("START")) == set(keys))
+        # Before the other one starts: that may take longer than these jobs do.
+        doomed.send_signal(signal.SIGKILL)
         with scene.worker():
-            doomed.send_signal(signal.SIGKILL)
             until(lambda: scene.states(ids)[JobState.SUCCEEDED] == len(ids))
     assert scene.count("END") == Counter(keys)
     assert {scene.app.job(one).attempt for one in ids} == {2}

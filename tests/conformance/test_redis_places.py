@@ -156,7 +156,8 @@ def test_tls_with_another_authority_is_refused(
     url = f"rediss://localhost:{door.port}/0{options.format(folder=certificates)}"
     with pytest.raises(StoreError, match="ssl_ca_certs") as caught:
         store_of(url).open_now()
-    assert not isinstance(caught.value, StoreUnavailable)
+    assert isinstance(caught.value, StoreUnavailable)
+    assert not caught.value.passing
 
 
 def test_tls_to_a_server_without_it_is_refused(redis_url: str) -> None:

@@ -21,13 +21,18 @@ AWAY = {
     f"{IN_A_SCRIPT}MISCONF Redis is configured to save RDB snapshots": "its log",
     "NOREPLICAS Not enough good replicas to write.": "min-replicas-to-write",
 }
-SHUT = {
+BARRED = {
     "NOAUTH Authentication required.": "password",
     "WRONGPASS invalid username-password pair or user is disabled.": "password",
     "ERR invalid password": "password",
     "ERR AUTH <password> called without any password configured for the default user.": "password",
     "NOPERM this user has no permissions to run the 'evalsha' command": "ACL SETUSER",
+    f"{IN_A_SCRIPT[:-1]}The user executing the script can't run this command": "ACL SETUSER",
+    "NOPERM ACL failure in script: User shop has no permissions to run 'zadd'": "ACL SETUSER",
     "DENIED Redis is running in protected mode": "protected mode",
+    "ERR DB index is out of range": "no database of that number",
+}
+SHUT = {
     "CROSSSLOT Keys in request don't hash to the same slot": "one slot",
     "MISUSED {treadle:a}:due string zset": "the key {treadle:a}:due is a string",
     "ERR unknown command `EVALSHA`": "refused a call",
@@ -44,6 +49,18 @@ def test_a_server_that_cannot_serve_now_is_unavailable(said: str, cure: str) -> 
     assert cure in str(error)
     assert str(error).startswith("redis://host:1/0")
     assert is_passing(reply) == (word_of(reply) in PASSING)
+
+
+@pytest.mark.parametrize(("said", "cure"), BARRED.items(), ids=range(len(BARRED)))
+def test_a_server_that_does_not_let_us_in_is_unavailable_until_it_is_mended(
+    said: str, cure: str
+) -> None:
+    """The call itself is right, so it is kept; a start does not wait for it."""
+    error = refused("redis://host:1/0", Exception(said))
+    assert isinstance(error, StoreUnavailable)
+    assert not error.passing
+    assert cure in str(error)
+    assert not is_passing(Exception(said))
 
 
 @pytest.mark.parametrize(("said", "cure"), SHUT.items(), ids=range(len(SHUT)))

@@ -211,12 +211,13 @@ def test_a_full_server_refuses_new_jobs_and_still_settles(server: Redis, client:
 
 @pytest.mark.parametrize("login", ["", ":wrong@", "somebody:wrong@"])
 def test_a_wrong_password_is_refused_clearly_and_never_shown(login: str) -> None:
-    """It is no outage: the error says what to correct, without the secret."""
+    """It is no outage that passes: the error says what to correct, without the secret."""
     with Redis("--requirepass", SECRET) as server:
         place = f"127.0.0.1:{server.port}"
         with pytest.raises(StoreError, match="password") as caught:
             store_of(f"redis://{login}{place}/0").open_now()
-        assert not isinstance(caught.value, StoreUnavailable)
+        assert isinstance(caught.value, StoreUnavailable)
+        assert not caught.value.passing
         assert "wrong" not in str(caught.value)
         store = store_of(f"redis://:{SECRET}@{place}/0")
         store.open_now()

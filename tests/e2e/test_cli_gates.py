@@ -97,6 +97,16 @@ def test_set_and_reset(tmp_path: Path) -> None:
     assert "was not set" in _call(tmp_path, "gates", "reset", "stripe").stdout
 
 
+def test_a_sliding_window_is_set_and_shown(tmp_path: Path) -> None:
+    """It has a kind of its own, no burst, and says in the list that it slides."""
+    _fill(tmp_path)
+    said = _call(tmp_path, "gates", "set", "stripe", "10/m", "--sliding").stdout
+    assert said == "Gate stripe is set to 10/m in a sliding window, whatever its jobs say.\n"
+    row = _gate(tmp_path, "stripe")
+    assert (row["kind"], row["limit"], row["burst"], row["room"]) == ("window", "10/60s", None, 10)
+    assert "10/60s sliding (set)" in _call(tmp_path, "gates", "ls").stdout
+
+
 def test_what_is_no_limit_is_refused(tmp_path: Path) -> None:
     """The error is one line that says what to write."""
     for words in (
@@ -104,6 +114,9 @@ def test_what_is_no_limit_is_refused(tmp_path: Path) -> None:
         ("stripe", "many"),
         ("stripe", "0"),
         ("stripe", "5", "--burst", "2"),
+        ("stripe", "5", "--sliding"),
+        ("stripe", "10/m", "--sliding", "--burst", "2"),
+        ("stripe", "20000/m", "--sliding"),
     ):
         refused = _call(tmp_path, "gates", "set", *words)
         assert refused.exit_code == 2

@@ -29,6 +29,8 @@ WAIT_S: Final = 25.0
 LOOK_S: Final = 0.05
 NAMES: Final = [f"unique:hold:k{n}" for n in range(keyed.NAMES)]
 PRODUCER_POINTS: Final = ["enqueue.before_commit", "enqueue.after_commit"]
+# Above the steps of a test together: each has a limit of its own, and says what it waited for.
+pytestmark = pytest.mark.timeout(6 * WAIT_S)
 WORKER_POINTS: Final = [
     *("claim.accepted", "execute.before_start", "execute.after_return"),
     *("exchange.settled", "exchange.before_commit", "exchange.after_commit"),
@@ -105,7 +107,11 @@ class Place:
 
 def end(process: "subprocess.Popen[str]") -> int:
     """Wait for a program's end, which is its own or by SIGKILL; give its code."""
-    said, _ = process.communicate(timeout=WAIT_S)
+    try:
+        said, _ = process.communicate(timeout=WAIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"{process.args} has not ended in {WAIT_S} s: {process.communicate()[0]}")
     assert process.returncode in (0, -signal.SIGKILL), said
     return process.returncode
 
@@ -141,7 +147,9 @@ def test_one_of_eight_processes_has_a_key(place: Place) -> None:
 def test_no_two_jobs_of_a_key_run_at_once(place: Place) -> None:
     """While producers enqueue and replace and workers end jobs, each job of a key runs alone."""
     producers = [place.start("producer", "--rounds", "25") for _ in range(3)]
+    deadline = time.monotonic() + WAIT_S
     while any(producer.poll() is None for producer in producers):
+        assert time.monotonic() < deadline, "the producers have not ended"
         workers = [place.start("worker") for _ in range(2)]
         for worker in workers:
             assert end(worker) == 0

@@ -25,6 +25,7 @@ from treadle.core.gates.gate import (
     RATE,
     REPLACE,
     SKIP,
+    WINDOW,
     GateUse,
     write_gates,
 )
@@ -46,8 +47,11 @@ GATES = {
     "s": GateUse("s", PLACES, quota=2, on_full=SKIP),
     "k": GateUse("k", BREAKER, quota=2, period=2 * SECOND, burst=SECOND),
     "r": GateUse("r", RATE, quota=5, period=SECOND, burst=2),
+    "w": GateUse("w", WINDOW, quota=4, period=SECOND, burst=4),
 }
 TASKS = ("shop.mail", "shop.bill")
+BY_CLOCK = {"r", "w"}
+"""Those that bound starts, and hold nothing."""
 OUTCOMES: Sequence[Outcome] = (
     Succeeded(None), Succeeded(None), Failed(ERROR, delay=0), Released(), Snoozed(SECOND),
     Failed(ERROR, retryable=False),
@@ -115,7 +119,7 @@ class Life:
         self.gates: dict[bytes, tuple[str, ...]] = {}
         self.tasks: dict[bytes, str] = {}
         self.running: dict[bytes, tuple[Hand, Claim]] = {}
-        self.starts: list[int] = []
+        self.starts: dict[str, list[int]] = {"r": [], "w": []}
         self.claimed: set[bytes] = set()
         self.holds: dict[bytes, str] = {}
         """What is held outside jobs, by its token."""
@@ -184,8 +188,8 @@ class Life:
                 self.board.passed(claim.id)
             self.running[claim.id] = (hand, claim)
             self.claimed.add(claim.id)
-            if "r" in self.gates[claim.id]:
-                self.starts.append(self.clock.wall())
+            for name in BY_CLOCK.intersection(names):
+                self.starts[name].append(now)
         self.check()
         return len(claims)
 
@@ -193,15 +197,18 @@ class Life:
         """No gate lets more pass than it may."""
         held = self.held()
         assert all(held[name] <= GATES[name].quota for name in "abcns"), held
-        for place, first in enumerate(self.starts):
-            for later in range(place, len(self.starts)):
-                span = self.starts[later] - first
+        rated, slid = self.starts["r"], self.starts["w"]
+        for place, first in enumerate(rated):
+            for later in range(place, len(rated)):
+                span = rated[later] - first
                 assert later - place + 1 <= 2 + span * 5 / SECOND, "the rate was overrun"
+        for first in slid:
+            assert sum(first <= at < first + SECOND for at in slid) <= 4, "a window was overrun"
 
     def held(self) -> Counter[str]:
         """Count what runs behind each gate."""
         jobs = Counter(name for id_ in self.running for name in self.gates[id_])
-        return jobs + Counter(name for name in self.holds.values() if name != "r")
+        return jobs + Counter(name for name in self.holds.values() if name not in BY_CLOCK)
 
     async def hold(self) -> None:
         """Ask for a hold, or let one go."""
@@ -218,8 +225,8 @@ class Life:
         for token, name in list(self.asking.items()):
             if (await self.store.hold_take(GATES[name], token, 3_600 * SECOND)).is_held:
                 self.holds[token] = self.asking.pop(token)
-                if name == "r":
-                    self.starts.append(self.clock.wall())
+                if name in BY_CLOCK:
+                    self.starts[name].append(self.clock.wall())
                 self.check()
 
     async def cancel(self) -> None:
@@ -284,10 +291,10 @@ class Life:
             if all(name == "k" or held[name] < GATES[name].quota for name in self.gates[record.id])
             and all(self.board.passes(name, begun) for name in self.gates[record.id])
             and self.board.passes(f"task:{record.task}", begun)
-            and "r" not in self.gates[record.id]
+            and BY_CLOCK.isdisjoint(self.gates[record.id])
         ]
         assert not could, f"{len(could)} jobs wait beside free places: {held}"
-        could = [name for name in self.asking.values() if name != "r"]
+        could = [name for name in self.asking.values() if name not in BY_CLOCK]
         could = [name for name in could if held[name] < GATES[name].quota]
         assert not could, f"who asks waits beside free places of {could}: {held}"
 

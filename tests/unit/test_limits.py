@@ -7,7 +7,7 @@ import pytest
 
 from treadle import BadArguments, Concurrency, Every, Job, RateLimit, Treadle
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
-from treadle.core.gates.gate import PLACES, RATE, Gate, GateUse, read_gates, write_gates
+from treadle.core.gates.gate import PLACES, RATE, WINDOW, Gate, GateUse, read_gates, write_gates
 from treadle.core.gates.limits import NAME_MAX, Limit, parse_rate
 
 
@@ -78,6 +78,9 @@ def test_what_is_no_rate_is_refused(said: str) -> None:
         (lambda: Concurrency(5, name=""), ValueError, "printable"),
         (lambda: RateLimit("10/m", burst=0), ValueError, "burst"),
         (lambda: RateLimit(10), TypeError, "'10/m'"),  # type: ignore[arg-type]
+        (lambda: RateLimit("9/m", window="fixed"), ValueError, "not 'fixed'"),  # type: ignore[arg-type]
+        (lambda: RateLimit("9/m", window="sliding", burst=9), ValueError, "leave out burst=9"),
+        (lambda: RateLimit("10001/m", window="sliding"), ValueError, "at most 10,000 .*10,001"),
     ],
 )
 def test_a_limit_out_of_range_is_refused(
@@ -244,6 +247,41 @@ def test_a_gate_opens_just_when_it_says(quota: int, cost: int) -> None:
     at = gate.opens_at(cost, now)
     assert at is not None
     assert gate.room(at) >= cost > gate.room(at - 1)
+
+
+@pytest.mark.parametrize("cost", [1, 2, 7, 9])
+@pytest.mark.parametrize("quota", [1, 3, 7, 10_000])
+def test_a_window_opens_just_when_it_says(quota: int, cost: int) -> None:
+    """A microsecond earlier there is no room, and then there is."""
+    gate = Gate("w", WINDOW, quota=quota, period=MINUTE, burst=quota)
+    now = 1_700_000_000 * SECOND
+    while gate.room(now):
+        gate.take(min(3, gate.room(now)), now)
+        now += 1_001
+    at = gate.opens_at(cost, now)
+    assert at is not None
+    assert gate.room(at) >= gate.takes(cost) > gate.room(at - 1)
+
+
+def test_a_window_keeps_one_entry_for_each_instant_and_none_that_has_left() -> None:
+    """Ten thousand starts of one instant are two numbers; a period later they are gone."""
+    gate = Gate("w", WINDOW, quota=10_000, period=MINUTE, burst=10_000)
+    for _ in range(10_000):
+        gate.take(1, SECOND)
+    assert gate.lately == [SECOND, 10_000]
+    assert gate.room(SECOND) == 0
+    gate.take(4, SECOND + MINUTE)
+    assert gate.lately == [SECOND + MINUTE, 4]
+
+
+def test_a_bucket_and_a_window_of_one_name_are_two_meanings(app: Treadle) -> None:
+    """The error tells them apart."""
+    _gates(app, RateLimit("10/m", name="api", window="sliding"), 1)
+    with pytest.raises(ValueError, match=r"'api' is RateLimit\('10/m', name='api'\).*sliding"):
+
+        @app.task(name="other", limits=RateLimit("10/m", name="api"))
+        def other() -> None:
+            pass
 
 
 def test_the_gates_of_a_job_survive_their_writing() -> None:

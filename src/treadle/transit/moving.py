@@ -23,7 +23,7 @@ from treadle.store.contract import Filter
 from treadle.store.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
 from treadle.transit.apart import check_apart
 from treadle.transit.patience import patiently
-from treadle.transit.pauses import carry_pauses
+from treadle.transit.rules import take_along
 from treadle.transit.schedules import Moved, ScheduleMove
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ class Move:
             SameStore: both are one.
         """
         await check_apart(self._source, self._target)
-        await carry_pauses(self._source, self._target)
+        await self._pauses()
+        await take_along(self._source, self._target)
         await self._schedules.run()
         await self._each(self._target, JobState.BLOCKED, self._arrivals)
         deadline = time.monotonic() + wait
@@ -142,6 +143,12 @@ class Move:
 
     def _may_leave(self) -> bool:
         return self.report.running > 0 or self.report.waiting > self.report.refused
+
+    async def _pauses(self) -> None:
+        """Pause there what is paused here, before there is anything to run."""
+        for queue in await patiently(self._source.queues):
+            if queue.paused:
+                await patiently(self._target.pause, queue.name)
 
     async def _arrivals(self, records: Sequence[JobRecord]) -> int:
         """Open what a move before has written there and deleted here."""

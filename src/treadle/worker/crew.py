@@ -27,9 +27,10 @@ from treadle.worker.firing.firing import Firing
 from treadle.worker.journal import Journal
 from treadle.worker.kit import Kit
 from treadle.worker.lease import Lease
-from treadle.worker.life.arrival import rest_after, stopped_within
+from treadle.worker.life.arrival import rest_after
 from treadle.worker.life.health import Health
 from treadle.worker.life.losses import warn_of_losses
+from treadle.worker.life.rest import set_within
 from treadle.worker.line import Line
 from treadle.worker.notes import Notes
 from treadle.worker.outcomes.transaction import Transactions
@@ -209,7 +210,8 @@ class Crew:
             await self._leave()
         self._emit("worker.stopped")
         for hook in self.app.shutdown_hooks:
-            await asyncio.wait_for(_called(hook()), _HOOK_S)
+            async with asyncio.timeout(_HOOK_S):
+                await _called(hook())
 
     async def _leave(self) -> None:
         try:
@@ -248,7 +250,7 @@ class Crew:
         if stopping.is_set():
             await asyncio.sleep(min(pause, _PAUSE_STOPPING_S))
             return
-        await stopped_within(stopping, pause)
+        await set_within(stopping, pause)
 
     def store_is_back(self) -> None:
         """Say once that the store answers again."""

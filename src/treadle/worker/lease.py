@@ -110,9 +110,8 @@ class Lease:
         begun = time.monotonic()
         try:
             fault.point("beat.before")
-            beaten = await asyncio.wait_for(
-                self._store.beat(worker, self._holder.held_claims()), self._safe_s
-            )
+            async with asyncio.timeout(self._safe_s):
+                beaten = await self._store.beat(worker, self._holder.held_claims())
         except (StoreError, TimeoutError) as error:
             _log.warning("a beat failed, the next follows in %g s: %s", self._beat_s, error)
             self._fail(str(error) or "a beat was not answered in time")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from treadle.core.errors import StoreError
 from treadle.worker.firing.duty import Duty
+from treadle.worker.life.rest import set_within
 
 if TYPE_CHECKING:
     from treadle.core.job import Orphan
@@ -166,8 +167,5 @@ class Services:
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     """Rest so long, or until somebody sets the event."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
-    event.clear()
+    if await set_within(event, seconds):
+        event.clear()

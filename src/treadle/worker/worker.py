@@ -26,6 +26,7 @@ from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import TOO_MANY_STUCK, Crew, greet
 from treadle.worker.life.arrival import Arrival, NotStarted, unless
 from treadle.worker.life.health import Health
+from treadle.worker.life.rest import set_within
 from treadle.worker.life.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -282,11 +283,9 @@ class Worker:
         line = self._crew.line
         while line.held.buffer and not self._awake.is_set():
             starts = line.starts
-            try:
-                await asyncio.wait_for(self._awake.wait(), _STALE_S)
-            except TimeoutError:
-                if line.starts == starts and line.hand_back():
-                    return
+            awake = await set_within(self._awake, _STALE_S)
+            if not awake and line.starts == starts and line.hand_back():
+                return
         await self._awake.wait()
 
     def _wake(self) -> None:
@@ -323,11 +322,8 @@ class Worker:
         if not self._crew.settler.idle:
             await self._exchange()
             return
-        try:
-            await asyncio.wait_for(self._awake.wait(), max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            return
-        self._awake.clear()
+        if await set_within(self._awake, deadline - time.monotonic()):
+            self._awake.clear()
 
 
 def _sum_up(lock_waits: Iterable[int]) -> None:

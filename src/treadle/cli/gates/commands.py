@@ -77,17 +77,22 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("limit")
 @click.option("--burst", type=int, help="Of a rate: how many may start together.")
+@click.option("--sliding", is_flag=True, help="Of a rate: in any such time, wherever it begins.")
 @prints_json
 @reaches_store
-def set_gate(reach: Reach, name: str, limit: str, *, burst: int | None, as_json: bool) -> None:
+def set_gate(
+    reach: Reach, name: str, limit: str, *, burst: int | None, sliding: bool, as_json: bool
+) -> None:
     """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
     with reach.opened() as app, _usage():
         known = app.gates.get(name) is not None
-        app.gates.set(name, _limit(limit, burst))
-    said = (
-        f"Gate {safe(name)} is set to {safe(limit)}, whatever its jobs say{_unless(known=known)}."
-    )
-    _report({"gate": name, "limit": limit, "burst": burst, "known": known}, said, as_json=as_json)
+        app.gates.set(name, _limit(limit, burst, sliding=sliding))
+    how = " in a sliding window" if sliding else ""
+    said = f"Gate {safe(name)} is set to {safe(limit)}{how}, whatever its jobs say"
+    document = {
+        "gate": name, "limit": limit, "burst": burst, "sliding": sliding, "known": known
+    }  # fmt: skip
+    _report(document, f"{said}{_unless(known=known)}.", as_json=as_json)
 
 
 @gates.command()
@@ -107,11 +112,11 @@ def _unless(*, known: bool) -> str:
     return "" if known else "; no job has named it of late"
 
 
-def _limit(text: str, burst: int | None) -> Limit:
+def _limit(text: str, burst: int | None, *, sliding: bool) -> Limit:
     if "/" in text:
-        return RateLimit(text, burst=burst)
-    if burst is not None:
-        raise ValueError("--burst goes with a rate such as 10/m")
+        return RateLimit(text, burst=burst, window="sliding" if sliding else None)
+    if burst is not None or sliding:
+        raise ValueError("--burst and --sliding go with a rate such as 10/m")
     if not text.isdecimal():
         raise ValueError(f"{text!r} is no limit; write a number such as 5, or a rate such as 10/m")
     return Concurrency(int(text))

@@ -12,6 +12,7 @@ from rich.text import Text
 from treadle.cli.view.tables import Column, grid
 from treadle.cli.view.text import cut, number, relative, safe
 from treadle.client.gates.control import GateInfo
+from treadle.core.gates.gate import WINDOW
 
 _NOTE_MAX = 60
 
@@ -30,7 +31,7 @@ def gates_table(gates: Sequence[GateInfo], now: datetime) -> Table:
 
 
 def _cells(gate: GateInfo, now: datetime) -> list[str | Text]:
-    limit = gate.limit or "-"
+    limit = (gate.limit or "-") + (" sliding" if gate.kind == WINDOW else "")
     return [
         safe(gate.name),
         f"{limit} (set)" if gate.is_set else limit,

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from treadle.client.views import optional_datetime
 from treadle.core.durations import SECOND, Duration, to_us
-from treadle.core.gates.gate import BREAKER, PLACES, RATE, TASK
+from treadle.core.gates.gate import BREAKER, PLACES, RATE, STARTS, TASK
 from treadle.core.gates.limits import Limit, check_gate
 from treadle.store.contract import BATCH_MAX
 
@@ -33,7 +33,7 @@ class GateInfo(Struct, frozen=True):
 
     name: str
     kind: str
-    """`places`, `rate`, `breaker` or `switch`."""
+    """`places`, `rate`, `window`, `breaker` or `switch`."""
     limit: str
     """What it bounds, as one writes it: `5`, `10/60s`, `5 failures/60s`; empty for a switch."""
     burst: int | None
@@ -186,7 +186,7 @@ def _limit(record: GateRecord) -> str:
     period = f"{record.period // SECOND}s"
     if record.kind == BREAKER:
         return f"{record.quota} failures/{record.period / SECOND:g}s"
-    return f"{record.quota}/{period}" if record.kind == RATE else ""
+    return f"{record.quota}/{period}" if record.kind in STARTS else ""
 
 
 def _breaker(record: GateRecord) -> str | None:

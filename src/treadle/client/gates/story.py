@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.core.durations import SECOND, as_datetime
-from treadle.core.gates.gate import BREAKER, FOREVER, PLACES, RATE, TASK
+from treadle.core.gates.gate import BREAKER, FOREVER, PLACES, STARTS, TASK, WINDOW
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord
@@ -40,9 +40,10 @@ def _what(gate: GateRecord) -> str:
         )
     if gate.kind == PLACES:
         return f"which lets {gate.quota:,} run at once; {gate.used:,} do"
-    if gate.kind == RATE:
+    if gate.kind in STARTS:
         opens = "" if gate.opens_at is None else f"; the next one may at {_instant(gate.opens_at)}"
-        return f"which lets {gate.quota:,} start in {gate.period / SECOND:g} s{opens}"
+        any_ = "any " if gate.kind == WINDOW else ""
+        return f"which lets {gate.quota:,} start in {any_}{gate.period / SECOND:g} s{opens}"
     return "which is about to let it pass"
 
 

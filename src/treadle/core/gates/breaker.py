@@ -158,23 +158,25 @@ def told(gate: Gate, tell: Tell, job: bytes, now: int) -> bool:
         return True
     if tell.says == "well":
         return False
-    lately = [at for at in gate.failed if at > now - gate.period]
-    gate.failed = [*lately, now][-gate.quota :]
-    if len(gate.failed) >= gate.quota:
+    lately = [at for at in gate.lately if at > now - gate.period]
+    gate.lately = [*lately, now][-gate.quota :]
+    if len(gate.lately) >= gate.quota:
         _trip(gate, tell.why, now)
     return True
 
 
 def close(gate: Gate, now: int) -> None:
-    """Close a breaker, so that all may pass."""
-    gate.tripped, gate.probe, gate.failed = 0, None, []
+    """Close a breaker, so that all may pass; any other gate is open then."""
+    gate.tripped, gate.probe = 0, None
+    if gate.kind == BREAKER:
+        gate.lately = []
     gate.shut_until = gate.note = None
     gate.wake_at = now
 
 
 def _trip(gate: Gate, why: str | None, now: int) -> None:
     gate.shut_until = now + (gate.burst << min(gate.tripped, DOUBLINGS_MAX))
-    gate.tripped, gate.probe, gate.failed = gate.tripped + 1, None, []
+    gate.tripped, gate.probe, gate.lately = gate.tripped + 1, None, []
     gate.note, gate.wake_at = why, gate.shut_until
 
 

@@ -1,13 +1,14 @@
 """A gate: one named record that lets so many jobs run at once, or start in a time.
 
-There are four kinds. *places* bounds how many jobs run at once, *rate* how many start in a
-period, a *switch* bounds nothing by itself, and a *breaker* is a switch that shuts when jobs fail
-and then lets one through at a time (`breaker`). Each of them can be shut, until an instant or until
-somebody opens it. What a job carries of a gate is a `GateUse`: its definition travels with
+There are five kinds. *places* bounds how many jobs run at once, *rate* and *window* how many start
+in a period, a *switch* bounds nothing by itself, and a *breaker* is a switch that shuts when jobs
+fail and then lets one through at a time (`breaker`). Each of them can be shut, until an instant or
+until somebody opens it. What a job carries of a gate is a `GateUse`: its definition travels with
 it, so that a worker or rescuer that has never seen the task can act.
 
 A rate is a bucket of `burst` starts that fills at `quota` a `period`, kept as one number: the
 instant at which the bucket will be full (the generic cell rate algorithm of ITU-T I.371, annex A).
+A window keeps the starts of the last `period` themselves (`window`); its `burst` is its quota.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from typing import Final
 
 from msgspec import Struct, json
 
+from treadle.core.gates.window import add, leaves_at, taken
+
 PLACES: Final = "places"
 RATE: Final = "rate"
+WINDOW: Final = "window"
 SWITCH: Final = "switch"
 BREAKER: Final = "breaker"
-KINDS: Final = (PLACES, RATE, SWITCH, BREAKER)
+KINDS: Final = (PLACES, RATE, SWITCH, BREAKER, WINDOW)
+STARTS: Final = (RATE, WINDOW)
+"""The kinds that bound how many jobs start in a time."""
 
 SKIP: Final = "skip"
 """A job that finds no place ends at once."""
@@ -48,13 +54,15 @@ class GateUse(Struct, frozen=True, gc=False):
     name: str
     kind: str = SWITCH
     cost: int = 1
-    """What the job takes of a rate; of places each job takes one."""
+    """What the job takes of a rate or window; of places each job takes one."""
     quota: int = 0
     """Of a breaker: how many failures open it."""
     period: int = 0
-    """Of a rate, in microseconds; of a breaker, the time in which so many have to fail."""
+    """Of a rate or window, in microseconds; of a breaker, the time in which so many have to
+    fail."""
     burst: int = 0
-    """Of a rate: how many may start together; of a breaker, its cool-down in microseconds."""
+    """Of a rate or window: how many may start together; of a breaker, its cool-down in
+    microseconds."""
     on_full: str = ""
     """Of places: what becomes of the job when it finds none, before it is first claimed: `SKIP`,
     `REPLACE`, or nothing, and then it waits."""
@@ -62,7 +70,7 @@ class GateUse(Struct, frozen=True, gc=False):
     @property
     def takes(self) -> int:
         """What this job takes of the gate; never more than a full bucket, or it would never run."""
-        return min(self.cost, self.burst) if self.kind == RATE else 1
+        return min(self.cost, self.burst) if self.kind in STARTS else 1
 
 
 class Gate(Struct, gc=False):
@@ -76,7 +84,7 @@ class Gate(Struct, gc=False):
     used: int = 0
     """Places that are taken."""
     full_at: int = 0
-    """When the bucket of a rate will be full, to the microsecond below."""
+    """When the bucket of a rate will be full, to the microsecond below, or a window be empty."""
     part: int = 0
     """What is missing to that instant, in parts of a microsecond: `quota` of them make one."""
     shut_until: int | None = None
@@ -96,14 +104,21 @@ class Gate(Struct, gc=False):
     """How often a breaker has opened in a row; 0 is closed."""
     probe: bytes | None = None
     """The job that a half-open breaker let through."""
-    failed: list[int] = []
-    """When jobs have failed of late, while the breaker is closed."""
+    lately: list[int] = []
+    """Of a breaker, while it is closed: when jobs have failed; of a window: its starts."""
 
     def define(self, use: GateUse, now: int) -> None:
-        """Take the kind and numbers of a definition; no bucket is emptier than empty."""
+        """Take the kind and numbers of a definition; no bucket is emptier than empty.
+
+        What has started in a window counts on, and is forgotten where the kind is another.
+        """
+        if self.kind != use.kind:
+            self.lately = []
         self.kind, self.quota, self.period, self.burst = use.kind, use.quota, use.period, use.burst
         self.full_at = min(self.full_at, now + use.burst * use.period // max(1, use.quota))
         self.part = 0
+        if self.kind == WINDOW and self.lately:
+            self.full_at = self.lately[-2] + self.period
 
     def is_shut(self, now: int) -> bool:
         """Tell whether the gate is held shut, whatever room it has."""
@@ -117,6 +132,8 @@ class Gate(Struct, gc=False):
             return max(0, self.quota - self.used)
         if self.kind == RATE:
             return max(0, (self.burst * self.period - self._missing(now)) // self.period)
+        if self.kind == WINDOW:
+            return max(0, self.quota - taken(self.lately, now - self.period))
         if self.kind == BREAKER and self.tripped:
             return int(self.probe is None)
         return ALL
@@ -133,7 +150,7 @@ class Gate(Struct, gc=False):
 
     def takes(self, cost: int) -> int:
         """Tell what a job of this cost takes."""
-        return min(cost, self.burst) if self.kind == RATE else 1
+        return min(cost, self.burst) if self.kind in STARTS else 1
 
     def take(self, cost: int, now: int) -> None:
         """Let a job through."""
@@ -150,6 +167,9 @@ class Gate(Struct, gc=False):
                 self.full_at, self.part = now, 0
             whole, self.part = divmod(self.part + takes * self.period, self.quota)
             self.full_at += whole
+        elif self.kind == WINDOW:
+            self.lately = add(self.lately, takes, now, self.period)
+            self.full_at = self.lately[-2] + self.period
 
     def opens_at(self, cost: int, now: int) -> int | None:
         """Tell when a job of this cost may pass; None when only another write can tell."""
@@ -165,6 +185,8 @@ class Gate(Struct, gc=False):
         if self.kind == RATE:
             spare = (self.burst - self.takes(cost)) * self.period - self.part
             at = max(at, self.full_at - spare // self.quota)
+        if self.kind == WINDOW:
+            at = max(at, leaves_at(self.lately, self.quota, self.takes(cost), now, self.period))
         return at
 
     def look_again(self, cost: int, now: int) -> int | None:

@@ -15,12 +15,23 @@ from decimal import Decimal
 from enum import Enum
 from itertools import permutations
 from string import Formatter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
 from treadle.core.errors import BadArguments
-from treadle.core.gates.gate import ALL, PLACES, RATE, REPLACE, SKIP, SWITCH, TASK, GateUse
+from treadle.core.gates.gate import (
+    ALL,
+    PLACES,
+    RATE,
+    REPLACE,
+    SKIP,
+    SWITCH,
+    TASK,
+    WINDOW,
+    GateUse,
+)
+from treadle.core.gates.window import QUOTA_MAX
 
 if TYPE_CHECKING:
     from treadle.core.payload.signature import CallerSignature
@@ -176,7 +187,7 @@ class Concurrency(Limit):
 
 
 class RateLimit(Limit):
-    """At most so many jobs start in a time, by a token bucket.
+    """At most so many jobs start in a time, by a token bucket or in a sliding window.
 
     Args:
         rate: a number and a period, `"10/m"`, `"500/h"`, `"3/10s"`; the units are s, m, h and d.
@@ -184,16 +195,19 @@ class RateLimit(Limit):
         burst: how many may start together after a rest, from 1 to 1,000,000; default: as many
             as start in a period. With 1 the starts are spread evenly.
         name: by which other tasks share it; default: made of the task's name and the rate.
+        window: `"sliding"`: never more than the number start in any period, wherever it begins.
+            The starts of the last period are kept, so the number is at most 10,000. None: a
+            token bucket.
 
     The bucket holds `burst` starts and gains its rate evenly, so a period that begins with a full
     bucket sees at most `burst` starts more than the rate. A job takes as much as its `cost`, and
-    one that costs more than the bucket holds takes all of it.
+    one that costs more than the bucket holds takes all of it. Of a sliding window a job takes its
+    cost for one period from its start on, and one that costs more than the number takes all of it.
 
     Raises:
-        TypeError, ValueError: a value is of another type or out of its range.
+        TypeError, ValueError: a value is of another type or out of its range, or a sliding window
+            has a `burst`.
     """
-
-    kind = RATE
 
     def __init__(
         self,
@@ -202,9 +216,13 @@ class RateLimit(Limit):
         key: str | None = None,
         burst: int | None = None,
         name: str | None = None,
+        window: Literal["sliding"] | None = None,
     ) -> None:
         self.rate = rate
         self.quota, self.period = parse_rate(rate)
+        self.kind = RATE if window is None else WINDOW
+        if window is not None:
+            _check_window(rate, self.quota, burst, window)
         self.burst = self.quota if burst is None else check_count(burst, "burst")
         super().__init__(name, key)
 
@@ -213,7 +231,25 @@ class RateLimit(Limit):
         return self.rate.replace(" ", "")
 
     def _first(self) -> str:
-        return repr(self.rate)
+        return repr(self.rate) + (", window='sliding'" if self.kind == WINDOW else "")
+
+
+def _check_window(rate: str, quota: int, burst: int | None, window: str) -> None:
+    if window != "sliding":
+        raise ValueError(
+            f"window must be 'sliding', or be left out for a token bucket, not {window!r:.80}"
+        )
+    if burst is not None:
+        raise ValueError(
+            f"a sliding window has no burst: all of its {quota:,} may start together; leave out "
+            f"burst={burst!r:.80} or window='sliding'"
+        )
+    if quota > QUOTA_MAX:
+        raise ValueError(
+            f"a sliding window keeps the instant of each start, at most {QUOTA_MAX:,} of them, not "
+            f"the {quota:,} of {rate!r}; give a smaller number in a shorter period, or leave out "
+            "window='sliding' for a token bucket"
+        )
 
 
 class Switch(Limit):

@@ -15,6 +15,7 @@ from msgspec import Struct
 from treadle.core.clock import SystemClock
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.findings import Finding, Level, judge_clock, ok, unseen
+from treadle.store.redis.engine.replies import is_forbidden
 
 if TYPE_CHECKING:
     from treadle.store.redis.engine.address import Address
@@ -70,8 +71,10 @@ def _allowed(runner: Runner, *words: str) -> Steps[Any]:
     """Send a command; None where this user may not, or this server does not know it."""
     try:
         return (yield from runner.command(*words))
-    except StoreUnavailable:
-        raise
+    except StoreUnavailable as error:
+        if not is_forbidden(error):
+            raise
+        return None
     except StoreError:
         return None
 

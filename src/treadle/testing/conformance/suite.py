@@ -36,6 +36,7 @@ from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, T
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.gates.tasks import TestPausedTasks
+from treadle.testing.conformance.gates.windows import TestWindows, TestWindowsAtWork
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
@@ -142,6 +143,8 @@ __all__ = [
     "TestWait",
     "TestWays",
     "TestWeights",
+    "TestWindows",
+    "TestWindowsAtWork",
     "TestWorkers",
     "case",
 ]

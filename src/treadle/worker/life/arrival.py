@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from treadle.core.errors import StoreUnavailable
+from treadle.worker.life.rest import set_within
 
 if TYPE_CHECKING:
     from treadle.worker.life.health import Health
@@ -78,7 +79,7 @@ class Arrival:
         if self._failed == 1 or now - self._said_at >= _SAID_EACH_S:
             self._said_at = now
             _log.warning("waiting for the store before the start, tries go on: %s", error)
-        if await stopped_within(self._stopping, rest_after(self._failed)):
+        if await set_within(self._stopping, rest_after(self._failed)):
             self._give_up()
             raise NotStarted(f"the worker was asked to stop while it waited for its store: {error}")
 
@@ -113,12 +114,3 @@ def rest_after(failed: int) -> float:
     """Give the seconds to rest after so many failed calls in a row: growing, with jitter."""
     longest = min(_REST_FIRST_S * (1 << min(failed, 10)), REST_MAX_S)
     return longest * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads the workers
-
-
-async def stopped_within(stopping: asyncio.Event, seconds: float) -> bool:
-    """Rest, and tell whether it was asked to stop meanwhile."""
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

@@ -4,7 +4,40 @@
 -- that only such jobs as nobody else has locked, so that no two wait for each other in a circle.
 
 -- name: takes
-case when g.kind = 'rate' then least(w.cost, g.burst) else 1 end
+case when g.kind in ('rate', 'window') then least(w.cost, g.burst) else 1 end
+
+-- name: starts
+-- What a window g has kept of its starts that are in it now: the instants, and what those of each
+-- took together. They are pairs of one array, the oldest first.
+(
+    select e.at, e.took from unnest(g.failed[:][1:1], g.failed[:][2:2]) as e (at, took)
+    where e.at > {now} - g.period
+)
+
+-- name: more_starts
+-- The same as an array, with what starts now, `w.n`. A clock that has stepped back makes no start
+-- older than the one before it.
+(
+    select array_agg(array[k.at, k.took] order by k.at) from (
+        select e.at, sum(e.took)::bigint as took from (
+            select at, took from {starts} as s
+            union all
+            select greatest({now}, g.failed[array_upper(g.failed, 1)][1]), w.n
+        ) as e group by e.at
+    ) as k
+)
+
+-- name: leaves
+-- When so many of the oldest starts will have left a window g that a job that costs `w.cost` has
+-- room; nothing when it has some now.
+(
+    select min(l.at) + g.period from (
+        select s.at, sum(s.took) over (order by s.at) as so_far,
+            sum(s.took) over () + least(w.cost, g.burst) - g.quota as over
+        from {starts} as s
+    ) as l
+    where l.over > 0 and l.so_far >= l.over
+)
 
 -- name: room
 case
@@ -12,6 +45,9 @@ case
     when g.kind = 'places' then greatest(0, g.quota - g.used)
     when g.kind = 'rate' then greatest(0, (g.burst * g.period - case
         when g.full_at >= {now} then (g.full_at - {now}) * g.quota + g.part else 0 end) / g.period)
+    when g.kind = 'window' then greatest(0, g.quota - (
+        select coalesce(sum(s.took), 0)::bigint from {starts} as s
+    ))
     when g.kind = 'breaker' and g.tripped > 0 then case when g.probe is null then 1 else 0 end
     else 1000000
 end
@@ -27,7 +63,8 @@ case
     when g.kind = 'places' and g.used >= g.quota then null
     when g.probe is not null then null
     else greatest({now}, g.shut_until, case when g.kind = 'rate' then g.full_at + 1 - (
-        (g.burst - least(w.cost, g.burst)) * g.period - g.part + g.quota) / g.quota end)
+        (g.burst - least(w.cost, g.burst)) * g.period - g.part + g.quota) / g.quota
+        when g.kind = 'window' then {leaves} end)
 end
 
 -- name: look
@@ -103,11 +140,21 @@ case when g.kind = excluded.kind then g.used when excluded.kind <> 'places' then
     select count(*) from {p}holds h where h.gate = g.name and h.is_held and h.kind = 'places'
 ) end
 
--- name: defining
+-- name: bounding
+-- What has started in a window counts on, and is forgotten where the kind is another.
 kind = excluded.kind, quota = excluded.quota, period = excluded.period, burst = excluded.burst,
-used = {running_at}, part = 0, wake_at = {now}, defined_at = excluded.defined_at, full_at = least(
-    g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
-)
+used = {running_at}, part = 0, wake_at = {now},
+failed = case when g.kind = excluded.kind then g.failed else '{}' end,
+full_at = case
+    when g.kind = 'window' and excluded.kind = 'window' and g.failed <> '{}'
+        then g.failed[array_upper(g.failed, 1)][1] + excluded.period
+    else least(
+        g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
+    )
+end
+
+-- name: defining
+{bounding}, defined_at = excluded.defined_at
 
 -- name: define_gates
 with given as (
@@ -444,11 +491,21 @@ select best.name, count(*) from (
     from verdicts v where j.id between v.id and v.id and not v.fits and v.shut_at is not null
     returning j.waits_at
 ), spent as (
-    select s.*, s.full_at + 1 - (
+    select s.*, case when s.kind = 'window' then (
+        select {leaves} from (select s.failed, s.period, s.quota, s.burst) as g
+        cross join (select 1::bigint as cost) as w
+    ) else s.full_at + 1 - (
         (s.burst - 1) * s.period - s.part + s.quota
-    ) / greatest(1, s.quota) as opens_at
+    ) / greatest(1, s.quota) end as opens_at, case when s.kind = 'window' then (
+        select {leaves} from (select s.failed, s.period, s.quota, s.burst) as g
+        cross join (select s.waits as cost) as w
+    ) end as waits_until
     from (
-        select t.*, g.burst, g.period, g.quota,
+        select t.*, g.kind, g.burst, g.period, g.quota, case
+                when g.kind = 'window' and t.n > 0
+                    then (select {more_starts} from (select t.n) as w)
+                else g.failed
+            end as failed,
             case when g.full_at < {now} then {now} else g.full_at end
                 + (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
                 / greatest(1, g.quota) as full_at,
@@ -470,7 +527,13 @@ select best.name, count(*) from (
         used = g.used + case when g.kind = 'places' then s.n else 0 end,
         probe = case when g.kind = 'breaker' and g.tripped > 0 and s.n > 0 then s.job
             else g.probe end,
-        full_at = case when g.kind = 'rate' and s.n > 0 then s.full_at else g.full_at end,
+        failed = s.failed,
+        full_at = case
+            when g.kind = 'rate' and s.n > 0 then s.full_at
+            when g.kind = 'window' and s.n > 0
+                then s.failed[array_upper(s.failed, 1)][1] + g.period
+            else g.full_at
+        end,
         part = case when g.kind = 'rate' and s.n > 0 then s.part else g.part end,
         woken = greatest(0, g.woken - s.n - s.back),
         touched_at = {hour},
@@ -478,14 +541,15 @@ select best.name, count(*) from (
             when g.kind = 'places' and g.used + s.n >= g.quota then null
             when g.kind = 'breaker' and g.tripped > 0 and s.n > 0 then null
             -- Who waits is looked at when there is room again, maybe sooner than was said.
-            when g.kind = 'rate' and s.n > 0 and g.wake_at is not null and s.opens_at > {now}
-                then s.opens_at
+            when g.kind in ('rate', 'window') and s.n > 0 and g.wake_at is not null
+                and s.opens_at > {now} then s.opens_at
             else least(
                 case when s.back > 0 and g.wake_at is not null then least(g.wake_at, {now})
                     else g.wake_at end,
                 case
                     when s.waits is null then null
                     when g.shut_until > {now} then nullif(g.shut_until, 9007199254740991)
+                    when g.kind = 'window' then s.waits_until
                     when g.kind = 'rate' then case when s.n > 0 then s.full_at else g.full_at end
                         + 1 - ((g.burst - s.waits) * g.period
                         - case when s.n > 0 then s.part else g.part end + g.quota) / g.quota
@@ -617,19 +681,14 @@ where g.shut_until is null or g.shut_until <= greatest(excluded.shut_until, {now
 -- name: open_gate
 -- A breaker is closed by that.
 update {p}gates set shut_until = null, note = null, wake_at = {now}, touched_at = {hour},
-    tripped = 0, probe = null, failed = '{}'
+    tripped = 0, probe = null, failed = case when kind = 'breaker' then '{}' else failed end
 where name = $1::text and (shut_until > {now} or tripped > 0)
 returning 1;
 
 -- name: set_gate
 insert into {p}gates as g (name, kind, quota, period, burst, is_set, touched_at)
 values ($1::text, $2::text, $3::bigint, $4::bigint, $5::bigint, true, {hour})
-on conflict (name) do update set kind = excluded.kind, quota = excluded.quota,
-    period = excluded.period, burst = excluded.burst, used = {running_at}, part = 0,
-    is_set = true, wake_at = {now},
-    touched_at = excluded.touched_at, full_at = least(
-        g.full_at, {now} + excluded.burst * excluded.period / greatest(1, excluded.quota)
-    );
+on conflict (name) do update set {bounding}, is_set = true, touched_at = excluded.touched_at;
 
 -- name: reset_gate
 update {p}gates set is_set = false, defined_at = {now} - 1
@@ -674,7 +733,8 @@ where g.name = any($1::text[]);
 -- name: prune_gates
 delete from {p}gates where name in (
     select g.name from {p}gates g
-    where g.touched_at <= {now} - 7200000000 and g.used = 0 and g.full_at <= {now} and not g.is_set
+    where g.touched_at <= {now} - 7200000000 and g.used = 0 and g.probe is null
+        and g.full_at <= {now} and not g.is_set
         and (g.shut_until is null or g.shut_until <= {now})
         and not exists (
             select from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name

@@ -56,10 +56,17 @@ with mine as (
         kind = excluded.kind, cost = excluded.cost, is_held = excluded.is_held,
         is_next = excluded.is_next, until_at = excluded.until_at
 ), spent as (
-    select s.*, s.full_at + 1 - ((s.burst - 1) * s.period - s.part + s.quota)
-        / greatest(1, s.quota) as next_at
+    select s.*, case when s.kind = 'window' then (
+        select {leaves} from (select s.failed, s.period, s.quota, s.burst) as g
+        cross join (select 1::bigint as cost) as w
+    ) else s.full_at + 1 - ((s.burst - 1) * s.period - s.part + s.quota)
+        / greatest(1, s.quota) end as next_at
     from (
-        select r.*, c.at + c.owed / greatest(1, r.quota) as full_at,
+        select r.*, case
+                when g.kind = 'window' and r.passes
+                    then (select {more_starts} from (select r.takes as n) as w)
+                else g.failed
+            end as failed, c.at + c.owed / greatest(1, r.quota) as full_at,
             c.owed % greatest(1, r.quota) as part
         from ruled r join {p}gates g on g.name = r.name cross join lateral (
             select case when r.rested then {now} else g.full_at end as at,
@@ -69,14 +76,21 @@ with mine as (
 ), charged as (
     update {p}gates g set
         used = g.used + case when s.passes and g.kind = 'places' then 1 else 0 end,
-        full_at = case when s.passes and g.kind = 'rate' then s.full_at else g.full_at end,
+        failed = s.failed,
+        full_at = case
+            when s.passes and g.kind = 'rate' then s.full_at
+            when s.passes and g.kind = 'window'
+                then s.failed[array_upper(s.failed, 1)][1] + g.period
+            else g.full_at
+        end,
         part = case when s.passes and g.kind = 'rate' then s.part else g.part end,
         touched_at = {hour},
         wake_at = case
             -- It is the turn of a job that waits.
             when not s.passes then {now}
             when g.kind = 'places' and g.used + 1 >= g.quota then null
-            when g.kind = 'rate' and g.wake_at is not null and s.next_at > {now} then s.next_at
+            when g.kind in ('rate', 'window') and g.wake_at is not null and s.next_at > {now}
+                then s.next_at
             else g.wake_at
         end
     from spent s

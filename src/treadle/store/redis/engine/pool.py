@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from treadle.core.errors import StoreError
+from treadle.core.errors import StoreUnavailable
 from treadle.store.redis.engine.address import Address, Place, tls_context
 from treadle.store.redis.engine.replies import is_passing, refused
 from treadle.store.redis.engine.wire import LostError, Wire, pack
@@ -77,7 +77,7 @@ class Pool:
 
         Raises:
             LostError: there is no server, or no wire came free in time.
-            StoreError: the server does not let us in.
+            StoreUnavailable: the server does not let us in.
         """
         if not self._has_room():
             event = threading.Event()
@@ -197,7 +197,7 @@ class Pool:
 
         Raises:
             LostError: there is no server.
-            StoreError: the server does not let us in.
+            StoreUnavailable: the server does not let us in.
         """
         batch = self._batch
         wire = self._connected(deadline, place)
@@ -287,7 +287,7 @@ class Pool:
         try:
             return Wire(place, self._tls, deadline)
         except ssl.SSLError as error:
-            raise StoreError(
+            raise StoreUnavailable(
                 f"{self.name}: no TLS with {place[0]}:{place[1]}: {error}; name the authority that "
                 "signed its certificate with ssl_ca_certs=FILE, or correct the host or port"
             ) from error
@@ -303,7 +303,7 @@ class Pool:
             wire.close()
             if is_passing(reply):
                 raise LostError(str(reply), sent=False)
-            raise refused(self.name, reply)
+            raise refused(self.name, reply) from reply
         return reply
 
     # Life

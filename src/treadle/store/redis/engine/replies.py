@@ -26,35 +26,40 @@ _AWAY = {
     "MOVED": "the namespace's slot moves from node to node without end; look at CLUSTER NODES",
     "ASK": "the namespace's slot is being moved; the move has not ended in time",
 }
-_SHUT = {
+_BARRED = {
     "NOAUTH": "it asks for a password; write redis://:PASSWORD@host or redis://USER:PASSWORD@host",
     "WRONGPASS": "it does not know this user and password; correct them in the URL",
     "NOPERM": "this user may not do what treadle needs; give it the rights "
     "~{treadle:* resetchannels &{treadle:* +@all -@dangerous (ACL SETUSER)",
     "DENIED": "it takes no connections from other machines (protected mode); set a password there",
-    "CROSSSLOT": "it is a cluster that does not keep a namespace in one slot",
 }
+"""Refusals of whoever asks, not of what is asked: once mended, the same call goes through."""
+_SHUT = {"CROSSSLOT": "it is a cluster that does not keep a namespace in one slot"}
 _PHRASES = {
     "SELECT is not allowed": (
         "it is a cluster, which has the database 0 alone; write redis+cluster://host:6379"
     ),
     "DB index": "it has no database of that number; take another one, or raise its `databases`",
-    "invalid password": _SHUT["WRONGPASS"],
-    "AUTH": _SHUT["WRONGPASS"],
+    "invalid password": _BARRED["WRONGPASS"],
+    "AUTH": _BARRED["WRONGPASS"],
 }
-"""Refusals that begin with no word of their own."""
+"""Refusals of a greeting that begin with no word of their own."""
+_NO_RIGHT = "The user executing the script can't "
 _CROWDED = "max number of clients"
 SERVER_MIN = (6, 2)
 
-_INNER = re.compile(rf"-({'|'.join(_AWAY)}) ")
+_INNER = re.compile(rf"-({'|'.join((*_AWAY, *_BARRED))}) ")
 
 
-def word_of(reply: Exception) -> str:
+def word_of(reply: BaseException) -> str:
     """Give the word of a refusal: the first one, or the one of a command inside a script.
 
-    Redis 6 puts that behind words of its own, Redis 7 leads with it.
+    Redis 6 puts that behind words of its own, or has none for a right that is lacking inside a
+    script; Redis 7 leads with it.
     """
     said = str(reply)
+    if _NO_RIGHT in said:
+        return "NOPERM"
     inner = _INNER.search(said)
     return inner[1] if inner is not None else said.partition(" ")[0].lstrip("-")
 
@@ -64,11 +69,21 @@ def is_passing(reply: Exception) -> bool:
     return word_of(reply) in _PASSING
 
 
+def is_forbidden(error: StoreError) -> bool:
+    """Tell whether this user has not the right to a command."""
+    return error.__cause__ is not None and word_of(error.__cause__) == "NOPERM"
+
+
 def refused(name: str, reply: Exception) -> StoreError:
-    """Make the error of a refusal; `name` is the server as it may be shown."""
+    """Make the error of a refusal; `name` is the server as it may be shown.
+
+    Who is not let in is told that the store cannot answer now: a password may be changed while
+    workers run, and what they have to settle is kept until it is mended.
+    """
     word, said = word_of(reply), str(reply)
-    if word in _AWAY:
-        return StoreUnavailable(f"{name}: {_AWAY[word]} ({_short(said)})", passing=True)
+    advice = _AWAY.get(word) or _BARRED.get(word)
+    if advice is not None:
+        return StoreUnavailable(f"{name}: {advice} ({_short(said)})", passing=word in _AWAY)
     if word in _SHUT:
         return StoreError(f"{name}: {_SHUT[word]} ({_short(said)})")
     if word == "MISUSED":
@@ -84,7 +99,7 @@ def refused(name: str, reply: Exception) -> StoreError:
         )
     for phrase, advice in _PHRASES.items():
         if phrase in said:
-            return StoreError(f"{name}: {advice} ({_short(said)})")
+            return StoreUnavailable(f"{name}: {advice} ({_short(said)})")
     return StoreError(f"{name} refused a call: {_short(said)}")
 
 

@@ -95,7 +95,7 @@ class Runner:
                 ask = self._redirected(packed, reply)
                 if is_passing(reply):
                     yield self._pause(turn)
-        raise refused(self.pool.name, reply)
+        raise refused(self.pool.name, reply) from reply
 
     def command(self, *words: Word) -> Steps[Any]:
         """Send one command that may be sent twice; refusals are raised.
@@ -132,7 +132,7 @@ class Runner:
         elif word == "READONLY":
             self.pool.forget()
         elif not is_passing(reply):
-            raise refused(self.pool.name, reply)
+            raise refused(self.pool.name, reply) from reply
         return Ask(packed)
 
     def _pause(self, turn: int) -> Pause:

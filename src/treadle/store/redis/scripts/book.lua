@@ -79,9 +79,9 @@ local function open_book()
       note = row[9] or nil, woken = number(row[10]) or 0, woken_at = number(row[11]) or 0,
       wake_at = number(row[12]), defined_at = number(row[13]) or 0, is_set = row[14] == '1',
       hour = number(row[15]) or 0, tripped = number(row[16]) or 0,
-      probe = row[17] and row[17] ~= '' and row[17] or nil, failed = {}}
+      probe = row[17] and row[17] ~= '' and row[17] or nil, lately = {}}
     for at in string.gmatch(row[18] or '', '%d+') do
-      gate.failed[#gate.failed + 1] = tonumber(at)
+      gate.lately[#gate.lately + 1] = tonumber(at)
     end
     gate.was_wake, gate.was_held, gate.known = gate.wake_at, held_of(gate), true
     gates[name], order[#order + 1] = gate, name
@@ -105,8 +105,12 @@ local function open_book()
     return running
   end
 
-  -- Take a definition; what becomes a bound on places counts what runs already.
+  -- Take a definition; what becomes a bound on places counts what runs already, and what has
+  -- started in a window counts on.
   function B.define(gate, use)
+    if gate.kind ~= use.kind then
+      gate.lately = {}
+    end
     if gate.known and gate.kind ~= use.kind then
       gate.used, gate.woken = use.kind == 'places' and (B.running()[gate.name] or 0)
         + call('ZCARD', clean(holds_key(gate.name), 'zset')) or 0, 0
@@ -115,6 +119,9 @@ local function open_book()
     gate.part, gate.changed = 0, true
     gate.full_at = math.min(gate.full_at,
       now + math.floor(use.burst * use.period / math.max(1, use.quota)))
+    if gate.kind == 'window' and #gate.lately > 1 then
+      gate.full_at = gate.lately[#gate.lately - 1] + gate.period
+    end
   end
 
   -- Read a gate that a job carries, or make it as the job says; a newer job's word counts.
@@ -122,7 +129,7 @@ local function open_book()
     local gate = B.find(use.name)
     if not gate then
       gate = {name = use.name, used = 0, full_at = 0, woken = 0, woken_at = 0, hour = 0,
-        defined_at = defined_at or 0, was_held = 0, tripped = 0, failed = {}}
+        defined_at = defined_at or 0, was_held = 0, tripped = 0, lately = {}}
       B.define(gate, use)
       gates[use.name], order[#order + 1] = gate, use.name
     elseif defined_at and defined_at > gate.defined_at and not gate.is_set then
@@ -137,7 +144,7 @@ local function open_book()
   end
 
   local function takes(gate, cost)
-    return gate.kind == 'rate' and math.min(cost, gate.burst) or 1
+    return (gate.kind == 'rate' or gate.kind == 'window') and math.min(cost, gate.burst) or 1
   end
   B.takes = takes
 
@@ -215,6 +222,50 @@ local function open_book()
     return gate.shut_until ~= nil and gate.shut_until > now
   end
 
+  -- Sum up what was taken in the window that ends now. Its starts are kept by turns: the instant,
+  -- then what those of that instant took, the oldest first.
+  local function taken(gate)
+    local starts, sum = gate.lately, 0
+    for place = 1, #starts - 1, 2 do
+      if starts[place] > now - gate.period then
+        sum = sum + starts[place + 1]
+      end
+    end
+    return sum
+  end
+
+  -- Keep a start in a window, and let go of those that have left it.
+  local function keep_start(gate, cost)
+    local starts, kept = gate.lately, {}
+    for place = 1, #starts - 1, 2 do
+      if starts[place] > now - gate.period then
+        kept[#kept + 1], kept[#kept + 2] = starts[place], starts[place + 1]
+      end
+    end
+    local last = kept[#kept - 1]
+    if last and last >= now then
+      -- Of one instant; or the clock has stepped back, and no start is older than the one before.
+      kept[#kept] = kept[#kept] + cost
+    else
+      kept[#kept + 1], kept[#kept + 2] = now, cost
+    end
+    gate.lately, gate.full_at = kept, kept[#kept - 1] + gate.period
+  end
+
+  -- Tell when so many of the oldest starts have left a window that this much has room.
+  local function leaves_at(gate, cost)
+    local starts, over, at = gate.lately, taken(gate) + cost - gate.quota, now
+    for place = 1, #starts - 1, 2 do
+      if over <= 0 then
+        break
+      end
+      if starts[place] > now - gate.period then
+        over, at = over - starts[place + 1], starts[place] + gate.period
+      end
+    end
+    return at
+  end
+
   function B.room(gate)
     if B.is_shut(gate) then
       return 0
@@ -224,6 +275,8 @@ local function open_book()
       local ahead = gate.full_at - now
       local missing = ahead >= 0 and ahead * gate.quota + gate.part or 0
       return math.max(0, math.floor((gate.burst * gate.period - missing) / gate.period))
+    elseif gate.kind == 'window' then
+      return math.max(0, gate.quota - taken(gate))
     elseif gate.kind == 'breaker' and gate.tripped > 0 then
       return gate.probe and 0 or 1
     end
@@ -248,6 +301,8 @@ local function open_book()
     elseif gate.kind == 'rate' then
       local spare = (gate.burst - takes(gate, cost)) * gate.period - gate.part
       at = math.max(at, gate.full_at - math.floor(spare / gate.quota))
+    elseif gate.kind == 'window' then
+      at = math.max(at, leaves_at(gate, takes(gate, cost)))
     end
     return at
   end
@@ -312,6 +367,8 @@ local function open_book()
       local whole_part = gate.part + cost * gate.period
       gate.full_at = gate.full_at + math.floor(whole_part / gate.quota)
       gate.part = whole_part % gate.quota
+    elseif gate.kind == 'window' then
+      keep_start(gate, cost)
     end
     local opens = B.opens_at(gate, 1)
     -- Who waits is looked at when there is room again, which may be sooner than was said.
@@ -363,26 +420,29 @@ local function open_book()
 
   -- Close a breaker; any other gate is open then.
   function B.close(gate)
-    gate.tripped, gate.probe, gate.failed = 0, nil, {}
+    gate.tripped, gate.probe = 0, nil
+    if gate.kind == 'breaker' then
+      gate.lately = {}
+    end
     gate.shut_until, gate.note, gate.wake_at, gate.changed = nil, nil, now, true
   end
 
   local function trip(gate, why)
     gate.shut_until = now + gate.burst * 2 ^ math.min(gate.tripped, DOUBLINGS_MAX)
-    gate.tripped, gate.probe, gate.failed = gate.tripped + 1, nil, {}
+    gate.tripped, gate.probe, gate.lately = gate.tripped + 1, nil, {}
     gate.note, gate.wake_at, gate.changed = why, gate.shut_until, true
   end
 
   -- Count a failure of a closed breaker.
   local function fail(gate, why)
     local lately = {}
-    for _, at in ipairs(gate.failed) do
+    for _, at in ipairs(gate.lately) do
       if at > now - gate.period then
         lately[#lately + 1] = at
       end
     end
     lately[#lately + 1] = now
-    gate.failed, gate.changed = lately, true
+    gate.lately, gate.changed = lately, true
     if #lately >= gate.quota then
       trip(gate, why)
     end
@@ -636,7 +696,7 @@ local function open_book()
       'shut_until', value(gate.shut_until), 'note', gate.note or '', 'woken', text(gate.woken),
       'woken_at', text(gate.woken_at), 'wake_at', value(gate.wake_at),
       'defined_at', text(gate.defined_at), 'is_set', gate.is_set and '1' or '', 'hour', text(hour),
-      'tripped', text(gate.tripped), 'probe', gate.probe or '', 'failed', instants(gate.failed))
+      'tripped', text(gate.tripped), 'probe', gate.probe or '', 'failed', instants(gate.lately))
   end
 
   -- Write nothing of a gate that is deleted.

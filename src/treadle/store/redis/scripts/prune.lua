@@ -52,8 +52,8 @@ local function forget(limit)
   local gone = 0
   for _, name in ipairs(old.err and {} or old) do
     local gate = book().find(name)
-    if gate and (gate.used > 0 or gate.full_at > now or gate.is_set or book().is_shut(gate)
-        or call('EXISTS', waiting_key(name)) == 1) then
+    if gate and (gate.used > 0 or gate.probe or gate.full_at > now or gate.is_set
+        or book().is_shut(gate) or call('EXISTS', waiting_key(name)) == 1) then
       gate.changed = true
     else
       call('DEL', gate_key(name), newest_key(name))

@@ -38,7 +38,8 @@ class Turns:
         """Do the same on an event loop."""
         self._join(place)
         if not place.done():
-            await asyncio.wait_for(asyncio.wrap_future(place), timeout)
+            async with asyncio.timeout(timeout):
+                await asyncio.wrap_future(place)
 
     def leave(self, place: Future[None]) -> None:
         """End a turn, or give up a place in the line; safe to call again, and without a place."""

@@ -266,7 +266,7 @@ def gate_of(row: Row) -> Gate:
     *values, is_set, tripped, probe, failed = row
     gate = Gate(*values)
     gate.is_set, gate.tripped, gate.probe = bool(is_set), tripped, probe
-    gate.failed = [int(at) for at in failed.split() if at.isdecimal()]
+    gate.lately = [int(at) for at in failed.split() if at.isdecimal()]
     return gate
 
 
@@ -276,7 +276,7 @@ def gate_row(gate: Gate) -> Row:
         gate.name, gate.kind, gate.quota, gate.period, gate.burst, gate.used, gate.full_at,
         gate.part, gate.shut_until, gate.note, gate.woken, gate.woken_at, gate.wake_at,
         gate.defined_at, int(gate.is_set), gate.tripped, gate.probe,
-        " ".join(map(str, gate.failed)),
+        " ".join(map(str, gate.lately)),
     )  # fmt: skip
 
 

@@ -100,7 +100,7 @@ def mend(book: Book) -> int:
 
 
 def unused(db: sqlite3.Connection, sql: Statements, limit: int, now: int) -> list[str]:
-    """Name gates that hold nothing and that no job has touched for an hour."""
+    """Name gates that hold nothing and that no job has touched for hours."""
     values = {"before": now - 2 * HOUR, "now": now, "limit": limit}
     return [name for (name,) in db.execute(sql["gates_unused"], values)]
 

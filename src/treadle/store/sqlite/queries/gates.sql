@@ -165,7 +165,7 @@ where used > 0 and (
 
 -- name: gates_unused
 select name from {p}gates as g
-where touched_at <= :before and used = 0 and full_at <= :now and is_set = 0
+where touched_at <= :before and used = 0 and probe is null and full_at <= :now and is_set = 0
     and (shut_until is null or shut_until <= :now)
     and not exists (
         select 1 from {p}jobs where state = 'blocked' and waits_at = g.name

@@ -4,7 +4,16 @@
 from treadle.core.durations import HOUR, SECOND
 from treadle.core.gates.gate import FOREVER, PLACES, SWITCH, GateUse
 from treadle.core.job import JobState
-from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places, rate
+from treadle.testing.conformance.gates.breakers import open_by_failures
+from treadle.testing.conformance.gates.kit import (
+    add,
+    breaker,
+    claim,
+    finish,
+    gate,
+    places,
+    rate,
+)
 from treadle.testing.conformance.kit import Case, ids_of, scenario, take
 
 
@@ -153,3 +162,16 @@ class TestGates:
         case.clock.move(5 * HOUR / SECOND)
         await case.store.prune(100)
         assert {one.name for one in await case.store.gates()} == {"busy", "set", "shut"}
+
+    @scenario
+    async def test_a_breaker_stays_while_its_probe_runs(self, case: Case) -> None:
+        """For hours, too: else its jobs would all be let through as at a closed one."""
+        worker, ids = await open_by_failures(case, jobs=2)
+        case.clock.move(10.1)
+        [probe] = await claim(worker)
+        await case.store.cancel([id_ for id_ in ids if id_ != probe.id])
+        case.clock.move(5 * HOUR / SECOND)
+        await case.store.prune(100)
+        assert (await gate(case, "b")).tripped == 1
+        await add(case, 3, breaker())
+        assert await claim(worker) == []

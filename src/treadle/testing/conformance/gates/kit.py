@@ -6,7 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import BREAKER, PLACES, RATE, GateRecord, GateUse, write_gates
+from treadle.core.gates.gate import (
+    BREAKER,
+    PLACES,
+    RATE,
+    WINDOW,
+    GateRecord,
+    GateUse,
+    write_gates,
+)
 from treadle.core.job import Claim
 from treadle.core.outcome import Succeeded
 from treadle.testing.conformance.kit import Case, Hand, new_job, take
@@ -22,6 +30,11 @@ def rate(
 ) -> GateUse:
     """Describe a gate that lets so many jobs start in a time."""
     return GateUse(name, RATE, cost, quota, period, burst)
+
+
+def window(name: str = "w", quota: int = 2, period: int = 10 * SECOND, cost: int = 1) -> GateUse:
+    """Describe a gate that lets so many jobs start in any such time."""
+    return GateUse(name, WINDOW, cost, quota, period, quota)
 
 
 def breaker(

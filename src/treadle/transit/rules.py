@@ -1,0 +1,68 @@
+"""What people have set about jobs goes before them: weights of tenants, and what holds gates shut.
+
+Both are there before the first job that they are about. What the other store says already
+stands: somebody set it there, or the same move did before.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from treadle.core.gates.gate import FOREVER, GateUse
+from treadle.store.contract import BATCH_MAX
+from treadle.transit.patience import patiently
+
+if TYPE_CHECKING:
+    from treadle.core.gates.gate import GateRecord
+    from treadle.store.contract import Store
+
+_PAGES_MAX: Final = 1_000
+
+
+async def take_along(source: Store, target: Store) -> None:
+    """Set there what was set here, a page at a time.
+
+    Raises:
+        StoreUnavailable: a store was away for too long.
+    """
+    await _weights(source, target)
+    await _gates(source, target)
+
+
+async def _weights(source: Store, target: Store) -> None:
+    after = ""
+    for _ in range(_PAGES_MAX):
+        page = await patiently(source.tenants, after=after, limit=BATCH_MAX)
+        for tenant in page:
+            if not await patiently(target.tenants, only=tenant.name, limit=1):
+                await patiently(target.set_tenant, tenant.name, tenant.stride)
+        if len(page) < BATCH_MAX:
+            return
+        after = page[-1].name
+
+
+async def _gates(source: Store, target: Store) -> None:
+    after = ""
+    for _ in range(_PAGES_MAX):
+        page = await patiently(source.gates, after=after, limit=BATCH_MAX)
+        for gate in page:
+            if gate.is_set or gate.shut_until is not None:
+                await _gate(gate, target)
+        if len(page) < BATCH_MAX:
+            return
+        after = page[-1].name
+
+
+async def _gate(gate: GateRecord, target: Store) -> None:
+    there = await patiently(target.gates, only=gate.name, limit=1)
+    if gate.is_set and not (there and there[0].is_set):
+        use = GateUse(gate.name, gate.kind, 1, gate.quota, gate.period, gate.burst)
+        await patiently(target.set_gate, use)
+    if gate.shut_until is None:
+        return
+    # The stores' clocks may differ: it is shut for as long as it would be by this machine's.
+    left = gate.shut_until - time.time_ns() // 1_000
+    if gate.shut_until == FOREVER or left > 0:
+        delay = None if gate.shut_until == FOREVER else left
+        await patiently(target.shut_gate, gate.name, delay=delay, note=gate.note)
