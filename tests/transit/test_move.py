@@ -265,12 +265,11 @@ def test_a_paused_queue_stays_paused(house: Make) -> None:
 
 
 def test_a_paused_task_stays_paused(house: Make) -> None:
-    """With its note, for good or for as long as it was to be; other gates do not go along."""
+    """With its note, for good or for as long as it was to be."""
     here, there = house("sqlite"), house("redis")
     here.fill(1)
 
     async def pause(store: Store) -> None:
-        await store.shut_gate("stripe")
         await store.shut_gate("task:shop.mail", note="wrong sender")
         await store.shut_gate("task:shop.bill", delay=3600 * SECOND)
 
