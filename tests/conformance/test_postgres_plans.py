@@ -160,6 +160,7 @@ def names() -> list[str]:
         ),
         *("is_gated", "room_all", "paused_tasks", "plain"),
         *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
+        *("starts", "more_starts", "leaves", "bounding"),
         *("known_shut", "looking"),
         *("letting_go", "admitting", "running_at", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
