@@ -75,8 +75,8 @@ class Retry:
         if self.on_lost not in ("retry", "fail"):
             msg = f"on_lost must be 'retry' or 'fail', not {self.on_lost!r}"
             raise ValueError(msg)
-        object.__setattr__(self, "on", _error_types(self.on, "on"))
-        object.__setattr__(self, "never", _error_types(self.never, "never"))
+        object.__setattr__(self, "on", error_types(self.on, "on"))
+        object.__setattr__(self, "never", error_types(self.never, "never"))
         object.__setattr__(self, "_policy", self._numbers())
 
     def _numbers(self) -> JobPolicy:
@@ -151,7 +151,12 @@ def read_policy(raw: bytes | None) -> JobPolicy | None:
     return None if raw is None else _decoder.decode(raw)
 
 
-def _error_types(value: object, name: str) -> Errors:
+def error_types(value: object, name: str) -> Errors:
+    """Read an exception class, or a tuple of them.
+
+    Raises:
+        TypeError: it is something else.
+    """
     types: list[type[BaseException]] = []
     for one in value if isinstance(value, tuple) else (value,):
         if not (isinstance(one, type) and issubclass(one, BaseException)):

@@ -19,6 +19,7 @@ from msgspec import Struct
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.gates.gate import BREAKER, FOREVER, Gate, GateUse, read_gates
 from treadle.core.gates.limits import PERIOD_MAX, Limit, check_count
+from treadle.core.retry import Errors, error_types
 
 FAILURES_MAX: Final = 100
 """The most failures a breaker counts: it keeps the instant of each."""
@@ -28,8 +29,6 @@ WHY_MAX: Final = 200
 """Characters of the reason that a gate keeps."""
 DOUBLINGS_MAX: Final = 4
 """How often a cool-down doubles, with each probe that fails: to sixteen times its length."""
-
-Errors = tuple[type[BaseException], ...]
 
 
 class Breaker(Limit):
@@ -78,8 +77,8 @@ class Breaker(Limit):
             raise ValueError(f"failures must be from 1 to {FAILURES_MAX}, not {failures}")
         self.period = _span(window, "window")
         self.burst = _span(cool_down, "cool_down")
-        self.on = _errors(on, "on")
-        self.never = _errors(never, "never")
+        self.on = error_types(on, "on")
+        self.never = error_types(never, "never")
 
     def counts(self, errors: Sequence[BaseException]) -> bool:
         """Tell whether an attempt that raised these counts as a failure."""
@@ -98,14 +97,6 @@ def _span(value: Duration, what: str) -> int:
     if not SECOND // 1_000 <= span <= PERIOD_MAX:
         raise ValueError(f"{what} must be from a millisecond to 31 days, not {value!r}")
     return span
-
-
-def _errors(value: object, what: str) -> Errors:
-    found = value if isinstance(value, tuple) else (value,)
-    for one in found:
-        if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise TypeError(f"{what} takes exception classes, not {one!r:.80}")
-    return found
 
 
 ORDER: Final = ("failed", "well", "hold")
