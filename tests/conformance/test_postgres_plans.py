@@ -160,7 +160,8 @@ def names() -> list[str]:
         *("is_gated", "room_all"),
         *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
         *("known_shut", "looking"),
-        *("letting_go", "admitting", "running_at", "defining"),
+        *("starts", "more_starts", "leaves"),
+        *("letting_go", "admitting", "running_at", "bounding", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
         "picking_marked",
         # These make and drop tables.

@@ -81,7 +81,7 @@ def set_gate(
         app.gates.set(name, _limit(limit, burst, sliding=sliding))
     how = " in a sliding window" if sliding else ""
     said = f"Gate {safe(name)} is set to {safe(limit)}{how}, whatever its jobs say"
-    document = {
+    document: dict[str, object] = {
         "gate": name, "limit": limit, "burst": burst, "sliding": sliding, "known": known
     }  # fmt: skip
     _report(document, f"{said}{_unless(known=known)}.", as_json=as_json)
