@@ -64,7 +64,8 @@ class Yard:
                 await asyncio.sleep(_PAUSE_S)
                 self.news.clear()
                 await self.first.using(tenant=f"new {n}").aenqueue(time.monotonic())
-                await asyncio.wait_for(self.news.wait(), _PATIENCE_S)
+                async with asyncio.timeout(_PATIENCE_S):
+                    await self.news.wait()
 
 
 def compare(yard: Yard, jobs: int) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from treadle.client.dead import DeadLetters
 from treadle.client.gates.control import Gates
 from treadle.client.gates.outside import Outside
+from treadle.client.gates.tasks import Tasks
 from treadle.client.hooks import Hooks
 from treadle.client.keys.lock import Lock
 from treadle.client.link import Link, Links
@@ -87,6 +88,7 @@ class Treadle(Registry, Declarations, Hooks, Outside, Tenants, UnderTest):
             self._make_store()
         self.queues = Queues(self._links)
         self.gates = Gates(self._links)
+        self.tasks = Tasks(self._links, self)
         self.dead = DeadLetters(self)
         self.schedules = Schedules(self)
         frame = inspect.currentframe()

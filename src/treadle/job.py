@@ -27,6 +27,7 @@ from treadle.core.errors import (
     ResultExpired,
     ResultTimeout,
 )
+from treadle.core.gates.gate import TASK
 from treadle.core.ids import id_bytes, id_text
 from treadle.core.job import ErrorInfo, JobRecord, JobState
 from treadle.store.contract import Filter
@@ -153,7 +154,9 @@ class Job(Snapshot[R]):
         await self.arefresh()
         record = self.record()
         key = None if record.key is None else (await link.store.keys((record.key,)))[0]
-        found = [] if record.gate is None else await link.store.gates(only=record.gate, limit=1)
+        ready = f"{TASK}{record.task}" if record.state is JobState.READY else None
+        gate = record.gate or ready
+        found = [] if gate is None else await link.store.gates(only=gate, limit=1)
         attempts = await link.store.attempts(self._id)
         return explain(record, attempts, link.settings, key, found[0] if found else None)
 

@@ -19,7 +19,7 @@ pytestmark = needs_program
 
 SECRET: Final = "s3cr3t-w0rd"  # noqa: S105 -- what no message may show
 RIGHTS: Final = ("resetchannels", "~{treadle:*", "&{treadle:*", "+@all", "-@dangerous")
-WAIT_S: Final = 15.0
+WAIT_S: Final = 20.0
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_job_that_ends_meanwhile_is_settled_after_the_mend(
 ) -> None:
     """Its worker says what to mend and keeps the success; it is written once, as a success."""
     bar, mend, advice = CHANGES[kind]
-    app = Treadle(url_of(admin), settings={"store_timeout": 1})
+    app = Treadle(url_of(admin))
     goes_on = asyncio.Event()
 
     @app.task(name="work")

@@ -44,6 +44,7 @@ STEPS: Final = re.compile(
 WHOLE: Final = {
     "open_queues": "SCAN treadle_queues",
     "paused_queues": "SCAN treadle_queues",
+    "paused": "COMPOUND QUERY|LEFT-MOST SUBQUERY|UNION ALL|SCAN treadle_queues",
     "schedules_crew": "SCAN treadle_workers",
     "worker_ids": "SCAN treadle_workers",
     "workers": "SCAN w|USE TEMP B-TREE FOR ORDER BY",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from click.testing import Result
 
-from tests.e2e.cli_kit import invoke, store_url
+from tests.e2e.cli_kit import invoke, run, store_url, write_project
 from treadle import Concurrency, RateLimit, Treadle
 
 
@@ -134,3 +134,18 @@ def test_a_name_that_no_job_has_is_said(tmp_path: Path) -> None:
     for name, known in (("other", False), ("stripe", True)):
         document = json.loads(_call(tmp_path, "gates", "pause", name, "--json").stdout)
         assert document["known"] is known
+
+
+def test_a_task_is_paused_by_its_name(tmp_path: Path) -> None:
+    """It needs no limits; a name that is no task's here is said, as it may be a slip."""
+    _fill(tmp_path)
+    write_project(tmp_path)
+    assert run(tmp_path, "gates", "pause", "task:app.add").stdout == "Task app.add is paused.\n"
+    said = run(tmp_path, "gates", "pause", "task:app.ad").stdout
+    assert said == "Task app.ad is paused; no task of this name is known here.\n"
+    assert _gate(tmp_path, "task:app.add")["paused"] is True
+    said = run(tmp_path, "gates", "resume", "task:app.add").stdout
+    assert said == "Task app.add is not paused.\n"
+    refused = _call(tmp_path, "gates", "set", "task:mail", "5")
+    assert refused.exit_code == 2
+    assert "give the task limits=" in refused.stderr

@@ -178,3 +178,51 @@ def test_a_rate_is_shown_as_it_can_be_written(rate: str, shown: str) -> None:
     assert again is not None
     assert replace(again, opens_at=None) == replace(found, opens_at=None)
     app.close()
+
+
+def test_a_paused_task_waits_and_says_why(app: Treadle) -> None:
+    """It has no limits; others' jobs run, its own say who holds them, and resume runs them."""
+
+    @app.task(name="mail")
+    def mail(number: int) -> int:
+        return number
+
+    @app.task(name="bill")
+    def bill() -> None: ...
+
+    assert app.tasks.pause("mail", note="wrong sender")
+    held, free = mail.enqueue(7), bill.enqueue()
+    assert "Why: Its task 'mail' is paused until somebody resumes it: wrong sender." in (
+        held.explain()
+    )
+    Worker(app, burst=True).run()
+    states = [app.job(job.id).state for job in (held, free)]
+    assert states == [JobState.BLOCKED, JobState.SUCCEEDED]
+    told = held.explain()
+    assert "Why: Its task 'mail' is paused until somebody resumes it: wrong sender." in told
+    assert "resume its task with `treadle gates resume task:mail`" in told
+    assert app.tasks.resume("mail")
+    assert not app.tasks.resume("mail")
+    Worker(app, burst=True).run()
+    assert held.result(timeout=10) == 7
+    app.close()
+
+
+def test_a_pause_of_a_task_comes_to_a_worker_that_runs(app: Treadle) -> None:
+    """A worker that has been idle finds the jobs that a resume wakes."""
+
+    @app.task(name="mail")
+    async def mail() -> str:
+        return "sent"
+
+    with _running(app):
+        assert mail.enqueue().result(timeout=20) == "sent"
+        app.tasks.pause("mail", lasting=3600)
+        held = mail.enqueue()
+        limit = time.monotonic() + 20
+        while held.refresh().state is not JobState.BLOCKED:
+            assert time.monotonic() < limit
+            held.wait(0.02)
+        assert held.gate == "task:mail"
+        app.tasks.resume("mail")
+        assert held.result(timeout=20) == "sent"

@@ -1,5 +1,6 @@
 """A bound holds over a fleet that is being killed: never more than it allows, nothing left held."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,42 @@ def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
         assert account.sound, account
         check_crowd(scene.ledger.entries())
         assert scene.places("bounded") == (0, 0)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "store",
+    [
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("redis", marks=pytest.mark.slow),
+    ],
+)
+def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Workers are killed as they park its jobs: none starts, none is lost, and resume runs all."""
+    faults = ["exchange.after_commit:kill@1"]
+    if store == "sqlite":
+        faults.append("exchange.before_commit:kill@1")
+    with _scene(request, store, tmp_path / "scene") as scene:
+        app = scene.app()
+        app.tasks.pause("tiny", note="till the crews have come and gone")
+        app.close()
+        keys = [f"tiny{n}" for n in range(JOBS)]
+        scene.enqueue("tiny", *keys)
+        for fault in reversed(faults):
+            assert scene.worker(fault=fault).wait() == -signal.SIGKILL
+        crew = scene.worker()
+        scene.until(lambda: scene.places("task:tiny")[1] == JOBS, "all are parked")
+        assert scene.stop(crew) == 0, crew.said
+        assert not any(scene.started(key) for key in keys)
+        app = scene.app()
+        assert app.tasks.resume("tiny")
+        app.close()
+        last = scene.worker()
+        scene.until_done(60)
+        assert scene.stop(last) == 0, last.said
+        account = scene.account()
+        assert account.sound, account
+        assert all(scene.started(key) == 1 for key in keys)

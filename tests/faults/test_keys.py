@@ -111,7 +111,8 @@ def end(process: "subprocess.Popen[str]") -> int:
         said, _ = process.communicate(timeout=WAIT_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        pytest.fail(f"{process.args} has not ended in {WAIT_S} s: {process.communicate()[0]}")
+        said = process.communicate()[0]
+        pytest.fail(f"{process.args!r} has not ended in {WAIT_S} s: {said!s}")
     assert process.returncode in (0, -signal.SIGKILL), said
     return process.returncode
 

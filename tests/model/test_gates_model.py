@@ -3,8 +3,8 @@
 Two of the gates do not let every job wait: of one the newest waits, at the other none does.
 The oracle counts by itself what runs behind each gate, what started when, and what a breaker has
 learnt. After each step no gate may hold more than it allows, nothing may have passed one that was
-shut, and the store must say of the breaker what the oracle says; after a second in which workers
-ask, no job may wait that could run, and at the end nothing holds a place.
+shut or be a job of a paused task, and the store must say of the breaker what the oracle says; after
+a second in which workers ask, no job may wait that could run, and at the end nothing holds a place.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from treadle.core.durations import SECOND
 from treadle.core.gates.breaker import Tell
 from treadle.core.gates.gate import (
     BREAKER,
+    FOREVER,
     PLACES,
     RATE,
     REPLACE,
@@ -48,6 +49,7 @@ GATES = {
     "r": GateUse("r", RATE, quota=5, period=SECOND, burst=2),
     "w": GateUse("w", WINDOW, quota=4, period=SECOND, burst=4),
 }
+TASKS = ("shop.mail", "shop.bill")
 BY_CLOCK = {"r", "w"}
 """Those that bound starts, and hold nothing."""
 OUTCOMES: Sequence[Outcome] = (
@@ -115,6 +117,7 @@ class Life:
         self.random = random.Random(seed)  # noqa: S311 -- lives, not secrets
         self.hands = [Hand(store, worker_info(name)) for name in ("w1", "w2")]
         self.gates: dict[bytes, tuple[str, ...]] = {}
+        self.tasks: dict[bytes, str] = {}
         self.running: dict[bytes, tuple[Hand, Claim]] = {}
         self.starts: dict[str, list[int]] = {"r": [], "w": []}
         self.claimed: set[bytes] = set()
@@ -134,11 +137,12 @@ class Life:
         for _ in range(self.random.randint(1, 6)):
             names = self.random.sample(sorted(GATES), self.random.choice((0, 1, 2, 2)))
             job = new_job(
+                task=self.random.choice(TASKS),
                 gates=write_gates([GATES[name] for name in names]),
                 priority=self.random.randint(-1, 1),
                 delay=self.random.choice((0, 0, SECOND)),
             )
-            self.gates[job.id] = tuple(names)
+            self.gates[job.id], self.tasks[job.id] = tuple(names), job.task
             jobs.append(job)
         await self.store.enqueue(new_id(), jobs)
 
@@ -177,7 +181,8 @@ class Life:
         for claim in claims:
             assert claim.id not in self.running, "one job runs twice"
             now, names = self.clock.wall(), self.gates[claim.id]
-            shut = [name for name in names if not self.board.passes(name, now)]
+            met = (*names, f"task:{self.tasks[claim.id]}")
+            shut = [name for name in met if not self.board.passes(name, now)]
             assert not shut, f"a job has passed {shut}, which was shut"
             if "k" in names:
                 self.board.passed(claim.id)
@@ -241,6 +246,17 @@ class Life:
             self.board.left(id_, has=False, outcome=None, now=self.clock.wall())
         await hand.register()
 
+    async def pause(self) -> None:
+        """Pause a task for a while, or until it is resumed; or resume it."""
+        name, now = f"task:{self.random.choice(TASKS)}", self.clock.wall()
+        if self.board.passes(name, now):
+            delay = self.random.choice((None, SECOND))
+            await self.store.shut_gate(name, delay=delay)
+            self.board.shut[name] = FOREVER if delay is None else now + delay
+        else:
+            assert await self.store.open_gate(name)
+            self.board.shut[name] = now
+
     async def compare(self) -> None:
         """The store says of the breaker what the oracle says."""
         shown = await self.store.gates(only="k", limit=1)
@@ -274,6 +290,7 @@ class Life:
             for record in waiting
             if all(name == "k" or held[name] < GATES[name].quota for name in self.gates[record.id])
             and all(self.board.passes(name, begun) for name in self.gates[record.id])
+            and self.board.passes(f"task:{record.task}", begun)
             and BY_CLOCK.isdisjoint(self.gates[record.id])
         ]
         assert not could, f"{len(could)} jobs wait beside free places: {held}"
@@ -288,6 +305,9 @@ class Life:
     async def drain(self) -> None:
         """End everything: each job gets its turn, and at last nothing is held."""
         states: set[JobState] = set()
+        for task in TASKS:
+            await self.store.open_gate(f"task:{task}")
+            self.board.shut[f"task:{task}"] = self.clock.wall()
         for _ in range(400):
             self.clock.move(0.5)
             await self.ask()
@@ -328,6 +348,8 @@ async def live(store: Store, clock: MovedClock, seed: int) -> None:
                 await life.replay()
             elif step < 0.85:
                 await life.leave()
+            elif step < 0.88:
+                await life.pause()
             elif step < 0.95:
                 clock.move(life.random.choice((0.01, 0.3, 1.2)))
                 await store.stage((), life.random.choice((1, 10, 500)))

@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from tests.conformance.own_redis import needs_program
 from tests.transit.houses import KINDS, RUNNABLE, STATES, WAIT_S, House, Make, move, new_job
 from treadle.cli.main import cli
+from treadle.core.durations import SECOND
 from treadle.core.errors import StoreUnavailable
+from treadle.core.gates.gate import FOREVER
 from treadle.core.ids import id_text, new_id
 from treadle.core.job import JobState
 from treadle.core.keys.key import Key, Until
@@ -258,6 +260,32 @@ def test_a_paused_queue_stays_paused(house: Make) -> None:
 
     async def look(store: Store) -> None:
         assert [q.name for q in await store.queues() if q.paused] == ["slow"]
+
+    there.run(look)
+
+
+def test_a_paused_task_stays_paused(house: Make) -> None:
+    """With its note, for good or for as long as it was to be."""
+    here, there = house("sqlite"), house("redis")
+    here.fill(1)
+
+    async def pause(store: Store) -> None:
+        await store.shut_gate("task:shop.mail", note="wrong sender")
+        await store.shut_gate("task:shop.bill", delay=3600 * SECOND)
+
+    here.run(pause)
+    assert move(here, there).returncode == 0
+
+    async def look(store: Store) -> None:
+        bill, mail = await store.gates()
+        assert (mail.name, mail.note, mail.shut_until) == (
+            "task:shop.mail",
+            "wrong sender",
+            FOREVER,
+        )
+        assert bill.name == "task:shop.bill"
+        assert bill.shut_until is not None
+        assert bill.shut_until < FOREVER
 
     there.run(look)
 

@@ -109,6 +109,24 @@ def test_two_limits_of_one_name_are_refused(app: Treadle) -> None:
         _gates(app, [RateLimit("10/m"), RateLimit("10/m", burst=1)])
 
 
+def test_a_limit_is_not_named_like_the_pause_of_a_task(app: Treadle) -> None:
+    """Who pauses such a limit would pause the task of that name as well."""
+    with pytest.raises(ValueError, match=r"'task:api' of pay begins with 'task:'"):
+        _gates(app, Concurrency(1, name="task:api"))
+
+
+def test_what_a_pause_of_a_task_is_refused_for(app: Treadle) -> None:
+    """The name, the note and the time are looked at before the store is asked."""
+    with pytest.raises(ValueError, match="a task name has 1 to 200"):
+        app.tasks.pause("")
+    with pytest.raises(TypeError, match="a note is a str"):
+        app.tasks.pause("mail", note=5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="lasting"):
+        app.tasks.pause("mail", lasting=-1)
+    assert not app.tasks.pause("n" * 200)
+    assert app.tasks.resume("n" * 200)
+
+
 def test_what_is_no_limit_is_refused(app: Treadle) -> None:
     """A number alone does not say what it bounds."""
     with pytest.raises(TypeError, match="Concurrency"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.worker.floor import WAIT_S
-from treadle import JobState, Snooze, Treadle, Worker
+from treadle import Job, JobState, Snooze, Treadle, Worker
 from treadle.core.settings import Settings
 from treadle.store.open import open_store
 from treadle.store.sqlite.engine.turns import Turns
@@ -110,9 +110,10 @@ def test_workers_stop_while_their_jobs_fall_due(tmp_path: Path) -> None:
         raise Snooze(ms / 1000)
 
     async def scenario() -> None:
+        jobs: list[Job[None]] = []
         for turn in range(20):
             async with asyncio.timeout(WAIT_S), Worker(app, concurrency=4):
-                jobs = [await doze.aenqueue(ms) for ms in (1, 2, 3)]
+                jobs += [await doze.aenqueue(ms) for ms in (1, 2, 3)]
                 await asyncio.sleep(turn / 1000)
         states = {(await job.arefresh()).state for job in jobs}
         await app.aclose()

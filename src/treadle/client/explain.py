@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from treadle.client.gates.story import why_parked
+from treadle.client.gates.story import is_task_paused, why_held, why_parked
 from treadle.core.durations import SECOND, as_datetime
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
@@ -52,7 +52,7 @@ def explain(
         attempts: its attempts, oldest first.
         settings: the application's settings, for what a job leaves open.
         key: who holds the job's key, when it was enqueued with one and somebody does.
-        gate: the gate at which it is parked, if it is.
+        gate: the gate at which it is parked, or of a ready job that of its task, if there is one.
     """
     place = f"in queue {record.queue!r}, priority {record.priority}"
     lines = [
@@ -61,8 +61,8 @@ def explain(
         *_reasons(record, settings, gate),
         *_key(record, key),
         *_tenant(record),
-        f"Next: {_next(record, settings)}",
-        f"To do: {_advice(record)}",
+        f"Next: {_next(record, settings, gate)}",
+        f"To do: {_advice(record, gate)}",
         *_attempts(attempts),
         f"As of {_instant(record.as_of)}.",
     ]
@@ -96,6 +96,8 @@ def _reasons(record: JobRecord, settings: Settings, gate: GateRecord | None) -> 
     lines = []
     parked = record.state is JobState.BLOCKED and record.reason == "gate"
     why = why_parked(record.gate, gate) if parked else _why(record, settings)
+    if gate is not None and not parked and is_task_paused(gate):
+        why = why_held(gate)
     if why:
         lines.append(f"Why: {why}")
     error = record.error_info()
@@ -186,7 +188,7 @@ def _next_blocked(record: JobRecord, attempt: int) -> str:
     return "it becomes ready when the jobs that it waits for have ended."
 
 
-def _next(record: JobRecord, settings: Settings) -> str:
+def _next(record: JobRecord, settings: Settings, gate: GateRecord | None) -> str:
     """Say what happens by itself."""
     attempt = record.attempt + 1
     match record.state:
@@ -196,6 +198,8 @@ def _next(record: JobRecord, settings: Settings) -> str:
             wait = record.run_at - record.as_of
             when = f"in {_span(wait)}, at {_instant(record.run_at)}" if wait > 0 else "at once"
             return f"it becomes ready {when}; then a worker starts attempt {attempt}."
+        case JobState.READY if is_task_paused(gate):
+            return "the next worker that meets it lets it wait until its task is resumed."
         case JobState.READY:
             return f"a worker of queue {record.queue!r} starts attempt {attempt}."
         case JobState.RUNNING:
@@ -208,9 +212,14 @@ def _next(record: JobRecord, settings: Settings) -> str:
             return f"nothing; its record is kept until {kept}."
 
 
-def _advice(record: JobRecord) -> str:
+def _advice(record: JobRecord, gate: GateRecord | None) -> str:
     """Say what a person can do."""
     job = id_text(record.id)
+    if gate is not None and is_task_paused(gate):
+        return (
+            f"resume its task with `treadle gates resume {gate.name}`, or end it with "
+            f"`treadle jobs cancel {job}`."
+        )
     waits = record.state in (JobState.SCHEDULED, JobState.READY)
     if waits and record.reason == "unknown_task":
         return (

@@ -15,6 +15,7 @@ from treadle.cli.view.document import print_document
 from treadle.cli.view.gates import gate_row, gates_table
 from treadle.cli.view.tables import console, utc_now
 from treadle.cli.view.text import safe
+from treadle.core.gates.gate import TASK
 from treadle.core.gates.limits import Concurrency, Limit, RateLimit
 
 
@@ -45,12 +46,17 @@ def list_gates(reach: Reach, *, as_json: bool) -> None:
 @prints_json
 @reaches_store
 def pause(reach: Reach, name: str, *, note: str, seconds: float | None, as_json: bool) -> None:
-    """Start no job that has to pass this gate; what runs goes on."""
+    """Start no job that has to pass this gate, or of a task: task:NAME; what runs goes on."""
     with reach.opened() as app, _usage():
-        known = app.gates.get(name) is not None
+        task = name.removeprefix(TASK) if name.startswith(TASK) else None
+        known = app.gates.get(name) is not None or app.definition(task or "") is not None
         app.gates.pause(name, note=note, lasting=seconds)
     document = {"gate": name, "paused": True, "known": known}
-    _report(document, f"Gate {safe(name)} is paused{_unless(known=known)}.", as_json=as_json)
+    said = f"Gate {safe(name)} is paused{_unless(known=known)}."
+    if task is not None:
+        slip = "" if known else "; no task of this name is known here"
+        said = f"Task {safe(task)} is paused{slip}."
+    _report(document, said, as_json=as_json)
 
 
 @gates.command()
@@ -61,7 +67,9 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
     """Let jobs pass this gate again."""
     with reach.opened() as app, _usage():
         changed = app.gates.resume(name)
-    said = f"Gate {safe(name)} is not paused{'' if changed else ', as it was before'}."
+    is_task = name.startswith(TASK)
+    what = f"Task {safe(name.removeprefix(TASK))}" if is_task else f"Gate {safe(name)}"
+    said = f"{what} is not paused{'' if changed else ', as it was before'}."
     _report({"gate": name, "paused": False, "changed": changed}, said, as_json=as_json)
 
 

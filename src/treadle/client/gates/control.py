@@ -1,7 +1,8 @@
 """What can be done to gates: look, pause, resume, set their numbers, let jobs say them again.
 
 Each method has an async twin with the prefix a. A gate is named as its limit is: by `name=`, else
-`<task>/concurrency` or `<task>/<rate>`, and behind a colon its key where it has one.
+`<task>/concurrency` or `<task>/<rate>`, and behind a colon its key where it has one; `task:` and a
+task's name is what the whole task is paused by.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from treadle.client.views import optional_datetime
 from treadle.core.durations import SECOND, Duration, to_us
-from treadle.core.gates.gate import BREAKER, PLACES, RATE, STARTS
+from treadle.core.gates.gate import BREAKER, PLACES, RATE, STARTS, TASK
 from treadle.core.gates.limits import Limit, check_gate
 from treadle.store.contract import BATCH_MAX
 
@@ -147,7 +148,11 @@ class Gates:
             raise TypeError(
                 f"set takes Concurrency(...), RateLimit(...) or Breaker(...), not {limit!r:.80}"
             )
-        await (await self._links.aget()).store.set_gate(limit.gate(check_gate(name), 1))
+        if check_gate(name).startswith(TASK):
+            raise ValueError(
+                f"{name!r} is what a task is paused by; it bounds nothing, give the task limits="
+            )
+        await (await self._links.aget()).store.set_gate(limit.gate(name, 1))
 
     def reset(self, name: str) -> bool:
         """Let the next job that is enqueued say a gate's numbers; True where they were set."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.core.durations import SECOND, as_datetime
-from treadle.core.gates.gate import BREAKER, FOREVER, PLACES, STARTS, WINDOW
+from treadle.core.gates.gate import BREAKER, FOREVER, PLACES, STARTS, TASK, WINDOW
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord
@@ -13,8 +13,21 @@ if TYPE_CHECKING:
 
 def why_parked(name: str | None, gate: GateRecord | None) -> str:
     """Say at which gate a job is parked, and what keeps it there."""
+    if gate is not None and is_task_paused(gate):
+        return why_held(gate)
     at = f"It is parked at the gate {name!r}"
     return f"{at}." if gate is None else f"{at}, {_what(gate)}."
+
+
+def is_task_paused(gate: GateRecord | None) -> bool:
+    """Tell whether a gate is that of a task, and shut."""
+    return gate is not None and gate.name.startswith(TASK) and gate.shut_until is not None
+
+
+def why_held(gate: GateRecord) -> str:
+    """Say of a job's task that it is paused, until when, and why."""
+    note = f": {gate.note}" if gate.note else ""
+    return f"Its task {gate.name.removeprefix(TASK)!r} is paused {_until(gate)}{note}."
 
 
 def _what(gate: GateRecord) -> str:
@@ -35,9 +48,7 @@ def _what(gate: GateRecord) -> str:
 
 
 def _shut(gate: GateRecord) -> str:
-    until = "until somebody resumes it"
-    if gate.shut_until not in (None, FOREVER):
-        until = f"until {_instant(gate.shut_until or 0)}"
+    until = _until(gate)
     if gate.kind != BREAKER or not gate.tripped:
         return f"which is paused {until}"
     failed = f"after {gate.quota:,} failures in {gate.period / SECOND:g} s"
@@ -45,6 +56,12 @@ def _shut(gate: GateRecord) -> str:
         probes = gate.tripped - 1
         failed += f" and {probes:,} {'probe' if probes == 1 else 'probes'} that failed"
     return f"a breaker that is open {until}, {failed}"
+
+
+def _until(gate: GateRecord) -> str:
+    if gate.shut_until in (None, FOREVER):
+        return "until somebody resumes it"
+    return f"until {_instant(gate.shut_until or 0)}"
 
 
 def _instant(micros: int) -> str:

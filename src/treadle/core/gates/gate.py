@@ -42,6 +42,8 @@ ALL: Final = 1_000_000
 """The room of a gate that bounds nothing, and the largest quota and burst there are."""
 FOREVER: Final = 9_007_199_254_740_991
 """Shut until somebody opens it: the last instant that every store keeps exactly, in 2255."""
+TASK: Final = "task:"
+"""What the name of a gate begins with that a whole task is paused by; its jobs do not carry it."""
 WOKEN_FOR: Final = 1_000_000
 """Microseconds that a woken job has to be claimed before its place is passed on."""
 

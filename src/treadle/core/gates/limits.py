@@ -20,7 +20,17 @@ from uuid import UUID
 
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
 from treadle.core.errors import BadArguments
-from treadle.core.gates.gate import ALL, PLACES, RATE, REPLACE, SKIP, SWITCH, WINDOW, GateUse
+from treadle.core.gates.gate import (
+    ALL,
+    PLACES,
+    RATE,
+    REPLACE,
+    SKIP,
+    SWITCH,
+    TASK,
+    WINDOW,
+    GateUse,
+)
 from treadle.core.gates.window import QUOTA_MAX
 
 if TYPE_CHECKING:
@@ -301,6 +311,11 @@ def check_limits(
         name = limit.own_name(task)
         if name in names:
             raise ValueError(f"two limits of {task} are named {name!r}; give one of them a name=")
+        if name.startswith(TASK):
+            raise ValueError(
+                f"the limit {name!r} of {task} begins with {TASK!r}, as what whole tasks are "
+                "paused by; give it another name="
+            )
         names.add(name)
         check_gate(name)
         for field in limit.fields:

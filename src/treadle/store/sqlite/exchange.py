@@ -185,8 +185,10 @@ def _claim(book: Book, worker: str, demand: Demand) -> tuple[list[Claim], bool]:
     db, sql, now = book.db, book.sql, book.now
     claims: list[Claim] = []
     fell_away = False
-    paused = {name for (name,) in db.execute(sql["paused_queues"])}
-    gated = db.execute(sql["any_gated"]).fetchone() is not None
+    found = db.execute(sql["paused"], (now,)).fetchall()
+    paused = {name for name, is_task in found if not is_task}
+    tasks = {name for name, is_task in found if is_task} | book.held_tasks()
+    gated = bool(tasks) or db.execute(sql["any_gated"]).fetchone() is not None
     wanted = min(demand.total, BATCH_MAX)
     for step in demand.steps:
         room = min(step.limit, wanted - len(claims))
@@ -196,7 +198,7 @@ def _claim(book: Book, worker: str, demand: Demand) -> tuple[list[Claim], bool]:
             continue
         names = _open_queues(db, sql) if step.queue is None else [step.queue]
         if names and gated:
-            room, parked = admit(book, partial(_heads, db, sql, names), room)
+            room, parked = admit(book, partial(_heads, db, sql, names), room, tasks)
             fell_away = fell_away or parked
         if names and room:
             rows, whole = _claim_rows(db, sql, worker, names, room, now)

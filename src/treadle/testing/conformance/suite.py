@@ -35,6 +35,7 @@ from treadle.testing.conformance.gates.holds import TestHeldOutside, TestHoldsIn
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
 from treadle.testing.conformance.gates.places import TestPlaces
 from treadle.testing.conformance.gates.rates import TestRates
+from treadle.testing.conformance.gates.tasks import TestPausedTasks
 from treadle.testing.conformance.gates.windows import (
     TestWindows,
     TestWindowsAtWork,
@@ -118,6 +119,7 @@ __all__ = [
     "TestOrder",
     "TestParked",
     "TestPause",
+    "TestPausedTasks",
     "TestPlaces",
     "TestPrune",
     "TestPurge",

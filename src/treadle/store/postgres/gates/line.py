@@ -75,7 +75,9 @@ class Seen(Struct, frozen=True):
     def after(self, sql: Statements, worker: Value, wanted: int, *, many: bool) -> list[Call]:
         """Park more where the last claim parked some, and ask whether any job is left ready."""
         names, queues = texts(self.names), _names(self.queues)
-        calls: list[Call] = [(sql["park_more"], (queues, names))] if many else []
+        calls: list[Call] = []
+        if many:
+            calls = [(sql[name], (queues, names)) for name in ("park_more", "park_paused")]
         # Who waits for the key of one that ends is woken by the next stage.
         calls.append((sql["end_full"], (names,)))
         left = (sql["any_left"], (worker, int8(wanted), queues))

@@ -11,8 +11,18 @@ select request, claim_ids, claim_numbers, lost_in, lost, {is_gated} from {p}work
 where id = $1::text for no key update;
 
 -- name: is_gated
--- Whether any ready job has gates, by an index that holds only those.
-exists (select from {p}jobs j where j.state = 'ready' and j.gates is not null)
+-- Whether any ready job has gates, by an index that holds only those, or any task is paused.
+(exists (select from {p}jobs j where j.state = 'ready' and j.gates is not null)
+    or exists ({paused_tasks}))
+
+-- name: paused_tasks
+-- A task is paused by its gate, which its jobs do not carry. Mostly there is none.
+select substr(g.name, 6) from {p}gates g
+where g.name >= 'task:' and g.name < 'task;' and g.shut_until > {now}
+
+-- name: plain
+-- The jobs that meet no gate: those that carry none, and whose task is not paused.
+gates is null and task <> all (array({paused_tasks}))
 
 -- name: is_repeat
 exists (select from {p}workers w where w.id = $1::text and w.request = $2::uuid)
@@ -179,12 +189,12 @@ select $4::text, $5::bigint where (
 -- with gates are passed over, as in `pickable`.
 (
     select j.priority, j.tag, j.id from {p}jobs j
-    where p.tag is not null and j.state = 'ready' and j.queue = p.name and j.gates is null
+    where p.tag is not null and j.state = 'ready' and j.queue = p.name and {plain}
         and j.priority = p.low and (j.tag, j.id) > (p.tag, p.id)
     order by j.tag, j.id limit room.n
 ) union all (
     select j.priority, j.tag, j.id from {p}jobs j
-    where p.tag is null and j.state = 'ready' and j.queue = p.name and j.gates is null
+    where p.tag is null and j.state = 'ready' and j.queue = p.name and {plain}
         and j.priority >= p.low and j.priority <= p.high
     order by j.priority desc, j.tag, j.id limit room.n
 )
@@ -222,7 +232,7 @@ piece as (
 ), beyond as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
-        where state = 'ready' and queue = p.name and gates is null and priority = p.low
+        where state = 'ready' and queue = p.name and {plain} and priority = p.low
             and (tag, id) > (p.tag, p.id) and {untouched}
         order by tag, id limit best.n for update skip locked
     ) as j
@@ -230,7 +240,7 @@ piece as (
 ), unmarked as (
     select j.* from best cross join piece p cross join lateral (
         select id, expires_at from {p}jobs
-        where state = 'ready' and queue = p.name and gates is null
+        where state = 'ready' and queue = p.name and {plain}
             and priority >= p.low and priority <= p.high and {untouched}
         order by priority desc, tag, id limit best.n for update skip locked
     ) as j
@@ -244,7 +254,7 @@ exists (select from {p}workers w where w.id = $1::text and w.request is distinct
 
 -- name: pickable
 select id, expires_at from {p}jobs
-where state = 'ready' and queue = room.name and gates is null
+where state = 'ready' and queue = room.name and {plain}
 
 -- name: untouched
 -- No other transaction has locked or claimed this row, as the row itself tells now, not when the

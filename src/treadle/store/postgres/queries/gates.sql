@@ -268,7 +268,18 @@ with seen as (
 select n.name, n.kind, n.quota, n.period, n.burst, n.created_at, g.name is null,
     not g.is_set and g.defined_at < n.created_at and
         (g.kind, g.quota, g.period, g.burst) is distinct from (n.kind, n.quota, n.period, n.burst)
-from named n left join {p}gates g on g.name = n.name;
+from named n left join {p}gates g on g.name = n.name
+union all
+-- Of the tasks of these jobs, those that are paused.
+select g.name, g.kind, g.quota, g.period, g.burst, 0, false, false from {p}gates g
+where g.name >= 'task:' and g.name < 'task;' and g.shut_until > {now} and exists (
+    select from {p}queues q cross join lateral (
+        select task from {p}jobs where state = 'ready' and queue = q.name
+        order by priority desc, tag, id limit $2::bigint
+    ) as j
+    where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
+        and j.task = substr(g.name, 6)
+);
 
 -- name: lock_jobs
 select 1 from {p}jobs where id = any($1::uuid[]) order by id for update;
@@ -367,11 +378,12 @@ with open as (
             partition by o.name order by j.priority desc, j.tag, j.id rows unbounded preceding
         ) as so_far
     from open o cross join lateral (
-        select j.id, j.priority, j.tag, (
+        -- The gate of a paused task is one that its jobs do not carry.
+        select j.id, j.priority, j.tag, coalesce((
             select {takes} from jsonb_to_recordset(j.gates) as w (name text, cost bigint)
             join {p}gates g on g.name = w.name
             where w.name = o.name limit 1
-        ) as cost
+        ), 1) as cost
         from {p}jobs j where j.state = 'blocked' and j.waits_at = o.name
         order by j.priority desc, j.tag, j.id limit least(o.n, 500) for update of j skip locked
     ) as j
@@ -429,9 +441,10 @@ select best.name, count(*) from (
 -- of its batch that come before it; one that would find no room even so is parked; any other stays
 -- ready for the next call.
 , picked as (
-    select j.id, j.priority, j.tag, j.gates, coalesce(j.expires_at <= {now}, false) as is_late
+    select j.id, j.priority, j.tag, j.task, j.gates,
+        coalesce(j.expires_at <= {now}, false) as is_late
     from room cross join lateral (
-        select id, priority, tag, gates, expires_at from {p}jobs
+        select id, priority, tag, task, gates, expires_at from {p}jobs
         where state = 'ready' and queue = room.name
         order by priority desc, tag, id limit room.n for update skip locked
     ) as j
@@ -443,6 +456,11 @@ select best.name, count(*) from (
     cross join lateral jsonb_to_recordset(p.gates) as w (name text, cost bigint)
     left join {p}gates g on g.name = w.name and g.name = any($6::text[])
     where p.gates is not null and not p.is_late
+    union all
+    -- A paused task; one that was not seen beforehand is not locked, and its jobs are left.
+    select p.id, p.priority, p.tag, g.name, 1, case when g.name = any($6::text[]) then 0 end
+    from picked p join {p}gates g on g.name = 'task:' || p.task
+    where g.name >= 'task:' and g.name < 'task;' and g.shut_until > {now} and not p.is_late
 ), totals as (
     select name, sum(cost)::bigint as n, min(room) as room, (array_agg(id))[1] as job
     from asked group by name
@@ -464,7 +482,9 @@ select best.name, count(*) from (
     from judged group by id
     union all
     select id, true, null from picked
-    where not is_late and (gates is null or (select yes from ample))
+    where not is_late and (
+        (gates is null and id not in (select a.id from asked a)) or (select yes from ample)
+    )
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = v.shut_at,
         tag = {new_turn}
@@ -580,6 +600,28 @@ with seen as (
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
     from seen where j.id between seen.id and seen.id and seen.at is not null
+    returning j.waits_at
+), parked_at as (
+    select distinct waits_at as name from parked
+), {looking}
+select count(*) from parked;
+
+-- name: park_paused
+-- As park_more, for tasks that are paused: those among the best ready jobs of each queue.
+with seen as (
+    select j.id, g.name as at
+    from {p}queues q cross join lateral (
+        select id, task from {p}jobs where state = 'ready' and queue = q.name
+        order by priority desc, tag, id limit 500
+    ) as h
+    join {p}gates g on g.name = 'task:' || h.task and g.name = any($2::text[])
+        and g.shut_until > {now}
+    join {p}jobs j on j.id = h.id and j.state || '' = 'ready'
+    where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
+    for update of j skip locked
+), parked as (
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
+    from seen where j.id = seen.id
     returning j.waits_at
 ), parked_at as (
     select distinct waits_at as name from parked

@@ -5,6 +5,7 @@
 -- no gate and no list of one: it is cleared away, because a script must not fail half way.
 
 local PARKED_MAX, LOOKS_MAX, FOREVER, DOUBLINGS_MAX = 500, 500, EXACT, 4
+local TASK = 'task:'
 local opened
 
 local function open_book()
@@ -334,6 +335,22 @@ local function open_book()
         return use.name
       end
     end
+  end
+
+  -- Give the gates of tasks that are paused, by task: those stored under these names, and those
+  -- that are shut in this call.
+  function B.paused_tasks(names)
+    local paused = {}
+    for _, name in ipairs(names) do
+      B.find(name)
+    end
+    for name, gate in pairs(gates) do
+      if string.sub(name, 1, #TASK) == TASK and B.is_shut(gate) then
+        paused[string.sub(name, #TASK + 1)] = {name = name, kind = 'switch', cost = 1, quota = 0,
+          period = 0, burst = 0}
+      end
+    end
+    return paused
   end
 
   -- Count what passes, a job or a hold.
@@ -700,6 +717,15 @@ end
 local function book()
   opened = opened or open_book()
   return opened
+end
+
+-- Give the gates of paused tasks, by task; nothing where there are none, as mostly.
+local function paused_tasks()
+  local names = redis.pcall('ZRANGEBYLEX', GATES, '[' .. TASK, '(task;')
+  if opened or (not names.err and names[1]) then
+    local found = book().paused_tasks(names.err and {} or names)
+    return next(found) and found or nil
+  end
 end
 
 local function close_book()

@@ -259,11 +259,28 @@ end
 -- Claim
 
 local claims, holds, packed, fell_away, parked = {}, {held}, {}, false, 0
+local paused
 
 local function expire(id, row, queue)
   local found = {created_at = row[7], queue = queue, task = row[4], state = 'ready',
     key = row[14]}
   end_waiting(id, found, 'expired', 'expired')
+end
+
+-- Park a job whose task is paused at the gate of the task, which it does not carry; tell whether.
+local function is_held(id, queue)
+  local row = ask('HMGET', JOB_ .. id, 'task', 'state', 'priority', 'expires_at', 'gates')
+  local gate = not row.err and row[1] and paused[row[1]]
+  if not gate or row[2] ~= 'ready' or (row[4] and (tonumber(row[4]) or 0) <= now) then
+    return false
+  end
+  local uses = {gate}
+  for _, use in ipairs(book().uses(row[5])) do
+    uses[#uses + 1] = use
+  end
+  book().park(id, gate.name, uses, queue, row[3])
+  fell_away, parked = true, parked + 1
+  return true
 end
 
 -- Let a job pass its gates, or park it at the first that is shut.
@@ -313,7 +330,7 @@ local function claim(id, queue, score)
   if score % TURN ~= 0 then
     leave_turn('r' .. queue, id, tenant_of(id))
   end
-  if claim_new(id, queue) then
+  if (paused and is_held(id, queue)) or claim_new(id, queue) then
     return
   end
   local key = JOB_ .. id
@@ -465,6 +482,7 @@ local function open_queues()
 end
 
 if known then
+  paused = wanted > 0 and paused_tasks() or nil
   for step = 0, steps - 1 do
     local queue, limit = ARGV[6 + 2 * step], tonumber(ARGV[7 + 2 * step])
     local room = math.min(limit, wanted - #claims)

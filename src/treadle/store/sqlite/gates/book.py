@@ -16,6 +16,7 @@ from treadle.core.gates.gate import (
     REPLACE,
     REPLACED,
     SKIP,
+    TASK,
     Gate,
     GateUse,
     read_gates,
@@ -185,6 +186,11 @@ class Book:
         again = gate.look_again(cost, self.now)
         if again is not None:
             gate.wake_at = again if gate.wake_at is None else min(gate.wake_at, again)
+
+    def held_tasks(self) -> set[str]:
+        """Name the tasks that are paused in this transaction, which are not written yet."""
+        held = [g.name for g in self._gates.values() if g.is_shut(self.now)]
+        return {name.removeprefix(TASK) for name in held if name.startswith(TASK)}
 
     def wake(self, gate: Gate) -> int:
         """Wake the best jobs that may pass; return how many became ready.

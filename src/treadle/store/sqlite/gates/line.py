@@ -7,10 +7,10 @@ parked at it, out of the ready jobs, until the gate wakes it. Jobs without gates
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from treadle.core.gates.gate import GateUse
+from treadle.core.gates.gate import TASK, GateUse
 from treadle.core.job import Fate, JobState, NewJob
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.sqlite.gates.book import Book, Statements, uses_of
@@ -111,17 +111,20 @@ def park_ready(book: Book, id_: bytes) -> bool:
     return at is not None
 
 
-def admit(book: Book, heads: Heads, limit: int) -> tuple[int, bool]:
+def admit(book: Book, heads: Heads, limit: int, tasks: Collection[str]) -> tuple[int, bool]:
     """Let the best ready jobs pass their gates, at most `limit`; park those that cannot.
 
+    Those of paused `tasks` are parked at the gate of their task, which they do not carry.
     Returns how many of the best ready jobs may be claimed now, and whether any were parked:
     behind them there may be others that can pass.
     """
     admitted = parked = 0
     while parked < PARKED_MAX:
         met = parked
-        for id_, raw, expires_at, created_at, *_ in heads(limit)[admitted:]:
+        for id_, raw, expires_at, created_at, task, *_ in heads(limit)[admitted:]:
             uses = uses_of(raw)
+            if task in tasks:
+                uses = (GateUse(TASK + task), *uses)
             late = expires_at is not None and expires_at <= book.now
             # One that came in a caller's transaction says its definitions only here.
             at = None if late else book.first_shut(uses, created_at)

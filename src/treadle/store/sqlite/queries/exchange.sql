@@ -93,6 +93,13 @@ select name from {p}queues where paused_at is null order by name;
 -- name: paused_queues
 select name from {p}queues where paused_at is not null;
 
+-- name: paused
+-- Queues and tasks that are paused: a task by its gate, of which jobs carry nothing.
+select name, 0 from {p}queues where paused_at is not null
+union all
+select substr(name, 6), 1 from {p}gates
+where name >= 'task:' and name < 'task;' and shut_until > ?;
+
 -- name: any_ready
 select 1 from {p}jobs where state = 'ready' and queue = ? limit 1;
 

@@ -31,7 +31,7 @@ on conflict (name) do update set
 select 1 from {p}jobs where state = 'ready' and gates is not null limit 1;
 
 -- name: gated_heads
-select j.id, j.gates, j.expires_at, j.created_at, h.priority, h.tag
+select j.id, j.gates, j.expires_at, j.created_at, j.task, h.priority, h.tag
 from ({heads} order by 1 desc, 2, 3 limit :limit) as h join {p}jobs as j on j.id = h.id
 order by h.priority desc, h.tag, h.id;
 

@@ -1,0 +1,46 @@
+"""An idle worker's exchange writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+import pytest
+
+from treadle.core.ids import new_id
+from treadle.core.settings import Settings
+from treadle.store.postgres.store import PostgresStore
+from treadle.testing.conformance.kit import Hand, new_job, worker_info
+
+ROW: Final = "select xmin::text, xmax::text, ctid::text from {}.treadle_workers"
+
+
+def last_touched(url: str) -> Sequence[tuple[object, ...]]:
+    """Tell which transactions have last written and locked the worker's row."""
+    plain, _, schema = url.partition("?schema=")
+    with psycopg.connect(plain, autocommit=True) as db:
+        return db.execute(ROW.format(schema).encode()).fetchall()
+
+
+@pytest.mark.parametrize("queues", [(), ("default",)])
+def test_a_claim_that_finds_nothing_writes_nothing(
+    postgres_schema: str, queues: tuple[str, ...]
+) -> None:
+    """Its worker's row is neither locked nor written, so it waits for no disk."""
+
+    async def look() -> None:
+        worker = Hand(PostgresStore(postgres_schema, "default", Settings()), worker_info("w"))
+        await worker.store.migrate()
+        await worker.store.enqueue(new_id(), [new_job()])
+        await worker.register()
+        unclaimed = last_touched(postgres_schema)
+        assert len(await worker.claim(1, *queues)) == 1
+        before = last_touched(postgres_schema)
+        assert before != unclaimed
+        assert await worker.claim(1, *queues) == []
+        assert last_touched(postgres_schema) == before
+        await worker.store.close()
+
+    asyncio.run(look())
