@@ -162,7 +162,8 @@ def names() -> list[str]:
         *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
         *("starts", "more_starts", "leaves", "bounding"),
         *("known_shut", "looking"),
-        *("letting_go", "admitting", "running_at", "defining"),
+        *("starts", "more_starts", "leaves"),
+        *("letting_go", "admitting", "running_at", "bounding", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
         "picking_marked",
         # These make and drop tables.
