@@ -71,7 +71,7 @@ def test_workers_that_die_as_they_trip_it_open_it_once(
         down = Path(f"{scene.ledger.path}.down")
         down.touch()
         scene.enqueue("guarded", *(f"guarded{n}" for n in range(JOBS)))
-        doomed = [scene.worker(fault=f"{point}:kill@3") for _ in range(3)]
+        doomed = [scene.worker(fault=f"{point}:kill@3") for _ in range(2)]
         scene.until(lambda: all(one.ended for one in doomed), "the doomed have died", 60)
         crew = [scene.worker() for _ in range(2)]
         scene.until(lambda: _has_tripped(scene), "the breaker has opened")
