@@ -478,7 +478,10 @@ select best.name, count(*) from (
     select *, room - coalesce(sum(cost) filter (where fits) over (partition by name), 0) as spare
     from fitting
 ), verdicts as (
-    select id, bool_and(fits) as fits, min(name) filter (where cost > spare) as shut_at
+    -- One that is parked passes on the places that it was woken for, so all its gates are there.
+    select id, bool_and(fits) as fits, case
+        when bool_and(room is not null) then min(name) filter (where cost > spare)
+    end as shut_at
     from judged group by id
     union all
     select id, true, null from picked
