@@ -161,7 +161,7 @@ def names() -> list[str]:
         *("is_gated", "room_all", "paused_tasks", "plain"),
         *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
         *("starts", "more_starts", "leaves", "bounding"),
-        *("known_shut", "looking"),
+        *("known_shut", "cost_there", "looking"),
         *("starts", "more_starts", "leaves"),
         *("letting_go", "admitting", "running_at", "bounding", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),

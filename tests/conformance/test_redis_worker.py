@@ -137,12 +137,13 @@ def test_workers_outlive_a_server_that_restarts(fleet: Fleet) -> None:
 
 
 def test_a_worker_without_a_server_says_so(fleet: Fleet) -> None:
-    """One that cannot open its store at the start says so, and in plain words."""
+    """One that cannot open its store at the start says so in plain words, and waits for it."""
     fleet.server.kill()
     worker = fleet.worker(ready=False)
-    assert worker.wait() != 0
-    assert "cannot be reached" in worker.said
+    fleet.until(lambda: "cannot be reached" in worker.said, "the worker has said what it waits for")
     fleet.server.start()
+    [job] = fleet.app.named("touch").enqueue_many([("after",)])
+    fleet.until(fleet.have_ended(job), "the job has run")
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,18 @@ case when j.gates is not null then (
     order by w.name collate "C" limit 1
 ) end
 
+-- name: cost_there
+-- What p, one of those that were parked, costs at the gate that it waits at.
+coalesce((
+    select w.cost from jsonb_to_recordset(p.gates) as w (name text, cost bigint)
+    where w.name = p.waits_at limit 1
+), 1)
+
 -- name: looking
--- After a CTE parked_at (name): gates at which jobs now wait tell when to look for them.
+-- After a CTE parked_at (name, cost): gates at which jobs now wait, of which the cheapest costs as
+-- much, tell when to look for them.
 to_look as (
-    select g.name, {look} as at
-    from {p}gates g cross join (select 1::bigint as cost) as w
-    where g.name in (select name from parked_at)
+    select g.name, {look} as at from {p}gates g join parked_at w on w.name = g.name
 ), looked as (
     update {p}gates g set wake_at = l.at
     from (
@@ -204,9 +210,10 @@ with made as (
         {new_turn}
     from placed j
     on conflict (id) do nothing
-    returning id, state, waits_at
+    returning id, state, waits_at, gates
 ), parked_at as (
-    select distinct waits_at as name from stored where waits_at is not null
+    select p.waits_at as name, min({cost_there}) as cost
+    from stored p where p.waits_at is not null group by 1
 ), {looking}
 select made_at, s.id, s.state from made left join stored s on s.state = 'blocked';
 
@@ -360,9 +367,9 @@ with shut as (
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at, tag = {new_turn}
     from shut where j.id between shut.id and shut.id and shut.at is not null
-    returning j.waits_at
+    returning j.waits_at, j.gates
 ), parked_at as (
-    select distinct waits_at as name from parked
+    select p.waits_at as name, min({cost_there}) as cost from parked p group by 1
 ), {looking}
 select count(*) from parked;
 
@@ -545,7 +552,7 @@ select best.name, count(*) from (
             when g.kind = 'breaker' and g.tripped > 0 and s.n > 0 then null
             -- Who waits is looked at when there is room again, maybe sooner than was said.
             when g.kind in ('rate', 'window') and s.n > 0 and g.wake_at is not null
-                and s.opens_at > {now} then s.opens_at
+                then greatest({now}, s.opens_at)
             else least(
                 case when s.back > 0 and g.wake_at is not null then least(g.wake_at, {now})
                     else g.wake_at end,
@@ -603,9 +610,9 @@ with seen as (
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
     from seen where j.id between seen.id and seen.id and seen.at is not null
-    returning j.waits_at
+    returning j.waits_at, j.gates
 ), parked_at as (
-    select distinct waits_at as name from parked
+    select p.waits_at as name, min({cost_there}) as cost from parked p group by 1
 ), {looking}
 select count(*) from parked;
 
@@ -625,9 +632,9 @@ with seen as (
 ), parked as (
     update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
     from seen where j.id = seen.id
-    returning j.waits_at
+    returning j.waits_at, j.gates
 ), parked_at as (
-    select distinct waits_at as name from parked
+    select p.waits_at as name, min({cost_there}) as cost from parked p group by 1
 ), {looking}
 select count(*) from parked;
 

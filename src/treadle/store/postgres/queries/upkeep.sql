@@ -27,9 +27,10 @@ with late as (
         ) as j
     ) as found
     where j.id between found.id and found.id
-    returning j.waits_at
+    returning j.waits_at, j.gates
 ), parked_at as (
-    select distinct waits_at as name from due where waits_at is not null
+    select p.waits_at as name, min({cost_there}) as cost
+    from due p where p.waits_at is not null group by 1
 ), {looking}, parked as (
     update {p}jobs j set state = 'ready', reason = null, run_at = {now}
     from (
