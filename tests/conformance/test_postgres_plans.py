@@ -79,6 +79,10 @@ RIDES: Final = {
 CLAIMS: Final = (
     *("claim_any", "claim_named", "claim_on", "claim_marked", "claim_gated", "claim_gated_any"),
 )
+GATED: Final = (
+    *("park_ready", "park_more", "park_paused", "wake_parked"),
+    *("end_full", "end_staged", "end_again", "give_tags", "give_tags_waiting", "tell_gates"),
+)
 SETTLEMENTS: Final = ("settle_succeeded", "settle_ended", "settle_waiting")
 LINE: Final = (
     *("claim_any", "claim_named", "claim_on", "claim_marked", "available", "available_marked"),
@@ -161,8 +165,7 @@ def names() -> list[str]:
         *("is_gated", "room_all", "paused_tasks", "plain"),
         *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
         *("starts", "more_starts", "leaves", "bounding"),
-        *("known_shut", "cost_there", "looking"),
-        *("starts", "more_starts", "leaves"),
+        *("known_shut", "cost_there", "looking", "parking"),
         *("letting_go", "admitting", "running_at", "bounding", "defining"),
         *("room_named", "room_any", "room_on", "claim_row_j", "stored", "head", "is_open"),
         "picking_marked",
@@ -219,6 +222,7 @@ def test_a_plan_that_was_made_while_there_were_few_jobs_is_good_for_many(
     for name in (
         *CLAIMS,
         *SETTLEMENTS,
+        *GATED,
         "give_back",
         "mark_begun",
         "take_again",

@@ -25,10 +25,11 @@ seen as (
     from seen
     where (on_full = 'skip' and not is_shut) or (on_full = 'replace' and id <> newest)
 ), found as (
-    select j.id, over.why from over join {p}jobs j on j.id = over.id
+    select j.id, over.why from over join {p}jobs j on j.id between over.id and over.id
     where j.state || '' = 'blocked' for update of j skip locked
 ), gone as (
-    delete from {p}jobs j using found where j.id = found.id returning j.*, found.why
+    delete from {p}jobs j using found where j.id between found.id and found.id
+    returning j.*, found.why
 ), kept as (
     insert into {p}rest (
         {body}, error, state, outcome, reason, finished_at, keep_until

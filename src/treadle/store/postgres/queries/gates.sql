@@ -359,19 +359,23 @@ update {p}gates set probe = null,
     shut_until = case when shut_until > $2::bigint then shut_until end
 where name = $1::text and kind = 'breaker' and probe = $3::uuid;
 
--- name: park_ready
--- Jobs that have become ready are parked where a gate of theirs is known to be shut.
-with shut as (
-    select j.id, {known_shut} as at from {p}jobs j
-    where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
-), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = shut.at, tag = {new_turn}
-    from shut where j.id between shut.id and shut.id and shut.at is not null
+-- name: parking
+-- After a CTE seen (id, at): parks each of these jobs at its gate, if it has one to wait at.
+parked as (
+    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
+    from seen where j.id between seen.id and seen.id and seen.at is not null
     returning j.waits_at, j.gates
 ), parked_at as (
     select p.waits_at as name, min({cost_there}) as cost from parked p group by 1
 ), {looking}
-select count(*) from parked;
+select count(*) from parked
+
+-- name: park_ready
+-- Jobs that have become ready are parked where a gate of theirs is known to be shut.
+with seen as (
+    select j.id, {known_shut} as at from {p}jobs j
+    where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
+), {parking};
 
 -- name: wake_parked
 -- The gates are locked. Wakes the best jobs that may pass; at claim they meet their other gates.
@@ -607,14 +611,7 @@ with seen as (
         limit 500 for update skip locked
     ) as j
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
-), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
-    from seen where j.id between seen.id and seen.id and seen.at is not null
-    returning j.waits_at, j.gates
-), parked_at as (
-    select p.waits_at as name, min({cost_there}) as cost from parked p group by 1
-), {looking}
-select count(*) from parked;
+), {parking};
 
 -- name: park_paused
 -- As park_more, for tasks that are paused: those among the best ready jobs of each queue.
@@ -626,17 +623,10 @@ with seen as (
     ) as h
     join {p}gates g on g.name = 'task:' || h.task and g.name = any($2::text[])
         and g.shut_until > {now}
-    join {p}jobs j on j.id = h.id and j.state || '' = 'ready'
+    join {p}jobs j on j.id between h.id and h.id and j.state || '' = 'ready'
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
     for update of j skip locked
-), parked as (
-    update {p}jobs j set state = 'blocked', reason = 'gate', waits_at = seen.at, tag = {new_turn}
-    from seen where j.id = seen.id
-    returning j.waits_at, j.gates
-), parked_at as (
-    select p.waits_at as name, min({cost_there}) as cost from parked p group by 1
-), {looking}
-select count(*) from parked;
+), {parking};
 
 -- name: any_left
 -- After a claim of at most $2 jobs: whether it left any ready ones behind. One that got as many is

@@ -18,7 +18,7 @@ turns as (
     select id, least(most, max(start) over flow + place * max(step) over flow) as tag
     from begun window flow as (partition by line, priority, tenant)
 )
-update {p}jobs j set tag = turns.tag from turns where j.id = turns.id
+update {p}jobs j set tag = turns.tag from turns where j.id between turns.id and turns.id
 
 -- name: give_tags
 with news as materialized (
