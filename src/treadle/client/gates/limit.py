@@ -10,7 +10,6 @@ asks again after a rest that grows to half a second, or when the store says that
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -18,20 +17,17 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.client.background import BACKGROUND
 from treadle.client.gates.hold import LEFT, Hold
+from treadle.client.keys.lease import PAUSE_FIRST_S, Pauses, read_lease
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.errors import LimitTimeout, StoreError
 from treadle.core.gates.gate import GateUse
 from treadle.core.gates.limits import Concurrency, Limit, RateLimit, check_count, check_gate
 from treadle.core.ids import new_id
-from treadle.core.keys.rules import above_zero
 
 if TYPE_CHECKING:
     from treadle.client.snapshot import Home
     from treadle.store.holding import HoldTaken
 
-LEASE_MIN_S: Final = 1.0
-_PAUSE_FIRST_S: Final = 0.02
-_PAUSE_MAX_S: Final = 0.5
 _CLOCK_MAX_S: Final = 2.0
 """The longest rest when a clock tells when to ask: less than what keeps a place in the line."""
 
@@ -51,9 +47,7 @@ class NamedLimit:
         self._home = home
         self._find = find
         self._key = _key_text(key)
-        self._lease = above_zero(lease, "lease")
-        if self._lease < LEASE_MIN_S * SECOND:
-            raise ValueError(f"lease must be at least {LEASE_MIN_S:g} s, not {lease}")
+        self._lease = read_lease(lease)
         self._entered: Hold | None = None
 
     def acquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
@@ -171,7 +165,7 @@ class _Asking:
         self.token = new_id()
         self._patience = patience
         self._until = None if patience is None else time.monotonic() + patience
-        self._pause = _PAUSE_FIRST_S
+        self._pauses = Pauses()
 
     def rest(self, taken: HoldTaken) -> float:
         """Give the seconds to rest before asking again.
@@ -179,10 +173,9 @@ class _Asking:
         Raises:
             LimitTimeout: the time is up.
         """
-        rest = self._pause * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads the askers
-        self._pause = min(2 * self._pause, _PAUSE_MAX_S)
+        rest = self._pauses.take()
         if taken.wait is not None:
-            rest = min(max(taken.wait / SECOND, _PAUSE_FIRST_S), _CLOCK_MAX_S)
+            rest = min(max(taken.wait / SECOND, PAUSE_FIRST_S), _CLOCK_MAX_S)
         if self._until is None:
             return rest
         left = self._until - time.monotonic()

@@ -1,53 +1,44 @@
 """A lock over processes and machines: `with app.lock("report"):`.
 
-It is held in the store by a token of its own, for as long as its lease, which a thread prolongs.
-When the holder dies, the lease ends and with it the lock. A holder that was away for longer may
-still believe in it; `fence` is for that: a number that rises with each hold, by which whatever is
-guarded can refuse a late writer. All times are the store's.
+It is held in the store by a token of its own, for as long as its lease, which the background
+loop prolongs. When the holder dies, the lease ends and with it the lock. A holder that was away
+for longer may still believe in it; `fence` is for that: a number that rises with each hold, by
+which whatever is guarded can refuse a late writer. All times are the store's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-import threading
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from treadle.client.background import BACKGROUND, start_thread
+from treadle.client.background import BACKGROUND
+from treadle.client.keys.lease import Lease, Leased, Pauses, read_lease
 from treadle.core.durations import SECOND, Duration, to_us
-from treadle.core.errors import LockLost, LockTimeout, StoreError
+from treadle.core.errors import LockLost, LockTimeout
 from treadle.core.ids import new_id
 from treadle.core.keys.key import KEY_MAX
-from treadle.core.keys.rules import above_zero
 
 if TYPE_CHECKING:
     from treadle.client.link import Link
     from treadle.client.snapshot import Home
     from treadle.store.keyed import LockTaken
 
-_log = logging.getLogger(__name__)
 
-LEASE_MIN_S: Final = 1.0
-_PAUSE_FIRST_S: Final = 0.02
-_PAUSE_MAX_S: Final = 0.5
-
-
-class Lock:
+class Lock(Leased):
     """A lock by its name; each `with` block, or `async with`, is a hold of its own.
 
     One `Lock` holds once at a time: for a hold beside it ask `app.lock` again.
     """
 
+    LEFT = "the lock was not given up"
+    LOST = LockLost
+
     def __init__(self, home: Home, name: str, timeout: Duration, lease: Duration) -> None:
         self.name: Final = _checked(name)
         self._home = home
         self._timeout = to_us(timeout, "timeout") / SECOND
-        self._lease = above_zero(lease, "lease")
-        if self._lease < LEASE_MIN_S * SECOND:
-            raise ValueError(f"lease must be at least {LEASE_MIN_S:g} s, not {lease}")
+        self._lease = read_lease(lease)
         self._hold: _Hold | None = None
         self._taking = False
 
@@ -63,7 +54,7 @@ class Lock:
     @property
     def is_held(self) -> bool:
         """Whether the hold is still good, as far as this process knows."""
-        return self._hold is not None and self._hold.is_good
+        return self._hold is not None and self._hold.lease.is_good
 
     def check(self) -> None:
         """Make sure, before a step that must not be done twice, that the hold is still good.
@@ -72,7 +63,7 @@ class Lock:
             LockLost: its lease has ended, as when this process was stopped for long.
         """
         hold = self._held()
-        if not hold.is_good:
+        if not hold.lease.is_good:
             raise LockLost(self.name, _ended(hold))
 
     def acquire(self) -> Self:
@@ -120,14 +111,14 @@ class Lock:
             LockLost: it was not held any more, or is held by somebody else by now.
         """
         hold, self._hold = self._held(), None
-        hold.end()
+        hold.lease.end()
         link = hold.link
         self._gave_up(hold, done=link.run(link.store.lock_free(self.name, hold.token)))
 
     async def arelease(self) -> None:
         """Do the same as `release` without blocking the event loop."""
         hold, self._hold = self._held(), None
-        hold.end()
+        hold.lease.end()
         free = hold.link.store.lock_free(self.name, hold.token)
         self._gave_up(hold, done=await BACKGROUND.arun(free))
 
@@ -135,37 +126,9 @@ class Lock:
         """Take the lock."""
         return self.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Give the lock up; an error of the block is worth more than one of the release."""
-        try:
-            self.release()
-        except (LockLost, StoreError) as late:
-            if error is None:
-                raise
-            error.add_note(f"the lock was not given up: {late}")
-
     async def __aenter__(self) -> Self:
         """Take the lock without blocking the event loop."""
         return await self.aacquire()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Give the lock up without blocking the event loop."""
-        try:
-            await self.arelease()
-        except (LockLost, StoreError) as late:
-            if error is None:
-                raise
-            error.add_note(f"the lock was not given up: {late}")
 
     def _begin(self) -> None:
         if self._hold is not None or self._taking:
@@ -183,8 +146,13 @@ class Lock:
     def _took(self, link: Link, token: bytes, taken: LockTaken, asked: float) -> bool:
         if taken.fence is None:
             return False
-        self._hold = _Hold(link, self.name, token, self._lease, taken.fence)
-        self._hold.begin(asked)
+        lease = Lease(
+            lambda: link.store.lock_renew(self.name, token, self._lease),
+            f"the lock {self.name!r} (hold {taken.fence})",
+            self._lease,
+            asked,
+        )
+        self._hold = _Hold(link, token, taken.fence, lease)
         return True
 
     def _gave_up(self, hold: _Hold, *, done: bool) -> None:
@@ -192,51 +160,13 @@ class Lock:
             raise LockLost(self.name, _ended(hold))
 
 
-class _Hold:
-    """One hold: its token, its number, and the thread that prolongs it."""
+class _Hold(NamedTuple):
+    """One hold: where, by which token and number, and the lease that is prolonged."""
 
-    def __init__(self, link: Link, name: str, token: bytes, lease: int, fence: int) -> None:
-        self.link = link
-        self.token = token
-        self.fence = fence
-        self._name = name
-        self._lease = lease
-        self._ends_at = 0.0
-        self._lost = False
-        self._over = threading.Event()
-
-    @property
-    def is_good(self) -> bool:
-        """Whether the lease has not ended by this process's monotonic clock."""
-        return not self._lost and time.monotonic() < self._ends_at
-
-    def begin(self, asked: float) -> None:
-        """Count the lease from when it was asked for, and prolong it from now on."""
-        self._ends_at = asked + self._lease / SECOND
-        start_thread(self._renew, f"treadle-lock-{self._name[:40]}")
-
-    def end(self) -> None:
-        """Prolong it no more."""
-        self._over.set()
-
-    def _renew(self) -> None:
-        """Prolong the lease three times in its length, until the hold ends or is lost."""
-        while not self._over.wait(self._lease / SECOND / 3):
-            asked = time.monotonic()
-            try:
-                renewed = self.link.run(
-                    self.link.store.lock_renew(self._name, self.token, self._lease)
-                )
-            except StoreError as error:
-                # The lease may outlast the trouble; the next turn tries again.
-                _log.warning("the lock %r could not be prolonged: %s", self._name, error)
-                continue
-            if not renewed:
-                self._lost = True
-                if not self._over.is_set():
-                    _log.error("the lock %r (hold %d) is lost", self._name, self.fence)
-                return
-            self._ends_at = asked + self._lease / SECOND
+    link: Link
+    token: bytes
+    fence: int
+    lease: Lease
 
 
 class _Patience:
@@ -245,7 +175,7 @@ class _Patience:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._until = time.monotonic() + timeout
-        self._pause = _PAUSE_FIRST_S
+        self._pauses = Pauses()
 
     def pause(self, name: str, taken: LockTaken) -> float:
         """Give the seconds to rest before asking again.
@@ -256,9 +186,7 @@ class _Patience:
         left = self._until - time.monotonic()
         if left <= 0:
             raise LockTimeout(name, self._timeout, taken.wait / SECOND)
-        rest = self._pause * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads the askers
-        self._pause = min(2 * self._pause, _PAUSE_MAX_S)
-        return min(rest, left)
+        return min(self._pauses.take(), left)
 
 
 async def _settled(link: Link, name: str, token: bytes, lease: int) -> LockTaken:
