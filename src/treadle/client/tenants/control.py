@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
 
+from treadle.client.snapshot import Home
 from treadle.core.tenants.tenant import STRIDE, check_tenant, stride_of
 from treadle.store.contract import BATCH_MAX
 
 if TYPE_CHECKING:
-    from treadle.client.link import Link
     from treadle.core.tenants.tenant import TenantRecord
 
 _PAGES_MAX: Final = 1_000
@@ -32,17 +32,8 @@ class Tenant(Struct, frozen=True):
         return cls(record.name, float(f"{STRIDE / record.stride:.3g}"))
 
 
-class Tenants:
+class Tenants(Home):
     """What an application can do about tenants."""
-
-    @property
-    def link(self) -> Link:
-        """The open store; the application's own."""
-        raise NotImplementedError
-
-    async def alink(self) -> Link:
-        """Do the same without blocking the event loop."""
-        raise NotImplementedError
 
     def tenant(self, name: str, weight: float | None = None) -> Tenant:
         """Set the weight of a tenant, or only look at it.
