@@ -11,17 +11,15 @@ from typing import Any
 import pytest
 import redis
 
+from tests.conformance.damaged import DAMAGED_GATES, go_on_without
 from treadle.core.clock import MovedClock
-from treadle.core.durations import SECOND
 from treadle.core.errors import StoreError
-from treadle.core.gates.gate import PLACES, RATE, GateUse
 from treadle.core.job import JobState
 from treadle.core.outcome import Failed, Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Filter, Store
 from treadle.store.open import open_store
 from treadle.store.redis.keys import key
-from treadle.testing.conformance.gates import kit as gates
 from treadle.testing.conformance.kit import (
     ANY_LIMIT,
     ERROR,
@@ -270,31 +268,14 @@ class TestMisused:
         assert await case.states([claim.id]) == [JobState.SUCCEEDED]
 
 
-DAMAGED_GATES = [
-    b"\xff\xfe", b"{", b'"g"', b"[1, 2]", b'["g"]', b'{"a": 1}', b'[{"name": 5}]',
-    b'[{"name": "g", "kind": "places", "cost": "x"}]',
-]  # fmt: skip
+OF_NO_COST = b'[{"name": "g", "kind": "places", "cost": "x"}]'
 
 
 class TestDamagedGates:
     """Gates that cannot be read are none: the job goes on without, and its neighbours as before."""
 
-    @pytest.mark.parametrize("damage", DAMAGED_GATES)
+    @pytest.mark.parametrize("damage", [*DAMAGED_GATES, OF_NO_COST])
     @scenario
     async def test_everything_goes_on(self, case: Case, hands: Hands, damage: bytes) -> None:
         """Upkeep counts without it, numbers can be set, and what waits comes to its turn."""
-        ids = await gates.add(case, 4, gates.places(quota=2))
-        worker = await case.worker()
-        running = await gates.claim(worker)
-        for job in (ids[1], ids[2]):
-            hands.change(job, {"gates": damage})
-        await case.store.prune(100)
-        assert (await gates.gate(case, "g")).used == 1
-        await case.store.set_gate(GateUse("g", RATE, quota=9, period=SECOND, burst=9))
-        await case.store.set_gate(GateUse("g", PLACES, quota=2))
-        case.clock.move(1.1)
-        assert sorted(ids_of(await gates.claim(worker))) == ids[2:]
-        await gates.finish(worker, running[0])
-        await case.store.cancel(ids)
-        await case.store.prune(100)
-        assert (await gates.gate(case, "g")).used == 0
+        await go_on_without(case, lambda job: hands.change(job, {"gates": damage}))

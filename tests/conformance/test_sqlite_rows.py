@@ -12,15 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.damaged import DAMAGED_GATES, go_on_without
 from treadle.core.clock import MovedClock
-from treadle.core.durations import SECOND
-from treadle.core.gates.gate import PLACES, RATE, GateUse
 from treadle.core.job import JobState
 from treadle.core.outcome import Failed, Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Filter, Store
 from treadle.store.open import open_store
-from treadle.testing.conformance.gates import kit as gates
 from treadle.testing.conformance.kit import (
     ANY_LIMIT,
     ERROR,
@@ -187,11 +185,6 @@ def test_the_file_refuses_a_wrong_value_also_by_hand(
         change(file, job, value)
 
 
-DAMAGED_GATES = [
-    b"\xff\xfe", b"{", b'"g"', b"[1, 2]", b'["g"]', b'{"a": 1}', b'[{"name": 5}]',
-]  # fmt: skip
-
-
 class TestDamagedGates:
     """Gates that cannot be read are none: the job goes on without, and its neighbours as before."""
 
@@ -199,18 +192,4 @@ class TestDamagedGates:
     @scenario
     async def test_everything_goes_on(self, case: Case, file: Path, damage: bytes) -> None:
         """Upkeep counts without it, numbers can be set, and what waits comes to its turn."""
-        ids = await gates.add(case, 4, gates.places(quota=2))
-        worker = await case.worker()
-        running = await gates.claim(worker)
-        for job in (ids[1], ids[2]):
-            change(file, job, f"gates = x'{damage.hex()}'")
-        await case.store.prune(100)
-        assert (await gates.gate(case, "g")).used == 1
-        await case.store.set_gate(GateUse("g", RATE, quota=9, period=SECOND, burst=9))
-        await case.store.set_gate(GateUse("g", PLACES, quota=2))
-        case.clock.move(1.1)
-        assert sorted(ids_of(await gates.claim(worker))) == ids[2:]
-        await gates.finish(worker, running[0])
-        await case.store.cancel(ids)
-        await case.store.prune(100)
-        assert (await gates.gate(case, "g")).used == 0
+        await go_on_without(case, lambda job: change(file, job, f"gates = x'{damage.hex()}'"))

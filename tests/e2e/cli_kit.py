@@ -1,7 +1,7 @@
 """What the tests of the command line share: a project on disk, and ways to run a command.
 
 `run` starts a real process, as a user does; `invoke` calls the command in this process, where
-no code of a project is imported. Nothing here asserts.
+no code of a project is imported. Nothing here asserts what treadle does.
 """
 
 import asyncio
@@ -108,3 +108,14 @@ def fill(folder: Path, calls: Sequence[tuple[str, Any]]) -> list[Job[Any]]:
         return [job.refresh() for job in jobs]
     finally:
         app.close()
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """Read the worker's lines until one holds these words; the test's time limit bounds it."""
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if words in line:
+            return seen
+    raise AssertionError(f"the worker ended before it said {words!r}:\n{seen}")

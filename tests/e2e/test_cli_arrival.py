@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.own_redis import needs_program
-from tests.e2e.cli_kit import PROCESS_S, command, environment, run, write_project
+from tests.e2e.cli_kit import PROCESS_S, command, environment, read_until, run, write_project
 from treadle import Treadle
 from treadle.testing.servers import NoServerError, Postgres, Redis
 
@@ -56,17 +56,6 @@ def starting(folder: Path, url: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate(timeout=PROCESS_S)
-
-
-def read_until(process: subprocess.Popen[str], words: str) -> str:
-    """Read the worker's lines until one holds these words; the test's time limit bounds it."""
-    assert process.stderr is not None
-    seen = ""
-    for line in process.stderr:
-        seen += line
-        if words in line:
-            return seen
-    raise AssertionError(f"the worker ended before it said {words!r}:\n{seen}")
 
 
 def test_a_worker_begins_when_its_store_comes(server: Server, tmp_path: Path) -> None:

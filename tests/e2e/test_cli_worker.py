@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli_kit import PROCESS_S, command, environment, invoke, run, write_project
+from tests.e2e.cli_kit import (
+    PROCESS_S,
+    command,
+    environment,
+    invoke,
+    read_until,
+    run,
+    write_project,
+)
 from treadle import Treadle
 
 
@@ -28,17 +36,6 @@ def _worker(folder: Path, *args: str, **variables: str) -> Iterator[subprocess.P
     finally:
         process.kill()
         process.communicate(timeout=PROCESS_S)
-
-
-def _read_until(process: subprocess.Popen[str], words: str) -> str:
-    """Read the worker's lines until one holds these words; the test's time limit bounds it."""
-    assert process.stderr is not None
-    seen = ""
-    for line in process.stderr:
-        seen += line
-        if words in line:
-            return seen
-    raise AssertionError(f"the worker ended before it said {words!r}:\n{seen}")
 
 
 def _enqueue(folder: Path, task: str, *values: object, queue: str = "default") -> str:
@@ -126,9 +123,9 @@ def test_sigterm_lets_running_jobs_end(tmp_path: Path) -> None:
     write_project(tmp_path)
     job = _enqueue(tmp_path, "app.hold", 0.3, queue="slow")
     with _worker(tmp_path, "--log-format", "text") as process:
-        _read_until(process, "started app.hold")
+        read_until(process, "started app.hold")
         process.send_signal(signal.SIGTERM)
-        rest = _read_until(process, "Stopped")
+        rest = read_until(process, "Stopped")
         assert process.wait(PROCESS_S) == 0
     assert "Stopped (received SIGTERM): 1 attempt in " in rest
     assert _state(tmp_path, job) == "succeeded"
@@ -139,9 +136,9 @@ def test_a_job_that_is_cut_off_makes_the_exit_code_one(tmp_path: Path) -> None:
     write_project(tmp_path)
     job = _enqueue(tmp_path, "app.hold", 60, queue="slow")
     with _worker(tmp_path, "--grace", "100ms", "--log-format", "text") as process:
-        _read_until(process, "started app.hold")
+        read_until(process, "started app.hold")
         process.send_signal(signal.SIGINT)
-        rest = _read_until(process, "Stopped")
+        rest = read_until(process, "Stopped")
         assert process.wait(PROCESS_S) == 1
     assert "1 job cut off and handed back" in rest
     assert _state(tmp_path, job) == "ready"
@@ -213,12 +210,12 @@ def test_a_settlement_that_comes_too_late_is_said(tmp_path: Path) -> None:
     write_project(tmp_path, WAITING_APP)
     job = _enqueue(tmp_path, "app.wait")
     with _worker(tmp_path, "--log-format", "text", TREADLE_BEAT="5") as process:
-        _read_until(process, "started app.wait")
+        read_until(process, "started app.wait")
         assert run(tmp_path, "jobs", "cancel", job).returncode == 0
         (tmp_path / "go").touch()
-        _read_until(process, "came too late")
+        read_until(process, "came too late")
         process.send_signal(signal.SIGTERM)
-        assert "1 settlement LOST" in _read_until(process, "Stopped")
+        assert "1 settlement LOST" in read_until(process, "Stopped")
     assert _state(tmp_path, job) == "cancelled"
 
 

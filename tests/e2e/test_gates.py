@@ -1,39 +1,16 @@
 """Limits as users meet them: a worker runs the jobs, and the jobs themselves say what ran when."""
 
 import asyncio
-import secrets
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from treadle import Concurrency, JobState, RateLimit, Settings, Treadle, Worker
-from treadle.store.open import open_store
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Treadle:
-    """Give an application on each store."""
-    kind, own = request.param, f"t_{secrets.token_hex(6)}"
-    if kind == "memory":
-        return Treadle("memory://")
-    if kind == "sqlite":
-        return Treadle(f"sqlite:///{tmp_path}/jobs.db")
-    url = request.getfixturevalue(f"{kind}_url")
-    if kind == "postgres":
-        asyncio.run(_migrate(url, own))
-    return Treadle(url, namespace=own)
-
-
-async def _migrate(url: str, namespace: str) -> None:
-    store = open_store(url, namespace, Settings())
-    await store.migrate()
-    await store.close()
+from treadle import Concurrency, JobState, RateLimit, Treadle, Worker
 
 
 @contextmanager

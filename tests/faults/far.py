@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import psycopg
+import pytest
 
 from tests.faults import workload
 from tests.faults.scene import QUICK, Scene, compare_sales, finish, key_in
@@ -27,6 +28,12 @@ T = TypeVar("T")
 
 PAGE: Final = 500
 PAGES_MAX: Final = 100
+EACH_STORE: Final = (
+    "sqlite",
+    pytest.param("postgres", marks=pytest.mark.slow),
+    pytest.param("redis", marks=pytest.mark.slow),
+)
+"""Values of a parameter: the file's store in each run of the suite, servers in the slow one."""
 
 
 class FarScene(Scene):
@@ -152,3 +159,10 @@ def away(scene: FarScene, server: Postgres | Redis, seconds: float, *, jobs: int
     account = finish(scene, *workers)
     assert account.overrun == []
     assert {(one.state, one.crashes) for one in scene.records()} == {(JobState.SUCCEEDED, 0)}
+
+
+def scene_on(store: str, folder: Path, request: pytest.FixtureRequest) -> Scene:
+    """Prepare a scene on one of `EACH_STORE`."""
+    if store == "sqlite":
+        return Scene(folder, QUICK).prepare()
+    return FarScene(folder, request.getfixturevalue(f"{store}_url"), QUICK).prepare()

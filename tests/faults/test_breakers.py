@@ -4,22 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.far import FarScene
-from tests.faults.scene import QUICK, Scene
+from tests.faults.far import EACH_STORE, scene_on
+from tests.faults.scene import Scene
 from treadle.client.gates.control import GateInfo
 
 JOBS = 12
-STORES = [
-    "sqlite",
-    pytest.param("postgres", marks=pytest.mark.slow),
-    pytest.param("redis", marks=pytest.mark.slow),
-]
-
-
-def _scene(request: pytest.FixtureRequest, store: str, folder: Path) -> Scene:
-    if store == "sqlite":
-        return Scene(folder, QUICK).prepare()
-    return FarScene(folder, request.getfixturevalue(f"{store}_url"), QUICK).prepare()
 
 
 def _breaker(scene: Scene) -> GateInfo | None:
@@ -35,12 +24,12 @@ def _has_tripped(scene: Scene) -> bool:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", EACH_STORE)
 def test_a_probe_whose_worker_is_killed_does_not_leave_the_breaker_half_open(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """The rescuer settles it, the next job is let through, and all jobs end well."""
-    with _scene(request, store, tmp_path / "scene") as scene:
+    with scene_on(store, tmp_path / "scene", request) as scene:
         down = Path(f"{scene.ledger.path}.down")
         down.touch()
         scene.enqueue("guarded", *(f"guarded{n}" for n in range(JOBS)))
@@ -61,13 +50,13 @@ def test_a_probe_whose_worker_is_killed_does_not_leave_the_breaker_half_open(
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", EACH_STORE)
 @pytest.mark.parametrize("point", ["exchange.after_commit", "execute.after_return"])
 def test_workers_that_die_as_they_trip_it_open_it_once(
     store: str, point: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """What a failure says is written with its settlement or not at all; the others go on."""
-    with _scene(request, store, tmp_path / "scene") as scene:
+    with scene_on(store, tmp_path / "scene", request) as scene:
         down = Path(f"{scene.ledger.path}.down")
         down.touch()
         scene.enqueue("guarded", *(f"guarded{n}" for n in range(JOBS)))

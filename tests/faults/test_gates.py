@@ -5,34 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.far import FarScene
-from tests.faults.scene import QUICK, Scene, check_crowd
+from tests.faults.far import EACH_STORE, scene_on
+from tests.faults.scene import check_crowd
 
 WORKERS = 8
 JOBS = 60
 KILLED = 3
 
 
-def _scene(request: pytest.FixtureRequest, store: str, folder: Path) -> Scene:
-    if store == "sqlite":
-        return Scene(folder, QUICK).prepare()
-    return FarScene(folder, request.getfixturevalue(f"{store}_url"), QUICK).prepare()
-
-
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    "store",
-    [
-        "sqlite",
-        pytest.param("postgres", marks=pytest.mark.slow),
-        pytest.param("redis", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("store", EACH_STORE)
 def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """Three of eight die as they run bounded jobs; the others end all, two at a time."""
-    with _scene(request, store, tmp_path / "scene") as scene:
+    with scene_on(store, tmp_path / "scene", request) as scene:
         scene.enqueue("bounded", *(f"bounded{n}" for n in range(JOBS)))
         doomed = [scene.worker(fault="execute.after_return:kill@3") for _ in range(KILLED)]
         # Each of them comes to its turn: what a dead one held is freed by the next one's rescue.
@@ -48,14 +35,7 @@ def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    "store",
-    [
-        "sqlite",
-        pytest.param("postgres", marks=pytest.mark.slow),
-        pytest.param("redis", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("store", EACH_STORE)
 def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -63,7 +43,7 @@ def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
     faults = ["exchange.after_commit:kill@1"]
     if store == "sqlite":
         faults.append("exchange.before_commit:kill@1")
-    with _scene(request, store, tmp_path / "scene") as scene:
+    with scene_on(store, tmp_path / "scene", request) as scene:
         app = scene.app()
         app.tasks.pause("tiny", note="till the crews have come and gone")
         app.close()

@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests.faults.far import EACH_STORE
 from treadle import Concurrency, LimitTimeout, Treadle
 from treadle.core.settings import Settings
 from treadle.store.open import open_store
@@ -30,13 +31,7 @@ time.sleep(60)
 ONE: Final = Concurrency(1)
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param("postgres", marks=pytest.mark.slow),
-        pytest.param("redis", marks=pytest.mark.slow),
-    ]
-)
+@pytest.fixture(params=EACH_STORE)
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Treadle]:
     """Give an application on a store of each kind, in a namespace of its own."""
     url = f"sqlite:///{tmp_path / 'jobs.db'}"

@@ -9,7 +9,6 @@ a second in which workers ask, no job may wait that could run, and at the end no
 
 import asyncio
 import random
-import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -32,10 +31,7 @@ from treadle.core.gates.gate import (
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobRecord, JobState
 from treadle.core.outcome import Failed, Outcome, Released, Snoozed, Succeeded
-from treadle.core.settings import Settings
 from treadle.store.contract import Store
-from treadle.store.open import open_store
-from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import ERROR, Hand, new_job, settlement, take, worker_info
 
 STEPS = 120
@@ -359,26 +355,6 @@ async def live(store: Store, clock: MovedClock, seed: int) -> None:
         await life.drain()
     finally:
         await store.close()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
-def make(request: pytest.FixtureRequest, tmp_path: object) -> Callable[[MovedClock], Store]:
-    """Make a store of each kind with a clock of the test's."""
-
-    def made(clock: MovedClock) -> Store:
-        own = f"m_{secrets.token_hex(6)}"
-        if request.param == "memory":
-            return open_store("memory://", own, Settings(), clock)
-        if request.param == "sqlite":
-            return open_store(f"sqlite:///{tmp_path}/jobs.db", own, Settings(), clock)
-        url = request.getfixturevalue(f"{request.param}_url")
-        if request.param == "redis":
-            return open_store(url, own, Settings(), clock)
-        store = PostgresStore(url, own, Settings(), clock)
-        store.migrate_now()
-        return store
-
-    return made
 
 
 @pytest.mark.parametrize("turn", range(3))

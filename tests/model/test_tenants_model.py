@@ -6,7 +6,6 @@ each step every store must claim just the jobs that it names, in its order.
 
 import asyncio
 import random
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,10 +16,8 @@ from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, NewJob
 from treadle.core.outcome import Failed, Outcome, Released, Succeeded
-from treadle.core.settings import Settings
 from treadle.core.tenants.tenant import STRIDE, TAG_MAX
 from treadle.store.contract import Store
-from treadle.store.open import open_store
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import (
     ERROR,
@@ -198,25 +195,6 @@ async def live(store: Store, clock: MovedClock, seed: int) -> None:
             await step()
     finally:
         await store.close()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
-def make(request: pytest.FixtureRequest, tmp_path: object) -> Callable[[MovedClock], Store]:
-    """Make a store of each kind with a clock of the test's."""
-
-    def made(clock: MovedClock) -> Store:
-        own = f"turns_{secrets.token_hex(6)}"
-        if request.param in ("memory", "sqlite"):
-            url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db"
-            return open_store(url, own, Settings(), clock)
-        url = request.getfixturevalue(f"{request.param}_url")
-        if request.param == "redis":
-            return open_store(url, own, Settings(), clock)
-        store = PostgresStore(url, own, Settings(), clock)
-        store.migrate_now()
-        return store
-
-    return made
 
 
 @pytest.mark.parametrize("turn", range(3))

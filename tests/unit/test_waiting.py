@@ -53,45 +53,32 @@ class Ends:
         return [job for job in ids if job in self.over]
 
 
+async def seen_after(store: Ends) -> list[float]:
+    """Wait for one job after another; give how long each end took to be seen, in seconds."""
+    took = []
+    waiting = Waiting(store)
+    for number in range(21):
+        job = bytes([number])
+        waiter = asyncio.ensure_future(waiting.ended(job, WAIT_S))
+        await asyncio.sleep(0.002)
+        store.end(job)
+        began = time.perf_counter()
+        assert await waiter
+        took.append(time.perf_counter() - began)
+    await waiting.close()
+    return took
+
+
 def test_an_end_is_seen_within_milliseconds() -> None:
     """A waiter is woken by the store's hint, far sooner than by the fallback."""
-
-    async def main() -> list[float]:
-        store, took = Ends(), []
-        waiting = Waiting(store)
-        for number in range(21):
-            job = bytes([number])
-            waiter = asyncio.ensure_future(waiting.ended(job, WAIT_S))
-            await asyncio.sleep(0.002)
-            store.end(job)
-            began = time.perf_counter()
-            assert await waiter
-            took.append(time.perf_counter() - began)
-        await waiting.close()
-        return took
-
-    assert sorted(asyncio.run(main()))[10] < 0.005
+    assert sorted(asyncio.run(seen_after(Ends())))[10] < 0.005
 
 
 def test_a_look_that_wakes_somebody_is_not_rested_for() -> None:
     """Who waits for one job after another sees each end soon, though a look costs something."""
-
-    async def main() -> list[float]:
-        store, took = Ends(), []
-        store.slow = 0.0005
-        waiting = Waiting(store)
-        for number in range(21):
-            job = bytes([number])
-            waiter = asyncio.ensure_future(waiting.ended(job, WAIT_S))
-            await asyncio.sleep(0.002)
-            store.end(job)
-            began = time.perf_counter()
-            assert await waiter
-            took.append(time.perf_counter() - began)
-        await waiting.close()
-        return took
-
-    assert sorted(asyncio.run(main()))[10] < 0.012
+    store = Ends()
+    store.slow = 0.0005
+    assert sorted(asyncio.run(seen_after(store)))[10] < 0.012
 
 
 def test_a_lost_hint_costs_a_quarter_of_a_second() -> None:
