@@ -87,6 +87,48 @@ def test_a_limit_by_itself_is_a_block(app: Treadle) -> None:
         pass
 
 
+def test_blocks_of_one_limit_that_wait_at_once_leave_no_hold_behind(app: Treadle) -> None:
+    """The second is refused while the first waits for its place, and every place is given up."""
+    limit = app.limit("stripe")
+    inside: list[bool] = []
+
+    def enter() -> None:
+        with limit as hold:
+            inside.append(hold.is_held)
+
+    first = threading.Thread(target=enter)
+    with app.limit("stripe").acquire():
+        first.start()
+        _until_somebody_asks(app)
+        with pytest.raises(RuntimeError, match="has not ended"), limit:
+            pass
+    first.join(WAIT_S)
+    assert inside == [True]
+    shown = app.gates.get("stripe")
+    assert shown is not None
+    assert shown.holds == 0
+
+
+def test_a_block_that_is_cancelled_as_it_waits_can_begin_again(app: Treadle) -> None:
+    """Its place in the line is left, and the limit is used as before."""
+    limit = app.limit("stripe")
+
+    async def enter() -> bool:
+        async with limit as hold:
+            return hold.is_held
+
+    async def cancel() -> None:
+        waits = asyncio.create_task(enter())
+        await asyncio.to_thread(_until_somebody_asks, app)
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+
+    with app.limit("stripe").acquire():
+        asyncio.run(cancel())
+    assert asyncio.run(enter())
+
+
 def test_a_job_waits_for_a_hold_and_a_hold_for_a_job(app: Treadle) -> None:
     """One place is shared: while one has it the other waits, whichever came first."""
     began, let = threading.Event(), threading.Event()

@@ -10,6 +10,7 @@ asks again after a rest that grows to half a second, or when the store says that
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -48,6 +49,8 @@ class NamedLimit:
         self._find = find
         self._key = _key_text(key)
         self._lease = read_lease(lease)
+        self._block = threading.Lock()
+        """Taken by a `with` block for as long as it lasts, and while it waits for its place."""
         self._entered: Hold | None = None
 
     def acquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
@@ -104,9 +107,17 @@ class NamedLimit:
             raise
 
     def __enter__(self) -> Hold:
-        """Pass the limit, waiting for as long as it takes."""
-        self._check_once()
-        self._entered = self.acquire()
+        """Pass the limit, waiting for as long as it takes.
+
+        Raises:
+            RuntimeError: another block of this object has not ended.
+        """
+        self._begin()
+        try:
+            self._entered = self.acquire()
+        except BaseException:
+            self._block.release()
+            raise
         return self._entered
 
     def __exit__(
@@ -116,14 +127,16 @@ class NamedLimit:
         trace: TracebackType | None,
     ) -> None:
         """Give the place up."""
-        hold, self._entered = self._entered, None
-        if hold is not None:
-            hold.__exit__(kind, error, trace)
+        self._end().__exit__(kind, error, trace)
 
     async def __aenter__(self) -> Hold:
         """Pass the limit without blocking the event loop."""
-        self._check_once()
-        self._entered = await self.aacquire()
+        self._begin()
+        try:
+            self._entered = await self.aacquire()
+        except BaseException:
+            self._block.release()
+            raise
         return self._entered
 
     async def __aexit__(
@@ -133,16 +146,21 @@ class NamedLimit:
         trace: TracebackType | None,
     ) -> None:
         """Give the place up without blocking the event loop."""
-        hold, self._entered = self._entered, None
-        if hold is not None:
-            await hold.__aexit__(kind, error, trace)
+        await self._end().__aexit__(kind, error, trace)
 
-    def _check_once(self) -> None:
-        if self._entered is not None:
+    def _begin(self) -> None:
+        # Two blocks that wait at once would end with one hold: the other would never be given up.
+        if not self._block.acquire(blocking=False):
             raise RuntimeError(
-                f"this block holds {self.name!r} already; for another hold beside it write "
-                "`with limit.acquire():`"
+                f"a block of this limit {self.name!r} has not ended; for another one beside it "
+                "write `with limit.acquire():`, or ask app.limit again"
             )
+
+    def _end(self) -> Hold:
+        hold, self._entered = self._entered, None
+        assert hold is not None, "a block that has begun has its hold"
+        self._block.release()
+        return hold
 
     def _asking(self, timeout: Duration | None, cost: int) -> _Asking:
         limit = self._find(self.name)
