@@ -102,6 +102,10 @@ def test_jobs_of_ticks_have_the_tasks_tenant(app: Treadle) -> None:
         ("{account:>9}", "nothing else"),
         ("{account.id}", "nothing else"),
         ("{}", "nothing else"),
+        ("{{account}}", "names no argument"),
+        ("{rest}", "no argument of"),
+        ("{extras}", "no argument of"),
+        ("{named}", "no argument of"),
         ("", "1 to 200"),
         ("x" * (NAME_MAX + 1), "1 to 200"),
         ("a\nb", "printable"),
@@ -112,7 +116,7 @@ def test_a_tenant_that_cannot_be_is_refused_at_once(app: Treadle, tenant: str, t
     with pytest.raises(ValueError, match=told):
 
         @app.task(tenant=tenant)
-        def report(account: int) -> None: ...
+        def report(account: int, *rest: int, **extras: int) -> None: ...
 
 
 def test_a_tenant_is_a_text(app: Treadle) -> None:
