@@ -25,6 +25,7 @@ RATE: Final = "rate"
 WINDOW: Final = "window"
 SWITCH: Final = "switch"
 BREAKER: Final = "breaker"
+KINDS: Final = (PLACES, RATE, SWITCH, BREAKER, WINDOW)
 STARTS: Final = (RATE, WINDOW)
 """The kinds that bound how many jobs start in a time."""
 
