@@ -17,6 +17,7 @@ from treadle.cli.enqueue import enqueue
 from treadle.cli.gates.commands import gates
 from treadle.cli.jobs import jobs
 from treadle.cli.schedules.commands import schedules
+from treadle.cli.tenants.commands import tenants
 from treadle.cli.transit.move import move
 from treadle.cli.transit.relay import relay
 from treadle.cli.view.text import safe
@@ -24,7 +25,7 @@ from treadle.cli.worker import worker
 from treadle.core.errors import TreadleError
 
 _COMMANDS = (
-    *(worker, enqueue, jobs, dead, queues, gates, schedules, workers),
+    *(worker, enqueue, jobs, dead, queues, gates, tenants, schedules, workers),
     *(doctor, migrate, relay, move, bench, demo),
 )
 
