@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import click
 
-from treadle.cli.reach import Reach, prints_json, reaches_store
+from treadle.cli.reach import Reach, prints_json, reaches_store, seconds
 from treadle.cli.view.document import print_document
 from treadle.cli.view.gates import gate_row, gates_table
 from treadle.cli.view.tables import console, utc_now
@@ -42,15 +42,18 @@ def list_gates(reach: Reach, *, as_json: bool) -> None:
 @gates.command()
 @click.argument("name")
 @click.option("--note", default="", help="Why, for whoever looks.")
-@click.option("--for", "seconds", type=float, help="Resume by itself after so many seconds.")
+@click.option("--for", "lasting", type=seconds, help="Resume by itself after so long: 30, 10m, 2h.")
 @prints_json
 @reaches_store
-def pause(reach: Reach, name: str, *, note: str, seconds: float | None, as_json: bool) -> None:
-    """Start no job that has to pass this gate, or of a task: task:NAME; what runs goes on."""
+def pause(reach: Reach, name: str, *, note: str, lasting: float | None, as_json: bool) -> None:
+    """Start no job behind this gate, or of a task (task:NAME).
+
+    What runs goes on.
+    """
     with reach.opened() as app, _usage():
         task = name.removeprefix(TASK) if name.startswith(TASK) else None
         known = app.gates.get(name) is not None or app.definition(task or "") is not None
-        app.gates.pause(name, note=note, lasting=seconds)
+        app.gates.pause(name, note=note, lasting=lasting)
     document = {"gate": name, "paused": True, "known": known}
     said = f"Gate {safe(name)} is paused{_unless(known=known)}."
     if task is not None:
@@ -83,7 +86,7 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
 def set_gate(
     reach: Reach, name: str, limit: str, *, burst: int | None, sliding: bool, as_json: bool
 ) -> None:
-    """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
+    """Bound this gate to LIMIT: `5` run at once, `10/m` start."""
     with reach.opened() as app, _usage():
         known = app.gates.get(name) is not None
         app.gates.set(name, _limit(limit, burst, sliding=sliding))
