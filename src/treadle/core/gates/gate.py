@@ -229,7 +229,7 @@ class Gate(Struct, gc=False):
 
 
 class GateRecord(Struct, frozen=True):
-    """A gate as people see it."""
+    """A gate as people see it; instants and durations in microseconds."""
 
     name: str
     kind: str

@@ -41,6 +41,7 @@ class TenantRecord(Struct, frozen=True):
 
     name: str
     stride: int
+    """What one of its jobs adds to its tag: `STRIDE` divided by its weight."""
 
 
 class TenantOf(Struct, frozen=True):

@@ -159,7 +159,7 @@ class Book:
         not count.
         """
         changed = set()
-        for id_, tell in sorted(said, key=_turn):
+        for id_, tell in sorted(said, key=_order):
             # A hold may name a gate that nobody has named yet.
             gate = self.of(GateUse(tell.name)) if tell.says == "hold" else self.find(tell.name)
             if gate is not None and told(gate, tell, id_, self.now):
@@ -297,7 +297,7 @@ def says_at(name: str, uses: Sequence[GateUse]) -> str:
     return next((use.on_full for use in uses if use.name == name), "")
 
 
-def _turn(said: tuple[bytes, Tell]) -> int:
+def _order(said: tuple[bytes, Tell]) -> int:
     return ORDER.index(said[1].says)
 
 
