@@ -185,7 +185,8 @@ def _limit(record: GateRecord) -> str:
         return str(record.quota)
     period = f"{record.period // SECOND}s"
     if record.kind == BREAKER:
-        return f"{record.quota} failures/{record.period / SECOND:g}s"
+        failures = "failure" if record.quota == 1 else "failures"
+        return f"{record.quota} {failures}/{record.period / SECOND:g}s"
     return f"{record.quota}/{period}" if record.kind in STARTS else ""
 
 
