@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Final
 
 from treadle.core.durations import HOUR
-from treadle.core.gates.breaker import ORDER, Tell, told
 from treadle.core.gates.gate import (
     BREAKER,
     FULL,
@@ -21,6 +20,7 @@ from treadle.core.gates.gate import (
     GateUse,
     read_gates,
 )
+from treadle.core.gates.tells import ORDER, Tell, told
 from treadle.core.ids import id_text
 from treadle.store.sqlite.keys.freeing import ENDED, free
 from treadle.store.sqlite.rows import Row
