@@ -19,7 +19,17 @@ from uuid import UUID
 
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
 from treadle.core.errors import BadArguments
-from treadle.core.gates.gate import ALL, PLACES, RATE, REPLACE, SKIP, TASK, WINDOW, GateUse
+from treadle.core.gates.gate import (
+    ALL,
+    PLACES,
+    RATE,
+    REPLACE,
+    SKIP,
+    SWITCH,
+    TASK,
+    WINDOW,
+    GateUse,
+)
 from treadle.core.gates.window import QUOTA_MAX
 from treadle.core.payload.template import check_fields, fields_of
 
@@ -240,6 +250,16 @@ def _check_window(rate: str, quota: int, burst: int | None, window: str) -> None
             f"the {quota:,} of {rate!r}; give a smaller number in a shorter period, or leave out "
             "window='sliding' for a token bucket"
         )
+
+
+class Switch(Limit):
+    """A gate that bounds nothing by itself: it is open until it is shut."""
+
+    kind = SWITCH
+
+    def default_name(self) -> str:
+        """Name the limit among those of its task."""
+        return "switch"
 
 
 def parse_rate(rate: str) -> tuple[int, int]:
