@@ -1,5 +1,7 @@
 """The command line as a whole: its entry points, its help, how errors end."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,10 @@ WITHOUT_JSON = {"worker", "demo"}
 
 
 def _commands(group: click.Group = cli, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
         if isinstance(command, click.Group):
             yield from _commands(command, f"{path}{name} ")
         else:
@@ -26,6 +31,20 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     """`python -m treadle --version` prints the package's version."""
     done = run(tmp_path, "--version")
     assert done.stdout == f"treadle {treadle.__version__}\n"
+
+
+def test_a_command_reads_no_other_ones_code() -> None:
+    """`treadle enqueue` does not wait until the tables and bars of other commands are imported."""
+    program = (
+        "import sys\n"
+        "from treadle.cli.main import cli\n"
+        "cli(['enqueue', '--help'], standalone_mode=False)\n"
+        "print(sorted({'rich', 'treadle.cli.bench', 'treadle.cli.enqueue'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=25
+    )
+    assert done.stdout.splitlines()[-1] == "['treadle.cli.enqueue']"
 
 
 def test_help_names_the_commands_in_reading_order() -> None:
