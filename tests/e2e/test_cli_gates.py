@@ -88,8 +88,8 @@ def test_pause_and_resume(tmp_path: Path) -> None:
 def test_set_and_reset(tmp_path: Path) -> None:
     """A number bounds what runs, a rate what starts; a reset follows the jobs again."""
     _fill(tmp_path)
-    _call(tmp_path, "gates", "set", "stripe", "5/s", "--burst", "2")
-    row = _gate(tmp_path, "stripe")
+    _call(tmp_path, "gates", "set", "pay/10/m", "5/s", "--burst", "2")
+    row = _gate(tmp_path, "pay/10/m")
     assert (row["kind"], row["limit"], row["burst"], row["is_set"]) == ("rate", "5/1s", 2, True)
     _call(tmp_path, "gates", "set", "stripe", "7")
     assert _gate(tmp_path, "stripe")["limit"] == "7"
@@ -100,11 +100,26 @@ def test_set_and_reset(tmp_path: Path) -> None:
 def test_a_sliding_window_is_set_and_shown(tmp_path: Path) -> None:
     """It has a kind of its own, no burst, and says in the list that it slides."""
     _fill(tmp_path)
-    said = _call(tmp_path, "gates", "set", "stripe", "10/m", "--sliding").stdout
+    words = ("stripe", "10/m", "--sliding", "--change-kind")
+    said = _call(tmp_path, "gates", "set", *words).stdout
     assert said == "Gate stripe is set to 10/m in a sliding window, whatever its jobs say.\n"
     row = _gate(tmp_path, "stripe")
     assert (row["kind"], row["limit"], row["burst"], row["room"]) == ("window", "10/60s", None, 10)
     assert "10/60s sliding (set)" in _call(tmp_path, "gates", "ls").stdout
+
+
+def test_another_kind_of_limit_is_refused(tmp_path: Path) -> None:
+    """The error names both kinds and what to write, and nothing changes until it is asked for."""
+    _fill(tmp_path)
+    refused = _call(tmp_path, "gates", "set", "pay/10/m", "5")
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.split())
+    for part in ("(rate)", "(places)", "`10/m` on the command line", "--change-kind"):
+        assert part in said
+    row = _gate(tmp_path, "pay/10/m")
+    assert (row["kind"], row["limit"], row["is_set"]) == ("rate", "10/60s", False)
+    assert _call(tmp_path, "gates", "set", "pay/10/m", "5", "--change-kind").exit_code == 0
+    assert _gate(tmp_path, "pay/10/m")["kind"] == "places"
 
 
 def test_what_is_no_limit_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from treadle import Concurrency, JobState, RateLimit, Treadle, Worker
+from treadle import Breaker, Concurrency, JobState, RateLimit, Treadle, Worker
 
 
 @contextmanager
@@ -147,6 +147,35 @@ def test_a_rate_is_shown_as_it_can_be_written(rate: str, shown: str) -> None:
     again = app.gates.get("api")
     assert again is not None
     assert replace(again, opens_at=None) == replace(found, opens_at=None)
+    app.close()
+
+
+@pytest.mark.parametrize("name", ["stripe", "pay/concurrency:7", "strict"])
+def test_a_gate_keeps_its_kind(app: Treadle, name: str) -> None:
+    """Other numbers are set, another kind is not, also where the store has no such gate yet."""
+    limits = [
+        Breaker("stripe"),
+        Concurrency(2, key="{account}"),
+        RateLimit("10/m", name="strict", window="sliding"),
+    ]
+
+    @app.task(name="pay", limits=limits)
+    def pay(account: int) -> None: ...
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"the gate {name!r} is a .*change_kind=True"):
+            app.gates.set(name, RateLimit("10/m"))
+        pay.enqueue(7)
+    found = app.gates.get(name)
+    assert found is not None
+    assert not found.is_set
+    app.gates.set(name, RateLimit("10/m"), change_kind=True)
+    found = app.gates.get(name)
+    assert found is not None
+    assert (found.kind, found.is_set) == ("rate", True)
+    app.gates.set(name, RateLimit("20/m"))
+    with pytest.raises(ValueError, match=r"is a token bucket.* \(rate\)"):
+        app.gates.set(name, Concurrency(2))
     app.close()
 
 

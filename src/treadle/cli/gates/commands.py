@@ -78,15 +78,23 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
 @click.argument("limit")
 @click.option("--burst", type=int, help="Of a rate: how many may start together.")
 @click.option("--sliding", is_flag=True, help="Of a rate: in any such time, wherever it begins.")
+@click.option("--change-kind", is_flag=True, help="Let it bound something else than it does.")
 @prints_json
 @reaches_store
 def set_gate(
-    reach: Reach, name: str, limit: str, *, burst: int | None, sliding: bool, as_json: bool
+    reach: Reach,
+    name: str,
+    limit: str,
+    *,
+    burst: int | None,
+    sliding: bool,
+    change_kind: bool,
+    as_json: bool,
 ) -> None:
     """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
     with reach.opened() as app, _usage():
         known = app.gates.get(name) is not None
-        app.gates.set(name, _limit(limit, burst, sliding=sliding))
+        app.gates.set(name, _limit(limit, burst, sliding=sliding), change_kind=change_kind)
     how = " in a sliding window" if sliding else ""
     said = f"Gate {safe(name)} is set to {safe(limit)}{how}, whatever its jobs say"
     document: dict[str, object] = {
