@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Final
 
 from click.testing import Result
 
@@ -164,3 +165,33 @@ def test_a_task_is_paused_by_its_name(tmp_path: Path) -> None:
     refused = _call(tmp_path, "gates", "set", "task:mail", "5")
     assert refused.exit_code == 2
     assert "give the task limits=" in refused.stderr
+
+
+KEYED: Final = """
+from treadle import Switch, Treadle
+
+app = Treadle("sqlite:///jobs.db")
+
+
+@app.task(name="sync", limits=Switch(key="{account}"))
+def sync(account: int) -> None: ...
+"""
+
+
+def test_a_key_of_a_task_is_paused(tmp_path: Path) -> None:
+    """By the code that says what the key is of; without it the gate has the key in its name."""
+    _fill(tmp_path)
+    write_project(tmp_path, KEYED)
+    said = run(tmp_path, "gates", "pause", "task:sync", "--key", "7", "--note", "no token").stdout
+    assert said == "Task sync, key 7, is paused.\n"
+    row = _gate(tmp_path, "sync/switch:7")
+    assert (row["kind"], row["paused"], row["note"]) == ("switch", True, "no token")
+    said = run(tmp_path, "gates", "resume", "task:sync", "--key", "7").stdout
+    assert said == "Task sync, key 7, is not paused.\n"
+    assert _gate(tmp_path, "sync/switch:7")["paused"] is False
+    refused = run(tmp_path, "gates", "pause", "sync/switch", "--key", "7")
+    assert refused.returncode == 2
+    assert "'sync/switch:KEY'" in refused.stderr
+    refused = run(tmp_path, "gates", "pause", "task:sink", "--key", "7")
+    assert refused.returncode != 0
+    assert "no task is registered under the name 'sink'" in refused.stderr

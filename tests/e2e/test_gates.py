@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from treadle import Breaker, Concurrency, JobState, RateLimit, Treadle, Worker
+from treadle import Breaker, Concurrency, JobState, RateLimit, Switch, Treadle, Worker
 
 
 @contextmanager
@@ -202,6 +202,29 @@ def test_a_paused_task_waits_and_says_why(app: Treadle) -> None:
     assert "resume its task with `treadle gates resume task:mail`" in told
     assert app.tasks.resume("mail")
     assert not app.tasks.resume("mail")
+    Worker(app, burst=True).run()
+    assert held.result(timeout=10) == 7
+    app.close()
+
+
+def test_a_paused_key_waits_and_others_run(app: Treadle) -> None:
+    """Of limits with one key the switch is paused; a pause of the key is none of the task."""
+    limits = [Concurrency(3, key="{account}"), Switch(key="{account}"), Concurrency(9, name="all")]
+
+    @app.task(name="sync", limits=limits)
+    def sync(account: int) -> int:
+        return account
+
+    assert app.tasks.pause("sync", key=7, note="no token")
+    held, free = sync.enqueue(7), sync.enqueue(8)
+    Worker(app, burst=True).run()
+    states = [app.job(job.id).state for job in (held, free)]
+    assert states == [JobState.BLOCKED, JobState.SUCCEEDED]
+    assert held.refresh().gate == "sync/switch:7"
+    assert "paused until somebody resumes it: no token" in held.explain()
+    assert not app.tasks.resume("sync")
+    assert not app.tasks.resume("sync", key="8")
+    assert app.tasks.resume("sync", key="7")
     Worker(app, burst=True).run()
     assert held.result(timeout=10) == 7
     app.close()
