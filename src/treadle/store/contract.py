@@ -435,8 +435,14 @@ class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, WeighsTenants,
         """Open a gate; True where it was shut. The next `stage` wakes who waits at it."""
         ...
 
-    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
-        """Set a gate's kind and numbers; what jobs bring along does not count until a reset."""
+    async def set_gate(
+        self, use: GateUse, *, change_kind: bool = False, now: int | None = None
+    ) -> bool:
+        """Set a gate's numbers; what jobs bring along does not count until a reset.
+
+        False where it is of another kind, which stands unless `change_kind` says otherwise; then
+        nothing has changed. A switch bounds nothing and may become any kind.
+        """
         ...
 
     async def reset_gate(self, name: str, *, now: int | None = None) -> bool:

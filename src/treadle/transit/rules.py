@@ -58,6 +58,7 @@ async def _gate(gate: GateRecord, target: Store) -> None:
     there = await patiently(target.gates, only=gate.name, limit=1)
     if gate.is_set and not (there and there[0].is_set):
         use = GateUse(gate.name, gate.kind, 1, gate.quota, gate.period, gate.burst)
+        # A gate that bounds something else there stays as it is.
         await patiently(target.set_gate, use)
     if gate.shut_until is None:
         return

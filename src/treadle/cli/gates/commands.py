@@ -43,37 +43,49 @@ def list_gates(reach: Reach, *, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--note", default="", help="Why, for whoever looks.")
 @click.option("--for", "lasting", type=seconds, help="Resume by itself after so long: 30, 10m, 2h.")
+@click.option("--key", help="Of a task: hold only the jobs of this key of its limit.")
 @prints_json
 @reaches_store
-def pause(reach: Reach, name: str, *, note: str, lasting: float | None, as_json: bool) -> None:
+def pause(
+    reach: Reach,
+    name: str,
+    *,
+    note: str,
+    lasting: float | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
     """Start no job behind this gate, or of a task (task:NAME).
 
     What runs goes on.
     """
     with reach.opened() as app, _usage():
-        task = name.removeprefix(TASK) if name.startswith(TASK) else None
-        known = app.gates.get(name) is not None or app.definition(task or "") is not None
-        app.gates.pause(name, note=note, lasting=lasting)
-    document = {"gate": name, "paused": True, "known": known}
-    said = f"Gate {safe(name)} is paused{_unless(known=known)}."
-    if task is not None:
-        slip = "" if known else "; no task of this name is known here"
-        said = f"Task {safe(task)} is paused{slip}."
+        if key is not None:
+            app.tasks.pause(_task(name), key=key, note=note, lasting=lasting)
+            known = True
+        else:
+            task = name.removeprefix(TASK) if name.startswith(TASK) else ""
+            known = app.gates.get(name) is not None or app.definition(task) is not None
+            app.gates.pause(name, note=note, lasting=lasting)
+    slip = "" if known or not name.startswith(TASK) else "; no task of this name is known here"
+    said = f"{_called(name, key)} is paused{slip or _unless(known=known)}."
+    document = {"gate": name, "key": key, "paused": True, "known": known}
     _report(document, said, as_json=as_json)
 
 
 @gates.command()
 @click.argument("name")
+@click.option("--key", help="Of a task: the key that was paused.")
 @prints_json
 @reaches_store
-def resume(reach: Reach, name: str, *, as_json: bool) -> None:
-    """Let jobs pass this gate again."""
+def resume(reach: Reach, name: str, *, key: str | None, as_json: bool) -> None:
+    """Let jobs pass this gate again, or those of a task: task:NAME."""
     with reach.opened() as app, _usage():
-        changed = app.gates.resume(name)
-    is_task = name.startswith(TASK)
-    what = f"Task {safe(name.removeprefix(TASK))}" if is_task else f"Gate {safe(name)}"
-    said = f"{what} is not paused{'' if changed else ', as it was before'}."
-    _report({"gate": name, "paused": False, "changed": changed}, said, as_json=as_json)
+        of_key = key is not None
+        changed = app.tasks.resume(_task(name), key=key) if of_key else app.gates.resume(name)
+    said = f"{_called(name, key)} is not paused{'' if changed else ', as it was before'}."
+    document = {"gate": name, "key": key, "paused": False, "changed": changed}
+    _report(document, said, as_json=as_json)
 
 
 @gates.command("set")
@@ -81,15 +93,23 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
 @click.argument("limit")
 @click.option("--burst", type=int, help="Of a rate: how many may start together.")
 @click.option("--sliding", is_flag=True, help="Of a rate: in any such time, wherever it begins.")
+@click.option("--change-kind", is_flag=True, help="Let it bound something else than it does.")
 @prints_json
 @reaches_store
 def set_gate(
-    reach: Reach, name: str, limit: str, *, burst: int | None, sliding: bool, as_json: bool
+    reach: Reach,
+    name: str,
+    limit: str,
+    *,
+    burst: int | None,
+    sliding: bool,
+    change_kind: bool,
+    as_json: bool,
 ) -> None:
     """Bound this gate to LIMIT: `5` run at once, `10/m` start."""
     with reach.opened() as app, _usage():
         known = app.gates.get(name) is not None
-        app.gates.set(name, _limit(limit, burst, sliding=sliding))
+        app.gates.set(name, _limit(limit, burst, sliding=sliding), change_kind=change_kind)
     how = " in a sliding window" if sliding else ""
     said = f"Gate {safe(name)} is set to {safe(limit)}{how}, whatever its jobs say"
     document: dict[str, object] = {
@@ -108,6 +128,27 @@ def reset(reach: Reach, name: str, *, as_json: bool) -> None:
         changed = app.gates.reset(name)
     said = f"Gate {safe(name)} {'follows its jobs again' if changed else 'was not set'}."
     _report({"gate": name, "changed": changed}, said, as_json=as_json)
+
+
+def _task(name: str) -> str:
+    """Give the task whose key is meant.
+
+    Raises:
+        ValueError: it is a gate's name, which holds its key already.
+    """
+    if not name.startswith(TASK):
+        raise ValueError(
+            f"--key goes with a task, as in {TASK}NAME; the gate of a key has it in its name, as "
+            f"in '{name}:KEY'"
+        )
+    return name.removeprefix(TASK)
+
+
+def _called(name: str, key: str | None) -> str:
+    if not name.startswith(TASK):
+        return f"Gate {safe(name)}"
+    of = "" if key is None else f", key {safe(key)},"
+    return f"Task {safe(name.removeprefix(TASK))}{of}"
 
 
 def _unless(*, known: bool) -> str:

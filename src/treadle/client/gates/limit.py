@@ -47,7 +47,7 @@ class NamedLimit:
         self.name: Final = check_gate(name)
         self._home = home
         self._find = find
-        self._key = _key_text(key)
+        self._key = key_text(key)
         self._lease = read_lease(lease)
         self._block = threading.Lock()
         """Taken by a `with` block for as long as it lasts, and while it waits for its place."""
@@ -203,7 +203,12 @@ class _Asking:
         return min(rest, left)
 
 
-def _key_text(key: str | int | None) -> str | None:
+def key_text(key: str | int | None) -> str | None:
+    """Give the text of a limit's key.
+
+    Raises:
+        TypeError: it is neither text nor a whole number.
+    """
     if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
         raise TypeError(f"key is the text that the limit's key gives, not {type(key).__name__}")
     return None if key is None else str(key)

@@ -51,7 +51,7 @@ _PLAIN: Final = (str, int, float, bool, type(None), Enum, UUID, date, time, time
 
 
 class Limit:
-    """A bound of `limits=`; the base of `Concurrency`, `RateLimit` and `Breaker`."""
+    """A bound of `limits=`; the base of `Concurrency`, `RateLimit`, `Breaker` and `Switch`."""
 
     kind: str
     quota: int = 0
@@ -253,9 +253,21 @@ def _check_window(rate: str, quota: int, burst: int | None, window: str) -> None
 
 
 class Switch(Limit):
-    """A gate that bounds nothing by itself: it is open until it is shut."""
+    """A limit that bounds nothing by itself: jobs pass until it is paused, for all or for a key.
+
+    Args:
+        key: a template over the task's arguments, `"{account_id}"`; one switch for each value.
+            None: one for all.
+        name: by which other tasks share it; default: made of the task's name.
+
+    Raises:
+        TypeError, ValueError: a value is of another type or out of its range.
+    """
 
     kind = SWITCH
+
+    def __init__(self, *, key: str | None = None, name: str | None = None) -> None:
+        super().__init__(name, key)
 
     def default_name(self) -> str:
         """Name the limit among those of its task."""
@@ -305,7 +317,8 @@ def check_limits(
     for limit in found:
         if not isinstance(limit, Limit):
             raise TypeError(
-                f"limits takes RateLimit(...), Concurrency(...) and Breaker(...), not {limit!r:.80}"
+                "limits takes RateLimit(...), Concurrency(...), Breaker(...) and Switch(...), not "
+                f"{limit!r:.80}"
             )
         name = limit.own_name(task)
         if name in names:
