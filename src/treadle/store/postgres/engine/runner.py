@@ -374,7 +374,13 @@ async def dial_in_thread(want: Dial) -> Wire:
                 wire.close()
 
     threading.Thread(target=work, name="treadle-dial", daemon=True).start()
-    return await made
+    try:
+        return await made
+    except asyncio.CancelledError:
+        # It may have come in the very turn in which who waited for it went away.
+        if made.done() and not made.cancelled() and made.exception() is None:
+            made.result().close()
+        raise
 
 
 def _hand_over(

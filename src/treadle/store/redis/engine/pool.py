@@ -214,7 +214,11 @@ class Pool:
             async with asyncio.timeout(max(0.001, deadline + _GRACE_S - time.monotonic())):
                 return await done
         except TimeoutError as error:
+            _refuse(done)
             raise LostError(f"{self.name}: its name was not found in time", sent=False) from error
+        except asyncio.CancelledError:
+            _refuse(done)
+            raise
 
     def _connected(self, deadline: float, place: Place | None) -> Wire:
         if place is not None:
@@ -349,6 +353,12 @@ def _deliver(
         wire.close()
     elif done is not None and wanted:
         done.set_result(wire) if wire is not None else done.set_exception(failed or LostError)
+
+
+def _refuse(done: asyncio.Future[Wire]) -> None:
+    """Close a wire that came in the very turn in which who waited for it went away."""
+    if done.done() and not done.cancelled() and done.exception() is None:
+        done.result().close()
 
 
 def _resolve(came: asyncio.Future[None]) -> None:
