@@ -90,6 +90,37 @@ def test_a_limit_by_itself_is_a_block(app: Treadle) -> None:
         pass
 
 
+@pytest.mark.parametrize("what", ["limit", "lock"])
+def test_one_object_is_waited_for_by_one_at_a_time(app: Treadle, what: str) -> None:
+    """The second is told to ask for one of his own, and what the first gets is given up again."""
+    outer = app.limit("stripe") if what == "limit" else app.lock("stripe", timeout=WAIT_S)
+    block = app.limit("stripe") if what == "limit" else app.lock("stripe", timeout=WAIT_S)
+    told: list[str] = []
+
+    def enter() -> None:
+        try:
+            with block:
+                told.append("in")
+        except RuntimeError as error:
+            told.append(str(error))
+
+    both = [threading.Thread(target=enter) for _ in range(2)]
+    with outer:
+        for thread in both:
+            thread.start()
+        deadline = time.monotonic() + WAIT_S / 3
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.001)
+    for thread in both:
+        thread.join(WAIT_S)
+    assert min(told) == "in"
+    assert "already" in max(told)
+    if what == "limit":
+        app.limit("stripe").acquire(timeout=0).release()
+    else:
+        app.lock("stripe", timeout=0).acquire().release()
+
+
 def test_a_job_waits_for_a_hold_and_a_hold_for_a_job(app: Treadle) -> None:
     """One place is shared: while one has it the other waits, whichever came first."""
     began, let = threading.Event(), threading.Event()

@@ -10,6 +10,7 @@ asks again after a rest that grows to half a second, or when the store says that
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -48,6 +49,8 @@ class NamedLimit:
         self._key = _key_text(key)
         self._lease = read_lease(lease)
         self._entered: Hold | None = None
+        self._taking = False
+        self._mutex = threading.Lock()
 
     def acquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
         """Pass the limit on this thread, once there is room.
@@ -102,8 +105,11 @@ class NamedLimit:
 
     def __enter__(self) -> Hold:
         """Pass the limit, waiting for as long as it takes."""
-        self._check_once()
-        self._entered = self.acquire()
+        self._begin()
+        try:
+            self._entered = self.acquire()
+        finally:
+            self._taking = False
         return self._entered
 
     def __exit__(
@@ -119,8 +125,11 @@ class NamedLimit:
 
     async def __aenter__(self) -> Hold:
         """Pass the limit without blocking the event loop."""
-        self._check_once()
-        self._entered = await self.aacquire()
+        self._begin()
+        try:
+            self._entered = await self.aacquire()
+        finally:
+            self._taking = False
         return self._entered
 
     async def __aexit__(
@@ -134,12 +143,14 @@ class NamedLimit:
         if hold is not None:
             await hold.__aexit__(kind, error, trace)
 
-    def _check_once(self) -> None:
-        if self._entered is not None:
-            raise RuntimeError(
-                f"this block holds {self.name!r} already; for another hold beside it write "
-                "`with limit.acquire():`"
-            )
+    def _begin(self) -> None:
+        with self._mutex:
+            if self._entered is not None or self._taking:
+                raise RuntimeError(
+                    f"this block holds {self.name!r} already, or waits for it; for another hold "
+                    "beside it write `with limit.acquire():`"
+                )
+            self._taking = True
 
     def _asking(self, timeout: Duration | None, cost: int) -> _Asking:
         limit = self._find(self.name)

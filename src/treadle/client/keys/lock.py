@@ -9,6 +9,7 @@ which whatever is guarded can refuse a late writer. All times are the store's.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -40,6 +41,7 @@ class Lock(Leased):
         self._lease = read_lease(lease)
         self._hold: _Hold | None = None
         self._taking = False
+        self._mutex = threading.Lock()
 
     @property
     def fence(self) -> int:
@@ -109,15 +111,13 @@ class Lock(Leased):
         Raises:
             LockLost: it was not held any more, or is held by somebody else by now.
         """
-        hold, self._hold = self._held(), None
-        hold.lease.end()
+        hold = self._end()
         link = hold.link
         self._gave_up(hold, done=link.run(link.store.lock_free(self.name, hold.token)))
 
     async def arelease(self) -> None:
         """Do the same as `release` without blocking the event loop."""
-        hold, self._hold = self._held(), None
-        hold.lease.end()
+        hold = self._end()
         store = hold.link.store
         done = await Questions().ask(lambda: store.lock_free(self.name, hold.token))
         self._gave_up(hold, done=done)
@@ -131,12 +131,19 @@ class Lock(Leased):
         return await self.aacquire()
 
     def _begin(self) -> None:
-        if self._hold is not None or self._taking:
-            raise RuntimeError(
-                f"this Lock holds {self.name!r} already, and would wait for itself; for another "
-                "hold ask app.lock again"
-            )
-        self._taking = True
+        with self._mutex:
+            if self._hold is not None or self._taking:
+                raise RuntimeError(
+                    f"this Lock holds {self.name!r} already, or waits for it, and would wait for "
+                    "itself; for another hold ask app.lock again"
+                )
+            self._taking = True
+
+    def _end(self) -> _Hold:
+        with self._mutex:
+            hold, self._hold = self._held(), None
+        hold.lease.end()
+        return hold
 
     def _held(self) -> _Hold:
         if self._hold is None:
