@@ -13,6 +13,7 @@ from treadle.core.settings import Settings
 from treadle.store.contract import Store
 from treadle.store.open import open_store
 from treadle.store.redis.keys import key
+from treadle.testing.conformance.gates.kit import places
 from treadle.testing.conformance.kit import Case, MakeStore, case, new_job, scenario
 
 __all__ = ["case"]
@@ -49,3 +50,16 @@ async def test_a_key_of_a_time_does_not_expire_with_who_waits_behind(
         await case.store.prune(100)
         await case.store.stage([], 10)
         assert await case.states([behind.id]) == ["ready"]
+
+
+@scenario
+async def test_a_long_hold_does_not_expire_with_a_short_one(case: Case, redis_url: str) -> None:
+    """The list of the places of a gate is kept until the last of their leases has ended."""
+    client: Any = redis.Redis.from_url(redis_url)
+    use, day = places(quota=2), 86_400 * SECOND
+    with client:
+        assert (await case.store.hold_take(use, b"a" * 16, day)).is_held
+        assert (await case.store.hold_take(use, b"b" * 16, SECOND)).is_held
+        assert client.pttl(key(f"default_{OWN}", "holds", use.name)) > day // 1_000
+        assert await case.store.hold_renew(use.name, b"b" * 16, SECOND)
+        assert client.pttl(key(f"default_{OWN}", "holds", use.name)) > day // 1_000

@@ -7,6 +7,13 @@
 local what, name, token = ARGV[2], ARGV[3], ARGV[4]
 local B = book()
 
+-- Prolong a hold, and the list that it is in: until an hour behind the last of all leases.
+local function prolong(line, till)
+  call('ZADD', line, text(till), token)
+  local last = tonumber(call('ZRANGE', line, -1, -1, 'WITHSCORES')[2])
+  call('PEXPIRE', line, math.ceil((last - now + HOUR) / 1000))
+end
+
 local function ask(gate, cost, lease, asks_for, asking_max)
   local held = B.clean(holds_key(name), 'zset')
   local passed = B.clean(passed_key(name), 'zset')
@@ -29,8 +36,7 @@ local function ask(gate, cost, lease, asks_for, asking_max)
       line = held
     end
     B.leave(name, token)
-    call('ZADD', line, text(now + lease), token)
-    call('PEXPIRE', line, math.ceil(lease / 1000) + HOUR / 1000)
+    prolong(line, now + lease)
     return 1, -1
   end
   if mine or many < asking_max then
@@ -61,8 +67,7 @@ local function renew()
   if not till then
     return 0, -1
   end
-  call('ZADD', line, text(math.max(till, now + lease)), token)
-  call('PEXPIRE', line, math.ceil(lease / 1000) + HOUR / 1000)
+  prolong(line, math.max(till, now + lease))
   return 1, -1
 end
 
