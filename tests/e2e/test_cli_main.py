@@ -56,7 +56,7 @@ def test_help_names_the_commands_in_reading_order() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [[], *([name] for name in cli.commands)])
+@pytest.mark.parametrize("path", [[], *([name] for name in cli.list_commands(click.Context(cli)))])
 def test_no_line_about_a_command_is_cut_off(path: list[str]) -> None:
     """On a terminal of 80 columns each command is told in a whole sentence."""
     listed = invoke(*path, "--help").stdout.partition("Commands:\n")[2].splitlines()
