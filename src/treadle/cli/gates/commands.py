@@ -66,7 +66,9 @@ def pause(
             app.gates.pause(name, note=note, lasting=seconds)
     slip = "" if known or not name.startswith(TASK) else "; no task of this name is known here"
     said = f"{_called(name, key)} is paused{slip or _unless(known=known)}."
-    document = {"gate": name, "key": key, "paused": True, "known": known}
+    document: dict[str, object] = {
+        "gate": name, "key": key, "paused": True, "known": known
+    }  # fmt: skip
     _report(document, said, as_json=as_json)
 
 
@@ -81,8 +83,8 @@ def resume(reach: Reach, name: str, *, key: str | None, as_json: bool) -> None:
         of_key = key is not None
         changed = app.tasks.resume(_task(name), key=key) if of_key else app.gates.resume(name)
     said = f"{_called(name, key)} is not paused{'' if changed else ', as it was before'}."
-    document = {"gate": name, "key": key, "paused": False, "changed": changed}
-    _report(document, said, as_json=as_json)
+    answer: dict[str, object] = {"gate": name, "key": key, "paused": False, "changed": changed}
+    _report(answer, said, as_json=as_json)
 
 
 @gates.command("set")
