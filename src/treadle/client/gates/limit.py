@@ -16,9 +16,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from treadle.client.background import BACKGROUND
 from treadle.client.gates.hold import LEFT, Hold
-from treadle.client.keys.lease import PAUSE_FIRST_S, Pauses, read_lease
+from treadle.client.keys.lease import PAUSE_FIRST_S, Pauses, Questions, read_lease
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.errors import LimitTimeout, StoreError
 from treadle.core.gates.gate import GateUse
@@ -89,21 +88,19 @@ class NamedLimit:
         asking = self._asking(timeout, cost)
         link = await self._home.alink()
         store, name, token = link.store, asking.use.name, asking.token
+        questions = Questions()
         try:
             while True:
                 link.check_outside()
                 asked = time.monotonic()
-                taken = await BACKGROUND.arun(store.hold_take(asking.use, token, self._lease))
+                taken = await questions.ask(lambda: store.hold_take(asking.use, token, self._lease))
                 if taken.is_held:
                     return Hold(link, asking.use, asking.token, self._lease, asked)
                 await asyncio.sleep(asking.rest(taken))
         except StoreError:
             raise
         except BaseException as error:
-            try:
-                await BACKGROUND.arun(store.hold_free(name, token))
-            except StoreError as late:
-                error.add_note(f"{LEFT}: {late}")
+            await questions.give_back(error, lambda: store.hold_free(name, token), LEFT)
             raise
 
     def __enter__(self) -> Hold:
