@@ -82,8 +82,8 @@ def test_pause_and_resume(tmp_path: Path) -> None:
     assert _gate(tmp_path, "stripe")["paused"] is True
     assert _call(tmp_path, "gates", "resume", "stripe").stdout == "Gate stripe is not paused.\n"
     assert "as it was before" in _call(tmp_path, "gates", "resume", "stripe").stdout
-    _call(tmp_path, "gates", "pause", "stripe", "--for", "3600")
-    assert "paused until in " in _call(tmp_path, "gates", "ls").stdout
+    _call(tmp_path, "gates", "pause", "stripe", "--for", "1.5h")
+    assert "paused, opens in 1 h" in _call(tmp_path, "gates", "ls").stdout
 
 
 def test_set_and_reset(tmp_path: Path) -> None:

@@ -58,10 +58,14 @@ class _Crowd:
 def test_no_more_jobs_run_at_once_than_the_limit(app: Treadle) -> None:
     """Sixteen slots, a limit of three: three run, and the burst ends all of them."""
     crowd = _Crowd()
+    three = threading.Barrier(3)
 
     @app.task(name="pay", limits=Concurrency(3))
     def pay(number: int) -> int:
         with crowd:
+            if number < three.parties:
+                # The first three wait for each other, so that three do run at once.
+                three.wait(20)
             time.sleep(0.005)
         return number
 

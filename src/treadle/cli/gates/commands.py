@@ -5,12 +5,9 @@ Pausing a gate starts nothing that has to pass it and ends nothing that has pass
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 
-from treadle.cli.reach import Reach, prints_json, reaches_store
+from treadle.cli.reach import Reach, prints_json, reaches_store, refused_as_usage, seconds
 from treadle.cli.view.document import print_document
 from treadle.cli.view.gates import gate_row, gates_table
 from treadle.cli.view.tables import console, utc_now
@@ -42,7 +39,7 @@ def list_gates(reach: Reach, *, as_json: bool) -> None:
 @gates.command()
 @click.argument("name")
 @click.option("--note", default="", help="Why, for whoever looks.")
-@click.option("--for", "seconds", type=float, help="Resume by itself after so many seconds.")
+@click.option("--for", "lasting", type=seconds, help="Resume by itself after so long: 30, 10m, 2h.")
 @click.option("--key", help="Of a task: hold only the jobs of this key of its limit.")
 @prints_json
 @reaches_store
@@ -51,24 +48,25 @@ def pause(
     name: str,
     *,
     note: str,
-    seconds: float | None,
+    lasting: float | None,
     key: str | None,
     as_json: bool,
 ) -> None:
-    """Start no job that has to pass this gate, or of a task: task:NAME; what runs goes on."""
-    with reach.opened() as app, _usage():
+    """Start no job behind this gate, or of a task (task:NAME).
+
+    What runs goes on.
+    """
+    with reach.opened() as app, refused_as_usage():
         if key is not None:
-            app.tasks.pause(_task(name), key=key, note=note, lasting=seconds)
+            app.tasks.pause(_task(name), key=key, note=note, lasting=lasting)
             known = True
         else:
             task = name.removeprefix(TASK) if name.startswith(TASK) else ""
             known = app.gates.get(name) is not None or app.definition(task) is not None
-            app.gates.pause(name, note=note, lasting=seconds)
+            app.gates.pause(name, note=note, lasting=lasting)
     slip = "" if known or not name.startswith(TASK) else "; no task of this name is known here"
     said = f"{_called(name, key)} is paused{slip or _unless(known=known)}."
-    document: dict[str, object] = {
-        "gate": name, "key": key, "paused": True, "known": known
-    }  # fmt: skip
+    document: dict[str, object] = {"gate": name, "key": key, "paused": True, "known": known}
     _report(document, said, as_json=as_json)
 
 
@@ -79,12 +77,12 @@ def pause(
 @reaches_store
 def resume(reach: Reach, name: str, *, key: str | None, as_json: bool) -> None:
     """Let jobs pass this gate again, or those of a task: task:NAME."""
-    with reach.opened() as app, _usage():
+    with reach.opened() as app, refused_as_usage():
         of_key = key is not None
         changed = app.tasks.resume(_task(name), key=key) if of_key else app.gates.resume(name)
     said = f"{_called(name, key)} is not paused{'' if changed else ', as it was before'}."
-    answer: dict[str, object] = {"gate": name, "key": key, "paused": False, "changed": changed}
-    _report(answer, said, as_json=as_json)
+    document: dict[str, object] = {"gate": name, "key": key, "paused": False, "changed": changed}
+    _report(document, said, as_json=as_json)
 
 
 @gates.command("set")
@@ -105,8 +103,8 @@ def set_gate(
     change_kind: bool,
     as_json: bool,
 ) -> None:
-    """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
-    with reach.opened() as app, _usage():
+    """Bound this gate to LIMIT: `5` run at once, `10/m` start."""
+    with reach.opened() as app, refused_as_usage():
         known = app.gates.get(name) is not None
         app.gates.set(name, _limit(limit, burst, sliding=sliding), change_kind=change_kind)
     how = " in a sliding window" if sliding else ""
@@ -123,7 +121,7 @@ def set_gate(
 @reaches_store
 def reset(reach: Reach, name: str, *, as_json: bool) -> None:
     """Let the next job that is enqueued say what this gate bounds."""
-    with reach.opened() as app, _usage():
+    with reach.opened() as app, refused_as_usage():
         changed = app.gates.reset(name)
     said = f"Gate {safe(name)} {'follows its jobs again' if changed else 'was not set'}."
     _report({"gate": name, "changed": changed}, said, as_json=as_json)
@@ -163,15 +161,6 @@ def _limit(text: str, burst: int | None, *, sliding: bool) -> Limit:
     if not text.isdecimal():
         raise ValueError(f"{text!r} is no limit; write a number such as 5, or a rate such as 10/m")
     return Concurrency(int(text))
-
-
-@contextmanager
-def _usage() -> Iterator[None]:
-    """Turn what a value is refused for into an error of usage."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _report(document: dict[str, object], said: str, *, as_json: bool) -> None:

@@ -18,14 +18,13 @@ from treadle.client.views import optional_datetime
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.gates.gate import BREAKER, PLACES, RATE, STARTS, SWITCH, TASK
 from treadle.core.gates.limits import Limit, check_gate
-from treadle.store.contract import BATCH_MAX
+from treadle.store.paging import by_name
 
 if TYPE_CHECKING:
     from treadle.client.link import Links
     from treadle.core.gates.gate import GateRecord
     from treadle.definition import Definition
 
-_PAGES_MAX: Final = 1_000
 NOTE_MAX: Final = 500
 """Characters of the note that a pause leaves."""
 
@@ -93,14 +92,8 @@ class Gates:
     async def alist(self) -> Sequence[GateInfo]:
         """Do the same as `list` without blocking the event loop."""
         store = (await self._links.aget()).store
-        found: list[GateInfo] = []
-        for _ in range(_PAGES_MAX):
-            after = found[-1].name if found else ""
-            page = await store.gates(after=after, limit=BATCH_MAX)
-            found += [GateInfo.of(record) for record in page]
-            if len(page) < BATCH_MAX:
-                break
-        return found
+        every = by_name(lambda after, limit: store.gates(after=after, limit=limit))
+        return [GateInfo.of(record) async for record in every]
 
     def get(self, name: str) -> GateInfo | None:
         """Give one gate; None where no job has named it of late."""
@@ -213,7 +206,8 @@ def _limit(record: GateRecord) -> str:
         return str(record.quota)
     period = f"{record.period // SECOND}s"
     if record.kind == BREAKER:
-        return f"{record.quota} failures/{record.period / SECOND:g}s"
+        failures = "failure" if record.quota == 1 else "failures"
+        return f"{record.quota} {failures}/{record.period / SECOND:g}s"
     return f"{record.quota}/{period}" if record.kind in STARTS else ""
 
 

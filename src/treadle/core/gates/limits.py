@@ -14,7 +14,6 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from itertools import permutations
-from string import Formatter
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
@@ -32,6 +31,7 @@ from treadle.core.gates.gate import (
     GateUse,
 )
 from treadle.core.gates.window import QUOTA_MAX
+from treadle.core.payload.template import check_fields, fields_of
 
 if TYPE_CHECKING:
     from treadle.core.payload.signature import CallerSignature
@@ -68,7 +68,7 @@ class Limit:
             )
         self.name = name
         self.key = key
-        self.fields = () if key is None else _fields(key)
+        self.fields = () if key is None else _fields_of(key)
 
     def own_name(self, task: str) -> str:
         """Give the limit's name: the one it was given, or one made of its task's."""
@@ -314,7 +314,6 @@ def check_limits(
     if len(found) > LIMITS_MAX:
         raise ValueError(f"a task has at most {LIMITS_MAX} limits, {task} has {len(found)}")
     names: set[str] = set()
-    known = {p.name for p in signature.parameters} - {signature.rest, signature.extras}
     for limit in found:
         if not isinstance(limit, Limit):
             raise TypeError(
@@ -331,12 +330,7 @@ def check_limits(
             )
         names.add(name)
         check_gate(name)
-        for field in limit.fields:
-            if field not in known:
-                raise ValueError(
-                    f"the key {limit.key!r} names {field!r}, which is no argument of {task}; it "
-                    f"has {', '.join(sorted(known)) or 'none'}"
-                )
+        check_fields(limit.fields, f"the key {limit.key!r}", task, signature)
     _check_apart(found, task)
     return found
 
@@ -373,14 +367,6 @@ def share(limits: Sequence[Limit], task: str, shared: Shared) -> None:
             )
 
 
-def arguments_of(
-    signature: CallerSignature, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Name the arguments of a call, defaults included."""
-    defaults = {p.name: p.default for p in signature.parameters if p.default is not p.empty}
-    return defaults | dict(zip(signature.positional, args, strict=False)) | dict(kwargs)
-
-
 def check_count(value: int, what: str) -> int:
     """Return a number of a limit when it is a legal one.
 
@@ -410,23 +396,8 @@ def check_gate(name: str) -> str:
     return name
 
 
-def _fields(key: str) -> tuple[str, ...]:
-    """List the arguments that a template names.
-
-    Raises:
-        ValueError: it is no template, or names something else than an argument.
-    """
-    try:
-        parts = list(Formatter().parse(key))
-    except ValueError as error:
-        raise ValueError(f"the key {key!r} is no template: {error}") from None
-    found = [name for _, name, _, _ in parts if name is not None]
-    bad = [name for name in found if not name.isidentifier()]
-    if bad or any(form or turn for _, _, form, turn in parts):
-        raise ValueError(
-            f"the key {key!r} may hold names of arguments in braces and nothing else in them, as "
-            "in '{account_id}'"
-        )
-    if not found:
+def _fields_of(key: str) -> tuple[str, ...]:
+    fields = fields_of(key, f"the key {key!r}")
+    if not fields:
         raise ValueError(f"the key {key!r} names no argument; leave it out for one limit for all")
-    return tuple(dict.fromkeys(found))
+    return fields

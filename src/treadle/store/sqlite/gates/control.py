@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from treadle.core.durations import HOUR
-from treadle.core.gates.breaker import close
 from treadle.core.gates.gate import FOREVER, SWITCH, GateRecord, GateUse
+from treadle.core.gates.tells import close
 from treadle.store.sqlite.gates.book import Book, Statements, cost_at, gate_of, uses_of
 from treadle.store.sqlite.gates.holds import lapse
 
