@@ -185,7 +185,7 @@ def add_bounded_tasks(app: Treadle, ledger: Ledger) -> None:
     """Add tasks behind gates.
 
     Of one no more than `BOUND` may run at once, in all processes together; one fails while there
-    is a file beside the ledger, and stands behind a breaker.
+    is a file beside the ledger, and stands behind a breaker; one has such a breaker for each host.
     """
 
     @app.task(name="bounded", limits=Concurrency(BOUND, name="bounded"))
@@ -203,6 +203,17 @@ def add_bounded_tasks(app: Treadle, ledger: Ledger) -> None:
         ledger.write("START", key)
         if is_there(f"{ledger.path}.down"):
             raise ConnectionError("the shop is down")
+        ledger.write("END", key)
+
+    @app.task(
+        name="fetch",
+        retry=Retry(attempts=20, base=0.01, jitter=False),
+        limits=Breaker("host", key="{host}", failures=2, cool_down=0.2, on=ConnectionError),
+    )
+    async def fetch(key: str, host: str) -> None:
+        ledger.write("START", key)
+        if is_there(f"{ledger.path}.{host}.down"):
+            raise ConnectionError(f"{host} is down")
         ledger.write("END", key)
 
 
