@@ -51,9 +51,16 @@ def test_help_names_the_commands_in_reading_order() -> None:
     """A newcomer meets `worker` first, rather than `bench`."""
     lines = invoke("--help").stdout.partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in lines] == [
-        "worker", "enqueue", "jobs", "dead", "queues", "gates", "schedules", "workers",
-        "doctor", "migrate", "relay", "move", "bench", "demo",
+        "worker", "enqueue", "jobs", "dead", "queues", "gates", "tenants", "schedules",
+        "workers", "doctor", "migrate", "relay", "move", "bench", "demo",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [[], *([name] for name in cli.list_commands(click.Context(cli)))])
+def test_no_line_about_a_command_is_cut_off(path: list[str]) -> None:
+    """On a terminal of 80 columns each command is told in a whole sentence."""
+    listed = invoke(*path, "--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert not [line for line in listed if line.endswith("...")]
 
 
 @pytest.mark.parametrize("name", [name for name, _ in _commands()])

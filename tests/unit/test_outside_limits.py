@@ -90,11 +90,51 @@ def test_a_limit_by_itself_is_a_block(app: Treadle) -> None:
         pass
 
 
-@pytest.mark.parametrize("what", ["limit", "lock"])
-def test_one_object_is_waited_for_by_one_at_a_time(app: Treadle, what: str) -> None:
+def test_blocks_of_one_limit_that_wait_at_once_leave_no_hold_behind(app: Treadle) -> None:
+    """The second is refused while the first waits for its place, and every place is given up."""
+    limit = app.limit("stripe")
+    inside: list[bool] = []
+
+    def enter() -> None:
+        with limit as hold:
+            inside.append(hold.is_held)
+
+    first = threading.Thread(target=enter)
+    with app.limit("stripe").acquire():
+        first.start()
+        _until_somebody_asks(app)
+        with pytest.raises(RuntimeError, match="has not ended"), limit:
+            pass
+    first.join(WAIT_S)
+    assert inside == [True]
+    shown = app.gates.get("stripe")
+    assert shown is not None
+    assert shown.holds == 0
+
+
+def test_a_block_that_is_cancelled_as_it_waits_can_begin_again(app: Treadle) -> None:
+    """Its place in the line is left, and the limit is used as before."""
+    limit = app.limit("stripe")
+
+    async def enter() -> bool:
+        async with limit as hold:
+            return hold.is_held
+
+    async def cancel() -> None:
+        waits = asyncio.create_task(enter())
+        await asyncio.to_thread(_until_somebody_asks, app)
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+
+    with app.limit("stripe").acquire():
+        asyncio.run(cancel())
+    assert asyncio.run(enter())
+
+
+def test_one_lock_is_waited_for_by_one_at_a_time(app: Treadle) -> None:
     """The second is told to ask for one of his own, and what the first gets is given up again."""
-    outer = app.limit("stripe") if what == "limit" else app.lock("stripe", timeout=WAIT_S)
-    block = app.limit("stripe") if what == "limit" else app.lock("stripe", timeout=WAIT_S)
+    block = app.lock("stripe", timeout=WAIT_S)
     told: list[str] = []
 
     def enter() -> None:
@@ -105,7 +145,7 @@ def test_one_object_is_waited_for_by_one_at_a_time(app: Treadle, what: str) -> N
             told.append(str(error))
 
     both = [threading.Thread(target=enter) for _ in range(2)]
-    with outer:
+    with app.lock("stripe", timeout=WAIT_S):
         for thread in both:
             thread.start()
         deadline = time.monotonic() + WAIT_S / 3
@@ -115,10 +155,7 @@ def test_one_object_is_waited_for_by_one_at_a_time(app: Treadle, what: str) -> N
         thread.join(WAIT_S)
     assert min(told) == "in"
     assert "already" in max(told)
-    if what == "limit":
-        app.limit("stripe").acquire(timeout=0).release()
-    else:
-        app.lock("stripe", timeout=0).acquire().release()
+    app.lock("stripe", timeout=0).acquire().release()
 
 
 def test_a_job_waits_for_a_hold_and_a_hold_for_a_job(app: Treadle) -> None:

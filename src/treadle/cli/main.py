@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "dead": "dead",
     "queues": "control",
     "gates": "gates.commands",
+    "tenants": "tenants.commands",
     "schedules": "schedules.commands",
     "workers": "control",
     "doctor": "control",

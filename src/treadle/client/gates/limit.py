@@ -46,11 +46,11 @@ class NamedLimit:
         self.name: Final = check_gate(name)
         self._home = home
         self._find = find
-        self._key = _key_text(key)
+        self._key = key_text(key)
         self._lease = read_lease(lease)
+        self._block = threading.Lock()
+        """Taken by a `with` block for as long as it lasts, and while it waits for its place."""
         self._entered: Hold | None = None
-        self._taking = False
-        self._mutex = threading.Lock()
 
     def acquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
         """Pass the limit on this thread, once there is room.
@@ -104,12 +104,17 @@ class NamedLimit:
             raise
 
     def __enter__(self) -> Hold:
-        """Pass the limit, waiting for as long as it takes."""
+        """Pass the limit, waiting for as long as it takes.
+
+        Raises:
+            RuntimeError: another block of this object has not ended.
+        """
         self._begin()
         try:
             self._entered = self.acquire()
-        finally:
-            self._taking = False
+        except BaseException:
+            self._block.release()
+            raise
         return self._entered
 
     def __exit__(
@@ -119,17 +124,16 @@ class NamedLimit:
         trace: TracebackType | None,
     ) -> None:
         """Give the place up."""
-        hold, self._entered = self._entered, None
-        if hold is not None:
-            hold.__exit__(kind, error, trace)
+        self._end().__exit__(kind, error, trace)
 
     async def __aenter__(self) -> Hold:
         """Pass the limit without blocking the event loop."""
         self._begin()
         try:
             self._entered = await self.aacquire()
-        finally:
-            self._taking = False
+        except BaseException:
+            self._block.release()
+            raise
         return self._entered
 
     async def __aexit__(
@@ -139,18 +143,21 @@ class NamedLimit:
         trace: TracebackType | None,
     ) -> None:
         """Give the place up without blocking the event loop."""
-        hold, self._entered = self._entered, None
-        if hold is not None:
-            await hold.__aexit__(kind, error, trace)
+        await self._end().__aexit__(kind, error, trace)
 
     def _begin(self) -> None:
-        with self._mutex:
-            if self._entered is not None or self._taking:
-                raise RuntimeError(
-                    f"this block holds {self.name!r} already, or waits for it; for another hold "
-                    "beside it write `with limit.acquire():`"
-                )
-            self._taking = True
+        # Two blocks that wait at once would end with one hold: the other would never be given up.
+        if not self._block.acquire(blocking=False):
+            raise RuntimeError(
+                f"a block of this limit {self.name!r} has not ended; for another one beside it "
+                "write `with limit.acquire():`, or ask app.limit again"
+            )
+
+    def _end(self) -> Hold:
+        hold, self._entered = self._entered, None
+        assert hold is not None, "a block that has begun has its hold"
+        self._block.release()
+        return hold
 
     def _asking(self, timeout: Duration | None, cost: int) -> _Asking:
         limit = self._find(self.name)
@@ -193,7 +200,12 @@ class _Asking:
         return min(rest, left)
 
 
-def _key_text(key: str | int | None) -> str | None:
+def key_text(key: str | int | None) -> str | None:
+    """Give the text of a limit's key.
+
+    Raises:
+        TypeError: it is neither text nor a whole number.
+    """
     if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
         raise TypeError(f"key is the text that the limit's key gives, not {type(key).__name__}")
     return None if key is None else str(key)

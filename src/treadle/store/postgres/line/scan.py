@@ -88,6 +88,25 @@ class Scan:
         self.known: tuple[str, ...] = ()
         """The gates of the last claim, while it left nothing behind that it had not seen."""
         self._known_until = 0
+        self._has_news = False
+        self._trusts_news = False
+
+    def hear(self) -> None:
+        """Note that there may be work."""
+        self._has_news = True
+
+    def use_news(self) -> bool | None:
+        """Use up the news: None where there were none, else whether they will do for a look.
+
+        They do after news that have brought jobs. Where many workers hear the same, those who come
+        too late look before they claim, which costs less, until they find some in time again.
+        """
+        heard, self._has_news = self._has_news, False
+        return self._trusts_news if heard else None
+
+    def judge_news(self, *, brought: bool) -> None:
+        """Note whether the news that were used have brought jobs."""
+        self._trusts_news = brought
 
     def begin(self, settlements: Sequence[Settlement], demand: Demand) -> Look:
         """Tell how to look; what comes of it must be told by `saw`."""

@@ -7,11 +7,13 @@
 local what, name, token = ARGV[2], ARGV[3], ARGV[4]
 local B = book()
 
--- Prolong a hold, and the list that it is in: until an hour behind the last of all leases.
-local function prolong(line, till)
-  call('ZADD', line, text(till), token)
-  local last = tonumber(call('ZRANGE', line, -1, -1, 'WITHSCORES')[2])
-  call('PEXPIRE', line, math.ceil((last - now + HOUR) / 1000))
+-- Let a line of holds stay for an hour beyond the longest of its leases: a short one beside a long
+-- one must not take that along.
+local function keep_line(line, lease)
+  local most = math.ceil(lease / 1000) + HOUR / 1000
+  if call('PTTL', line) < most then
+    call('PEXPIRE', line, most)
+  end
 end
 
 local function ask(gate, cost, lease, asks_for, asking_max)
@@ -36,7 +38,8 @@ local function ask(gate, cost, lease, asks_for, asking_max)
       line = held
     end
     B.leave(name, token)
-    prolong(line, now + lease)
+    call('ZADD', line, text(now + lease), token)
+    keep_line(line, lease)
     return 1, -1
   end
   if mine or many < asking_max then
@@ -67,7 +70,8 @@ local function renew()
   if not till then
     return 0, -1
   end
-  prolong(line, math.max(till, now + lease))
+  call('ZADD', line, text(math.max(till, now + lease)), token)
+  keep_line(line, lease)
   return 1, -1
 end
 
