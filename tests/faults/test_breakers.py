@@ -90,10 +90,7 @@ def _fleet(scene: Scene) -> list[Process]:
 
 def _ends_well(scene: Scene) -> None:
     """Let two workers end every job, and both breakers close."""
-    crew = _fleet(scene)
-    scene.until_done(60)
-    for worker in crew:
-        assert scene.stop(worker) == 0, worker.said
+    finish(scene, *_fleet(scene), patience=60)
     found = [_breaker(scene, f"host:{host}") for host in DOWN]
     assert [one and (one.breaker, one.waiting, one.paused) for one in found] == [
         ("closed", 0, False)
