@@ -1,6 +1,7 @@
 """A limit outside jobs: `app.limit(...).acquire()`, beside a worker, over threads and processes."""
 
 import asyncio
+import gc
 import os
 import signal
 import sqlite3
@@ -263,6 +264,16 @@ def test_one_who_is_cancelled_as_he_gives_up_has_given_up(
                 pass
 
     asyncio.run(main())
+
+
+def test_a_hold_that_is_forgotten_gives_its_place_up(
+    app: Treadle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is prolonged no more, so its place is back within its lease, and the log says whose."""
+    app.limit("stripe", lease=1).acquire()
+    gc.collect()
+    app.limit("stripe").acquire(timeout=WAIT_S).release()
+    assert "the place at 'stripe' was never given up" in caplog.text
 
 
 def test_a_rate_is_spent_and_holds_nothing(app: Treadle) -> None:
