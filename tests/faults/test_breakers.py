@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.far import EACH_STORE, scene_on
-from tests.faults.scene import Scene
+from tests.faults.scene import Scene, finish
 from treadle.client.gates.control import GateInfo
 
 JOBS = 12
@@ -40,9 +40,7 @@ def test_a_probe_whose_worker_is_killed_does_not_leave_the_breaker_half_open(
         doomed = scene.worker(fault="execute.after_return:kill@1")
         scene.until(lambda: doomed.ended, "the probe's worker has died")
         crew = [scene.worker() for _ in range(2)]
-        scene.until_done(60)
-        for worker in crew:
-            assert scene.stop(worker) == 0, worker.said
+        finish(scene, *crew, patience=60)
         found = _breaker(scene)
         assert found is not None
         assert (found.breaker, found.waiting, found.paused) == ("closed", 0, False)
@@ -52,7 +50,7 @@ def test_a_probe_whose_worker_is_killed_does_not_leave_the_breaker_half_open(
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("store", EACH_STORE)
 @pytest.mark.parametrize("point", ["exchange.after_commit", "execute.after_return"])
-def test_workers_that_die_as_they_trip_it_open_it_once(
+def test_workers_that_die_as_they_trip_it_leave_a_breaker_that_closes(
     store: str, point: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """What a failure says is written with its settlement or not at all; the others go on."""
@@ -65,9 +63,7 @@ def test_workers_that_die_as_they_trip_it_open_it_once(
         crew = [scene.worker() for _ in range(2)]
         scene.until(lambda: _has_tripped(scene), "the breaker has opened")
         down.unlink()
-        scene.until_done(60)
-        for worker in crew:
-            assert scene.stop(worker) == 0, worker.said
+        finish(scene, *crew, patience=60)
         found = _breaker(scene)
         assert found is not None
         assert (found.breaker, found.waiting) == ("closed", 0)

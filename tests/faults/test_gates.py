@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.far import EACH_STORE, scene_on
-from tests.faults.scene import check_crowd
+from tests.faults.scene import check_crowd, finish
 
 WORKERS = 8
 JOBS = 60
@@ -19,17 +19,16 @@ def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """Three of eight die as they run bounded jobs; the others end all, two at a time."""
+    # One job may be what each of them runs as it dies, and is not to be taken for poison then.
+    allowed = str(KILLED + 1)
     with scene_on(store, tmp_path / "scene", request) as scene:
+        scene.settings["TREADLE_MAX_CRASHES"] = allowed
         scene.enqueue("bounded", *(f"bounded{n}" for n in range(JOBS)))
         doomed = [scene.worker(fault="execute.after_return:kill@3") for _ in range(KILLED)]
         # Each of them comes to its turn: what a dead one held is freed by the next one's rescue.
         scene.until(lambda: all(worker.ended for worker in doomed), "the doomed have died", 60)
         crew = [scene.worker() for _ in range(WORKERS - KILLED)]
-        scene.until_done(90)
-        for worker in crew:
-            assert scene.stop(worker) == 0, worker.said
-        account = scene.account()
-        assert account.sound, account
+        finish(scene, *crew, patience=90)
         check_crowd(scene.ledger.entries())
         assert scene.places("bounded") == (0, 0)
 
@@ -58,9 +57,5 @@ def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
         app = scene.app()
         assert app.tasks.resume("tiny")
         app.close()
-        last = scene.worker()
-        scene.until_done(60)
-        assert scene.stop(last) == 0, last.said
-        account = scene.account()
-        assert account.sound, account
+        finish(scene, scene.worker(), patience=60)
         assert all(scene.started(key) == 1 for key in keys)

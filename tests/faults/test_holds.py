@@ -1,10 +1,13 @@
 """Who holds a limit outside jobs may die at any moment: his place is free again on every store."""
 
+import asyncio
+import random
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +32,7 @@ print("held", flush=True)
 time.sleep(60)
 """
 ONE: Final = Concurrency(1)
+TWO: Final = Concurrency(2)
 
 
 @pytest.fixture(params=EACH_STORE)
@@ -73,6 +77,47 @@ def test_the_place_of_a_killed_holder_is_free_when_its_lease_ends(app: Treadle) 
                 assert (shown.running, shown.holds) == (1, 1)
         finally:
             holder.kill()
+
+
+Enter = Callable[[Treadle], AbstractAsyncContextManager[object]]
+
+
+@asynccontextmanager
+async def _place(app: Treadle) -> AsyncIterator[object]:
+    async with await app.limit("stripe", TWO).aacquire() as hold:
+        yield hold
+
+
+def _lock(app: Treadle) -> AbstractAsyncContextManager[object]:
+    return app.lock("stripe", timeout=WAIT_S)
+
+
+@pytest.mark.parametrize("enter", [_place, _lock])
+def test_those_who_are_cancelled_leave_nothing_taken(app: Treadle, enter: Enter) -> None:
+    """Hundreds give up at any moment; when the last has gone all is free, long before a lease."""
+    draw = random.Random(7)  # noqa: S311 -- spreads moments, guards nothing
+
+    async def impatient() -> bool:
+        try:
+            async with asyncio.timeout(draw.random() * 0.2), enter(app):
+                await asyncio.sleep(0.001)
+        except TimeoutError:
+            return False
+        return True
+
+    async def main() -> list[bool]:
+        done: list[bool] = []
+        for _ in range(8):
+            done += await asyncio.gather(*(impatient() for _ in range(25)))
+            async with asyncio.timeout(5), enter(app):
+                pass
+        shown = await app.gates.aget("stripe")
+        assert shown is None or (shown.holds, shown.asking) == (0, 0)
+        return done
+
+    done = asyncio.run(main())
+    assert True in done
+    assert False in done
 
 
 def test_one_that_is_killed_as_it_waits_holds_nobody_up(app: Treadle) -> None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
-from treadle.client.background import BACKGROUND
-from treadle.client.keys.lease import Lease, Leased
+from treadle.client.keys.lease import Lease, Leased, Questions
 from treadle.core.errors import LimitLost
 from treadle.core.gates.gate import PLACES, GateUse
 
@@ -70,7 +69,7 @@ class Hold(Leased):
     async def arelease(self) -> None:
         """Do the same as `release` without blocking the event loop."""
         if (lease := self._end()) is not None:
-            self._gave_up(lease, done=await BACKGROUND.arun(self._free()))
+            self._gave_up(lease, done=await Questions().ask(self._free))
 
     def __enter__(self) -> Self:
         """Begin a block at whose end the place is given up."""

@@ -42,10 +42,13 @@ class RedisGates(RedisAccess):
         """Open a gate."""
         return bool(await self._act("gate", ("open", name), now))
 
-    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
+    async def set_gate(
+        self, use: GateUse, *, change_kind: bool = False, now: int | None = None
+    ) -> bool:
         """Set a gate's numbers."""
-        words = ("set", use.name, use.kind, use.quota, use.period, use.burst)
-        await self._act("gate", words, now)
+        numbers = (use.quota, use.period, use.burst)
+        words = ("set", use.name, use.kind, *numbers, int(change_kind))
+        return bool(await self._act("gate", words, now))
 
     async def reset_gate(self, name: str, *, now: int | None = None) -> bool:
         """Let jobs say a gate's numbers again."""

@@ -1,7 +1,6 @@
 -- Called by: every verb that parks jobs, after it has, in one transaction. Rides jobs_full, which
--- holds only jobs that do not simply wait. Enqueue and exchange have locked the gates, so of two
--- newer jobs one sees the other; where two that were delayed become due at one moment both may
--- wait, until the next one comes.
+-- holds only jobs that do not simply wait. Whoever parks such jobs has locked the gates, so of two
+-- newer jobs one sees the other.
 
 -- name: says_full
 jsonb_path_exists(j.gates, '$[*] ? (@.on_full == "skip" || @.on_full == "replace")')
@@ -46,10 +45,22 @@ select id from gone;
 with names as (select unnest($1::text[]) as name), {ending_full};
 
 -- name: end_staged
--- After stage, for the gates at which it has parked jobs.
+-- After stage, for the gates at which it has parked such jobs, and which it has locked.
 with names as (
     select unnest(current_setting('treadle.parked', true)::text[]) as name
 ), {ending_full};
+
+-- name: lock_again
+-- Before jobs that became ready are parked: all gates that they may be parked at, where one of them
+-- does not simply wait.
+select 1 from {p}gates g
+where g.name in (
+    select w.name from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+    where j.id = any($1::uuid[]) and j.gates is not null
+) and exists (
+    select from {p}jobs j where j.id = any($1::uuid[]) and j.gates is not null and {says_full}
+)
+order by g.name for no key update of g;
 
 -- name: end_again
 -- For jobs that became ready and were parked.

@@ -7,6 +7,15 @@
 local what, name, token = ARGV[2], ARGV[3], ARGV[4]
 local B = book()
 
+-- Let a line of holds stay for an hour beyond the longest of its leases: a short one beside a long
+-- one must not take that along.
+local function keep_line(line, lease)
+  local most = math.ceil(lease / 1000) + HOUR / 1000
+  if call('PTTL', line) < most then
+    call('PEXPIRE', line, most)
+  end
+end
+
 local function ask(gate, cost, lease, asks_for, asking_max)
   local held = B.clean(holds_key(name), 'zset')
   local passed = B.clean(passed_key(name), 'zset')
@@ -30,7 +39,7 @@ local function ask(gate, cost, lease, asks_for, asking_max)
     end
     B.leave(name, token)
     call('ZADD', line, text(now + lease), token)
-    call('PEXPIRE', line, math.ceil(lease / 1000) + HOUR / 1000)
+    keep_line(line, lease)
     return 1, -1
   end
   if mine or many < asking_max then
@@ -62,7 +71,7 @@ local function renew()
     return 0, -1
   end
   call('ZADD', line, text(math.max(till, now + lease)), token)
-  call('PEXPIRE', line, math.ceil(lease / 1000) + HOUR / 1000)
+  keep_line(line, lease)
   return 1, -1
 end
 

@@ -37,9 +37,6 @@ select gate, token from {p}holds where gate = ? and until_at <= ? limit ?;
 -- name: any_hold_over
 select 1 from {p}holds where until_at <= ? limit 1;
 
--- name: places_held
-select gate, count(*) from {p}holds where is_held = 1 and kind = 'places' group by 1;
-
 -- name: held_at
 select coalesce(sum(is_held = 1 and kind = 'places'), 0),
     coalesce(sum(is_held = 0 and until_at > ?), 0)
