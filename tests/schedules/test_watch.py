@@ -1,4 +1,4 @@
-"""When a worker on duty steps: at the instant of what is due, and for a crowd just before it too."""
+"""When a worker on duty steps: at the instant of what is due, for a crowd just before it, too."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
