@@ -17,7 +17,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from treadle.client.gates.hold import LEFT, Hold
-from treadle.client.keys.lease import PAUSE_FIRST_S, Pauses, Questions, read_lease
+from treadle.client.keys.lease import (
+    PAUSE_FIRST_S,
+    Pauses,
+    Questions,
+    give_back_now,
+    read_lease,
+)
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.errors import LimitTimeout, StoreError
 from treadle.core.gates.gate import GateUse
@@ -80,7 +86,8 @@ class NamedLimit:
             # What may have been taken is free when its lease ends.
             raise
         except BaseException as error:
-            _note(error, lambda: link.run(link.store.hold_free(asking.use.name, asking.token)))
+            free = link.store.hold_free(asking.use.name, asking.token)
+            give_back_now(error, lambda: link.run(free), LEFT)
             raise
 
     async def aacquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
@@ -209,11 +216,3 @@ def key_text(key: str | int | None) -> str | None:
     if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
         raise TypeError(f"key is the text that the limit's key gives, not {type(key).__name__}")
     return None if key is None else str(key)
-
-
-def _note(error: BaseException, leave: Callable[[], object]) -> None:
-    """Leave the line, or give back what was taken meanwhile; the error is worth more than that."""
-    try:
-        leave()
-    except StoreError as late:
-        error.add_note(f"{LEFT}: {late}")

@@ -87,6 +87,14 @@ async def _after(last: Future[Any] | None, verb: Callable[[], Coroutine[Any, Any
     return await verb()
 
 
+def give_back_now(error: BaseException, free: Callable[[], object], left: str) -> None:
+    """Give back what may have been taken, on this thread; the error is worth more than that."""
+    try:
+        free()
+    except StoreError as late:
+        error.add_note(f"{left}: {late}")
+
+
 class Lease:
     """A lease that is prolonged, from the background loop, until it is ended or lost."""
 
