@@ -4,7 +4,8 @@ It is the gate that jobs pass, in the store, so both together keep within it. Of
 a hold takes a place, prolonged from this process's background loop for as long as it lasts; when
 the holder dies, its lease ends and the place is free. Of a `RateLimit` it takes as much as it
 costs, once. Who waits stands in the gate's line and takes turns with the jobs parked at it; he
-asks again after a rest that grows to half a second, or when the store says that it may help.
+asks again after a rest that grows to half a second while the line stands still and begins anew
+when it moves on, or when the store says that it may help.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from treadle.client.gates.hold import LEFT, Hold
 from treadle.client.keys.lease import (
     PAUSE_FIRST_S,
+    PAUSE_MAX_S,
     Pauses,
     Questions,
     give_back_now,
@@ -166,20 +168,20 @@ class NamedLimit:
         self._block.release()
         return hold
 
-    def _asking(self, timeout: Duration | None, cost: int) -> _Asking:
+    def _asking(self, timeout: Duration | None, cost: int) -> Asking:
         limit = self._find(self.name)
         if not isinstance(limit, Concurrency | RateLimit):
             raise TypeError(f"{limit!r} is passed by jobs alone; hold a Concurrency or a RateLimit")
         use = limit.use_named(self.name, self._key, check_count(cost, "cost"))
         patience = None if timeout is None else to_us(timeout, "timeout") / SECOND
-        return _Asking(use, patience)
+        return Asking(use, patience)
 
     def __repr__(self) -> str:
         key = "" if self._key is None else f", key={self._key!r}"
         return f"<limit {self.name!r}{key}>"
 
 
-class _Asking:
+class Asking:
     """Who asks: for what, under which token, for how long, and how long he rests in between."""
 
     def __init__(self, use: GateUse, patience: float | None) -> None:
@@ -188,6 +190,7 @@ class _Asking:
         self._patience = patience
         self._until = None if patience is None else time.monotonic() + patience
         self._pauses = Pauses()
+        self._ahead = 0
 
     def rest(self, taken: HoldTaken) -> float:
         """Give the seconds to rest before asking again.
@@ -195,7 +198,11 @@ class _Asking:
         Raises:
             LimitTimeout: the time is up.
         """
-        rest = self._pauses.take()
+        if taken.ahead < self._ahead:
+            # The line moves on.
+            self._pauses = Pauses()
+        self._ahead = taken.ahead
+        rest = max(self._pauses.take(), min(PAUSE_FIRST_S * taken.ahead, PAUSE_MAX_S))
         if taken.wait is not None:
             rest = min(max(taken.wait / SECOND, PAUSE_FIRST_S), _CLOCK_MAX_S)
         if self._until is None:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 LEASE_MIN_S: Final = 1.0
 PAUSE_FIRST_S: Final = 0.02
-_PAUSE_MAX_S: Final = 0.5
+PAUSE_MAX_S: Final = 0.5
 
 
 def read_lease(lease: Duration) -> int:
@@ -51,7 +51,7 @@ class Pauses:
     def take(self) -> float:
         """Give the seconds of the next one."""
         rest = self._next * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads the askers
-        self._next = min(2 * self._next, _PAUSE_MAX_S)
+        self._next = min(2 * self._next, PAUSE_MAX_S)
         return rest
 
 
