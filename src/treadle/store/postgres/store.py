@@ -343,6 +343,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         watch = self._watch(worker)
         monotonic = self._system.monotonic()
         at, signs = await drive(self._runner.run(lambda: crew(self._sql, worker), now))
+        self._history.workers = len(signs)
         own = signs.pop(worker, None)
         if not _may_rescue(own, watch, at, monotonic):
             return ()

@@ -243,8 +243,8 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
             raise
         fault.point("exchange.after_commit")
         self._asked.pop(worker, None)
-        gone, verdicts, more, next_due, at, rows = answer
-        claims, bad = _claims(rows, int(at))
+        gone, verdicts, more, next_due, at, rows, gates = answer
+        claims, bad = _claims(rows, int(at), gates)
         if bad:
             await self._set_aside(worker, bad)
         return Exchanged(
@@ -427,12 +427,14 @@ def _demand_words(demand: Demand | None) -> Words:
     return words
 
 
-def _claims(rows: Sequence[Any], now: int) -> tuple[list[Claim], list[tuple[bytes, int]]]:
+def _claims(
+    rows: Sequence[Any], now: int, gates: Sequence[bytes] = ()
+) -> tuple[list[Claim], list[tuple[bytes, int]]]:
     """Read claims; also name those that cannot be read, by id (as stored) and number."""
     claims, bad = [], []
     for row in rows:
         try:
-            claims.append(read_claim(row, now))
+            claims.append(read_claim(row, now, gates))
         except (ValueError, TypeError):
             bad.append(name_of(row))
     return claims, bad

@@ -93,6 +93,10 @@ select set_config('lock_timeout', $1::text, true);
 -- name: lock_shelves
 select 1 from (select pg_advisory_xact_lock($1::bigint)) as locked;
 
+-- name: try_lock_shelves
+-- Whoever makes a shelf is not waited for: what is settled meanwhile has `rest`.
+select pg_try_advisory_xact_lock($1::bigint);
+
 -- name: make_shelf
 -- What is dropped whole in the end is not worth vacuuming before.
 create table {p}{shelf} (check (keep_until < {until})) inherits ({p}history)
