@@ -26,6 +26,8 @@ from treadle import (
     Worker,
 )
 from treadle.client.background import BACKGROUND
+from treadle.client.gates.limit import Asking
+from treadle.store.holding import HoldTaken
 
 HOLDER: Final = """
 import sys, time
@@ -264,6 +266,16 @@ def test_one_who_is_cancelled_as_he_gives_up_has_given_up(
                 pass
 
     asyncio.run(main())
+
+
+def test_who_waits_asks_sooner_while_the_line_moves() -> None:
+    """It stands still: twice a second. It moves: soon, and the sooner the nearer he stands."""
+    asking = Asking(ONE.use_named("stripe", None, 1), None)
+    still = [asking.rest(HoldTaken(is_held=False, ahead=3)) for _ in range(12)]
+    assert 0.25 <= still[-1] <= 0.5
+    assert asking.rest(HoldTaken(is_held=False, ahead=2)) <= 0.04
+    assert asking.rest(HoldTaken(is_held=False, ahead=0)) <= 0.02
+    assert Asking(asking.use, None).rest(HoldTaken(is_held=False, ahead=500)) == 0.5
 
 
 def test_a_hold_that_is_forgotten_gives_its_place_up(

@@ -204,6 +204,17 @@ local function open_book()
     end
   end
 
+  -- Count who stand before somebody in the line, or all where he is not in it.
+  function B.ahead(name, token)
+    local line = read_line(name)
+    for place, one in ipairs(line) do
+      if one.token == token then
+        return place - 1
+      end
+    end
+    return #line
+  end
+
   -- Put somebody into the line, or let him wait on.
   function B.wait(name, token, since, till, cost, is_next)
     call('HSET', asks_key(name), token, text(since) .. ' ' .. text(till) .. ' ' .. text(cost)
