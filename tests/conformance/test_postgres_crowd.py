@@ -6,7 +6,9 @@ import asyncio
 import sys
 from typing import Final
 
-from tests.conformance.test_postgres_history import DAY_S, Tables, case, make_store, tables
+from tests.conformance.test_postgres_history import DAY_S, Tables, case, end, make_store, tables
+from treadle.core.durations import DAY
+from treadle.core.outcome import Succeeded
 from treadle.testing.conformance.kit import ANY_LIMIT, Case, scenario
 
 __all__ = ["case", "make_store", "tables"]
@@ -37,6 +39,15 @@ class TestCrowd:
             pass
         assert tables.shelves() == []
         assert await case.states(ids) == ["gone"] * len(ids)
+
+    @scenario
+    async def test_a_worker_that_is_forgotten_settles_on_the_only_shelf(
+        self, case: Case, tables: Tables
+    ) -> None:
+        """It sees nobody, not even itself, when it looks for the others."""
+        assert await case.store.rescue("forgotten", ANY_LIMIT) == ()
+        [job] = await end(case, (Succeeded(b"1"), DAY))
+        assert tables.places() == {job: tables.shelves()[0]}
 
 
 async def settle_elsewhere(url: str, name: str) -> None:

@@ -155,7 +155,7 @@ class History:
     @property
     def _side(self) -> str:
         """Which of the shelves that stand side by side is this process's, also in a fork."""
-        sides = min(len(_SIDES), 1 + (self.workers - 1) // _CROWD)
+        sides = min(len(_SIDES), 1 + max(0, self.workers - 1) // _CROWD)
         return _SIDES[zlib.crc32(b"%d" % os.getpid()) % sides]
 
     def lacking(self, keeps: Iterable[int], now: int | None) -> Sequence[Shelf]:
