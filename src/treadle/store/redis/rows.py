@@ -57,8 +57,7 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
     head: tuple[Any, ...] | None = None
     place = many = 0
     for job in jobs:
-        if len(job.id) != _ID_BYTES:
-            raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
+        _check_id(job)
         like = (
             job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
             job.key is not None, job.gates, job.tenant,
@@ -69,18 +68,30 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
             place, many = len(words) - 1, 0
         many += 1
         words[place] = many
-        words.append(job.id.hex())
-        words.append(
-            _pack(
-                Call(
-                    job.args, job.attempts_max, job.policy, job.tags, job.meta, job.tenant,
-                    job.cost,
-                )
-            )
-        )  # fmt: skip
+        words += (job.id.hex(), call_words(job, job.cost))
         if job.key is not None:
             words += _key_words(job.key)
     return words
+
+
+def one_words(job: NewJob) -> Words | None:
+    """Write one job for `enqueue_one`; None where there is more to it than that stores.
+
+    Raises:
+        ValueError: its id is none.
+    """
+    _check_id(job)
+    if (
+        job.delay or job.at is not None or job.expires_at is not None or job.expires_in is not None
+        or job.key is not None or job.gates is not None or job.tenant is not None
+    ):  # fmt: skip
+        return None
+    return [job.queue, job.priority, job.task, job.id.hex(), call_words(job, job.cost)]
+
+
+def _check_id(job: NewJob) -> None:
+    if len(job.id) != _ID_BYTES:
+        raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
 
 
 def _key_words(key: Key) -> Words:
@@ -258,8 +269,8 @@ def read_number(value: bytes | None) -> int | None:
         return None
 
 
-def call_words(job: JobRecord, cost: int) -> bytes:
-    """Pack the part of a stored job that the scripts never look into."""
+def call_words(job: NewJob | JobRecord, cost: int) -> bytes:
+    """Pack the part of a job that the scripts never look into."""
     return _pack(Call(job.args, job.attempts_max, job.policy, job.tags, job.meta, job.tenant, cost))
 
 

@@ -43,6 +43,7 @@ from treadle.store.redis.rows import (
     Words,
     job_words,
     name_of,
+    one_words,
     read_claim,
     read_number,
     settlement_words,
@@ -204,12 +205,15 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         if len(jobs) > BATCH_MAX:
             msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
             raise ValueError(msg)
+        if len(jobs) == 1 and (one := one_words(jobs[0])) is not None:
+            words: Words = [self._now(now), *one]
+            return self._runner.script(script("enqueue_one"), words, again=True)
         name = ""
         for job in jobs:
             if job.key is not None:
                 check_key(job.key)
                 name = request.hex()
-        words = (self._now(now), name, *job_words(jobs))
+        words = [self._now(now), name, *job_words(jobs)]
         return self._runner.script(script("enqueue"), words, again=True)
 
     # The line
