@@ -1,16 +1,19 @@
 """A bound holds over a fleet that is being killed: never more than it allows, nothing left held."""
 
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.faults import clocks, workload
 from tests.faults.far import EACH_STORE, scene_on
 from tests.faults.scene import check_crowd, finish
 
 WORKERS = 8
 JOBS = 60
 KILLED = 3
+WINDOWED = 50
 
 
 @pytest.mark.timeout(120)
@@ -59,3 +62,28 @@ def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
         app.close()
         finish(scene, scene.worker(), patience=60)
         assert all(scene.started(key) == 1 for key in keys)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("store", EACH_STORE)
+def test_no_second_sees_more_starts_than_a_window_allows(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Four workers, of which two are an hour ahead and one is killed: exact to the microsecond."""
+    with scene_on(store, tmp_path / "scene", request) as scene:
+        ahead = {} if clocks.library() is None else clocks.fixed(3_600)
+        scene.enqueue("windowed", *(f"windowed{n}" for n in range(WINDOWED)))
+        doomed = scene.worker(fault="execute.after_return:kill@5")
+        crew = [scene.worker(), scene.worker(**ahead), scene.worker(**ahead)]
+        scene.until(lambda: doomed.ended, "the doomed has died", 60)
+        scene.until_done(60)
+        for worker in crew:
+            assert scene.stop(worker) == 0, worker.said
+        app = scene.app()
+        jobs = app.jobs(task="windowed", limit=2 * WINDOWED)
+        app.close()
+        starts = sorted(job.started_at for job in jobs if job.started_at is not None)
+        assert len(starts) == WINDOWED
+        spans = [b - a for a, b in zip(starts, starts[workload.WINDOW :], strict=False)]
+        assert min(spans) >= timedelta(seconds=1)

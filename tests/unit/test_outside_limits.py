@@ -1,6 +1,7 @@
 """A limit outside jobs: `app.limit(...).acquire()`, beside a worker, over threads and processes."""
 
 import asyncio
+import gc
 import os
 import signal
 import sqlite3
@@ -25,6 +26,8 @@ from treadle import (
     Worker,
 )
 from treadle.client.background import BACKGROUND
+from treadle.client.gates.limit import Asking
+from treadle.store.holding import HoldTaken
 
 HOLDER: Final = """
 import sys, time
@@ -263,6 +266,26 @@ def test_one_who_is_cancelled_as_he_gives_up_has_given_up(
                 pass
 
     asyncio.run(main())
+
+
+def test_who_waits_asks_sooner_while_the_line_moves() -> None:
+    """It stands still: twice a second. It moves: soon, and the sooner the nearer he stands."""
+    asking = Asking(ONE.use_named("stripe", None, 1), None)
+    still = [asking.rest(HoldTaken(is_held=False, ahead=3)) for _ in range(12)]
+    assert 0.25 <= still[-1] <= 0.5
+    assert asking.rest(HoldTaken(is_held=False, ahead=2)) <= 0.04
+    assert asking.rest(HoldTaken(is_held=False, ahead=0)) <= 0.02
+    assert Asking(asking.use, None).rest(HoldTaken(is_held=False, ahead=500)) == 0.5
+
+
+def test_a_hold_that_is_forgotten_gives_its_place_up(
+    app: Treadle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is prolonged no more, so its place is back within its lease, and the log says whose."""
+    app.limit("stripe", lease=1).acquire()
+    gc.collect()
+    app.limit("stripe").acquire(timeout=WAIT_S).release()
+    assert "the place at 'stripe' was never given up" in caplog.text
 
 
 def test_a_rate_is_spent_and_holds_nothing(app: Treadle) -> None:

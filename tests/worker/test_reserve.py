@@ -125,6 +125,28 @@ def test_short_jobs_keep_to_the_shared_slots() -> None:
     asyncio.run(main())
 
 
+def test_a_reserved_queue_that_is_paused_keeps_nobody_else_waiting() -> None:
+    """Its slots stay empty, the others run jobs; it is served as soon as it is resumed."""
+
+    async def main() -> None:
+        floor = Floor()
+        await floor.add("mail", 3)
+        await floor.app.queues.apause("mail")
+        await floor.add("bulk", 9)
+        async with Worker(floor.app, concurrency=5, reserve={"mail": 2, "sms": 1}) as worker:
+            await until(lambda: floor.running["bulk"] == 2)
+            await floor.app.queues.aresume("mail")
+            await until(lambda: floor.running["mail"] == 2)
+            assert floor.running == {"bulk": 2, "mail": 2}
+            worker.stop()
+            await floor.add("mail", 1)
+            floor.end.set()
+        assert floor.ran == 4
+        assert floor.most == {"bulk": 2, "mail": 2}
+
+    asyncio.run(main())
+
+
 def test_a_burst_ends_with_reserved_slots_that_nobody_wants() -> None:
     """Nothing is left to do, whatever is reserved."""
 

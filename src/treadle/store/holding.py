@@ -32,6 +32,8 @@ class HoldTaken(Struct, frozen=True):
     is_held: bool
     wait: int | None = None
     """Where it is not: microseconds until a clock may let it through; None when none can tell."""
+    ahead: int = 0
+    """Where it is not: how many stand before it in the line."""
 
 
 class HoldsPlaces(Protocol):

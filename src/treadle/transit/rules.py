@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from treadle.core import fault
 from treadle.core.gates.gate import FOREVER, WINDOW, GateUse
-from treadle.store.contract import BATCH_MAX
+from treadle.store.paging import by_name
 from treadle.transit.patience import patiently
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord
     from treadle.store.contract import Store
-
-_PAGES_MAX: Final = 1_000
 
 
 async def take_along(source: Store, target: Store, move: str) -> None:
@@ -47,26 +45,14 @@ async def follow(source: Store, target: Store, move: str) -> None:
 
 
 async def _weights(source: Store, target: Store) -> None:
-    after = ""
-    for _ in range(_PAGES_MAX):
-        page = await patiently(source.tenants, after=after, limit=BATCH_MAX)
-        for tenant in page:
-            if not await patiently(target.tenants, only=tenant.name, limit=1):
-                await patiently(target.set_tenant, tenant.name, tenant.stride)
-        if len(page) < BATCH_MAX:
-            return
-        after = page[-1].name
+    every = by_name(lambda after, limit: patiently(source.tenants, after=after, limit=limit))
+    async for tenant in every:
+        if not await patiently(target.tenants, only=tenant.name, limit=1):
+            await patiently(target.set_tenant, tenant.name, tenant.stride)
 
 
-async def _gates(source: Store) -> AsyncIterator[GateRecord]:
-    after = ""
-    for _ in range(_PAGES_MAX):
-        page = await patiently(source.gates, after=after, limit=BATCH_MAX)
-        for gate in page:
-            yield gate
-        if len(page) < BATCH_MAX:
-            return
-        after = page[-1].name
+def _gates(source: Store) -> AsyncIterator[GateRecord]:
+    return by_name(lambda after, limit: patiently(source.gates, after=after, limit=limit))
 
 
 async def _starts(gate: GateRecord, source: Store, target: Store, move: str) -> None:

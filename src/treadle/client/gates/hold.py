@@ -5,6 +5,7 @@ A place is prolonged from this process's background loop; of a rate nothing is h
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, Self
 
 from treadle.client.keys.lease import Lease, Leased, Questions
@@ -13,6 +14,8 @@ from treadle.core.gates.gate import PLACES, GateUse
 
 if TYPE_CHECKING:
     from treadle.client.link import Link
+
+_log = logging.getLogger(__name__)
 
 LEFT: Final = "the place was not given up, and is free when its lease ends"
 _ENDED: Final = (
@@ -35,8 +38,10 @@ class Hold(Leased):
         self._over = False
         self._lease: Lease | None = None
         if use.kind == PLACES:
+            store, gate = link.store, use.name
+            # What renews it knows nothing of this object, which may be forgotten.
             self._lease = Lease(
-                lambda: link.store.hold_renew(self.gate, token, lease),
+                lambda: store.hold_renew(gate, token, lease),
                 f"the place at {self.gate!r}",
                 lease,
                 asked,
@@ -94,6 +99,17 @@ class Hold(Leased):
         # A release that was sent again finds nothing to end; only a lease that is over was lost.
         if not done and not lease.is_good:
             raise LimitLost(self.gate, _ENDED)
+
+    def __del__(self) -> None:
+        """Prolong a place no more that nobody can give up."""
+        lease: Lease | None = getattr(self, "_lease", None)
+        if lease is not None and not self._over:
+            lease.end()
+            _log.warning(
+                "the place at %r was never given up; it is free when its lease ends: write "
+                "`with limit.acquire():`, or keep the hold and release it",
+                self.gate,
+            )
 
     def __repr__(self) -> str:
         state = "spent" if self._lease is None else "held" if self.is_held else "not held"

@@ -4,7 +4,8 @@ It is the gate that jobs pass, in the store, so both together keep within it. Of
 a hold takes a place, prolonged from this process's background loop for as long as it lasts; when
 the holder dies, its lease ends and the place is free. Of a `RateLimit` it takes as much as it
 costs, once. Who waits stands in the gate's line and takes turns with the jobs parked at it; he
-asks again after a rest that grows to half a second, or when the store says that it may help.
+asks again after a rest that grows to half a second while the line stands still and begins anew
+when it moves on, or when the store says that it may help.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from treadle.client.gates.hold import LEFT, Hold
-from treadle.client.keys.lease import PAUSE_FIRST_S, Pauses, Questions, read_lease
+from treadle.client.keys.lease import (
+    PAUSE_FIRST_S,
+    PAUSE_MAX_S,
+    Pauses,
+    Questions,
+    give_back_now,
+    read_lease,
+)
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.errors import LimitTimeout, StoreError
 from treadle.core.gates.gate import GateUse
@@ -80,7 +88,8 @@ class NamedLimit:
             # What may have been taken is free when its lease ends.
             raise
         except BaseException as error:
-            _note(error, lambda: link.run(link.store.hold_free(asking.use.name, asking.token)))
+            free = link.store.hold_free(asking.use.name, asking.token)
+            give_back_now(error, lambda: link.run(free), LEFT)
             raise
 
     async def aacquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
@@ -159,20 +168,20 @@ class NamedLimit:
         self._block.release()
         return hold
 
-    def _asking(self, timeout: Duration | None, cost: int) -> _Asking:
+    def _asking(self, timeout: Duration | None, cost: int) -> Asking:
         limit = self._find(self.name)
         if not isinstance(limit, Concurrency | RateLimit):
             raise TypeError(f"{limit!r} is passed by jobs alone; hold a Concurrency or a RateLimit")
         use = limit.use_named(self.name, self._key, check_count(cost, "cost"))
         patience = None if timeout is None else to_us(timeout, "timeout") / SECOND
-        return _Asking(use, patience)
+        return Asking(use, patience)
 
     def __repr__(self) -> str:
         key = "" if self._key is None else f", key={self._key!r}"
         return f"<limit {self.name!r}{key}>"
 
 
-class _Asking:
+class Asking:
     """Who asks: for what, under which token, for how long, and how long he rests in between."""
 
     def __init__(self, use: GateUse, patience: float | None) -> None:
@@ -181,6 +190,7 @@ class _Asking:
         self._patience = patience
         self._until = None if patience is None else time.monotonic() + patience
         self._pauses = Pauses()
+        self._ahead = 0
 
     def rest(self, taken: HoldTaken) -> float:
         """Give the seconds to rest before asking again.
@@ -188,7 +198,11 @@ class _Asking:
         Raises:
             LimitTimeout: the time is up.
         """
-        rest = self._pauses.take()
+        if taken.ahead < self._ahead:
+            # The line moves on.
+            self._pauses = Pauses()
+        self._ahead = taken.ahead
+        rest = max(self._pauses.take(), min(PAUSE_FIRST_S * taken.ahead, PAUSE_MAX_S))
         if taken.wait is not None:
             rest = min(max(taken.wait / SECOND, PAUSE_FIRST_S), _CLOCK_MAX_S)
         if self._until is None:
@@ -209,11 +223,3 @@ def key_text(key: str | int | None) -> str | None:
     if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
         raise TypeError(f"key is the text that the limit's key gives, not {type(key).__name__}")
     return None if key is None else str(key)
-
-
-def _note(error: BaseException, leave: Callable[[], object]) -> None:
-    """Leave the line, or give back what was taken meanwhile; the error is worth more than that."""
-    try:
-        leave()
-    except StoreError as late:
-        error.add_note(f"{LEFT}: {late}")

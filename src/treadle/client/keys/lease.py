@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 LEASE_MIN_S: Final = 1.0
 PAUSE_FIRST_S: Final = 0.02
-_PAUSE_MAX_S: Final = 0.5
+PAUSE_MAX_S: Final = 0.5
 
 
 def read_lease(lease: Duration) -> int:
@@ -51,7 +51,7 @@ class Pauses:
     def take(self) -> float:
         """Give the seconds of the next one."""
         rest = self._next * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads the askers
-        self._next = min(2 * self._next, _PAUSE_MAX_S)
+        self._next = min(2 * self._next, PAUSE_MAX_S)
         return rest
 
 
@@ -85,6 +85,14 @@ async def _after(last: Future[Any] | None, verb: Callable[[], Coroutine[Any, Any
     if last is not None and not last.done():
         await asyncio.wait((asyncio.wrap_future(last),))
     return await verb()
+
+
+def give_back_now(error: BaseException, free: Callable[[], object], left: str) -> None:
+    """Give back what may have been taken, on this thread; the error is worth more than that."""
+    try:
+        free()
+    except StoreError as late:
+        error.add_note(f"{left}: {late}")
 
 
 class Lease:

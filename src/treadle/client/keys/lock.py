@@ -13,9 +13,16 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from treadle.client.keys.lease import Lease, Leased, Pauses, Questions, read_lease
+from treadle.client.keys.lease import (
+    Lease,
+    Leased,
+    Pauses,
+    Questions,
+    give_back_now,
+    read_lease,
+)
 from treadle.core.durations import SECOND, Duration, to_us
-from treadle.core.errors import LockLost, LockTimeout
+from treadle.core.errors import LockLost, LockTimeout, StoreError
 from treadle.core.ids import new_id
 from treadle.core.keys.key import KEY_MAX
 
@@ -77,8 +84,13 @@ class Lock(Leased):
         """
         self._begin()
         try:
-            link = self._home.link
-            token, patience = new_id(), _Patience(self._timeout)
+            return self._acquired(self._home.link, new_id())
+        finally:
+            self._taking = False
+
+    def _acquired(self, link: Link, token: bytes) -> Self:
+        patience = _Patience(self._timeout)
+        try:
             while True:
                 link.check_outside()
                 asked = time.monotonic()
@@ -86,8 +98,17 @@ class Lock(Leased):
                 if self._took(link, token, taken, asked):
                     return self
                 time.sleep(patience.pause(self.name, taken))
-        finally:
-            self._taking = False
+        except (StoreError, LockTimeout):
+            # What may have been taken is free when its lease ends.
+            raise
+        except BaseException as error:
+            # An interrupt, or the soft time limit of the task that asks: he does not come to
+            # give up what he has, so he shall not have it.
+            if self._hold is not None:
+                self._end()
+            free = link.store.lock_free(self.name, token)
+            give_back_now(error, lambda: link.run(free), self.LEFT)
+            raise
 
     async def aacquire(self) -> Self:
         """Do the same as `acquire` without blocking the event loop."""

@@ -54,10 +54,10 @@ class RedisGates(RedisAccess):
         """Let jobs say a gate's numbers again."""
         return bool(await self._act("gate", ("reset", name), now))
 
-    async def _hold(self, now: int | None, *words: Word) -> tuple[bool, int]:
+    async def _hold(self, now: int | None, *words: Word) -> tuple[bool, int, int]:
         steps = self._runner.script(script("hold"), (self._now(now), *words), again=True)
-        done, wait = await self._runner.run(steps)
-        return bool(done), wait
+        done, wait, ahead = await self._runner.run(steps)
+        return bool(done), wait, ahead
 
     async def hold_take(
         self, use: GateUse, token: bytes, lease: int, *, now: int | None = None
@@ -65,8 +65,8 @@ class RedisGates(RedisAccess):
         """Pass a gate, or wait in its line."""
         numbers = (use.kind, use.quota, use.period, use.burst, use.cost)
         words = (use.name, token.hex(), *numbers, lease, ASKS_FOR, ASKING_MAX)
-        done, wait = await self._hold(now, "take", *words)
-        return HoldTaken(done, None if wait < 0 else wait)
+        done, wait, ahead = await self._hold(now, "take", *words)
+        return HoldTaken(done, None if wait < 0 else wait, ahead)
 
     async def hold_renew(
         self, name: str, token: bytes, lease: int, *, now: int | None = None

@@ -61,7 +61,7 @@ from treadle.testing.conformance.line.order import TestOrder
 from treadle.testing.conformance.line.requests import TestRequests
 from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
 from treadle.testing.conformance.line.transactional import TestTransactional
-from treadle.testing.conformance.schedules.ahead import TestAhead
+from treadle.testing.conformance.schedules.ahead import TestAhead, TestArmed
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
@@ -77,6 +77,7 @@ from treadle.testing.conformance.upkeep.wait import TestReady, TestWait
 __all__ = [
     "TestAdopt",
     "TestAhead",
+    "TestArmed",
     "TestAttempts",
     "TestBeat",
     "TestBehindATime",

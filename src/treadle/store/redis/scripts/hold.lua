@@ -2,7 +2,7 @@
 -- the gate, the token; to take: kind, quota, period, burst, cost, lease, for how long who asks
 -- waits, how many may; to renew: the lease. A place is in `holds` for as long as it is counted, a
 -- start of a rate in `passed` for the lease, who waits in `asks`. Answers whether it was done; for
--- take also how long until a clock may let it through, or -1.
+-- take also how long until a clock may let it through, or -1, and how many stand before it.
 
 local what, name, token = ARGV[2], ARGV[3], ARGV[4]
 local B = book()
@@ -51,7 +51,7 @@ local function ask(gate, cost, lease, asks_for, asking_max)
     B.wake(gate)
   end
   local opens = B.opens_at(gate, cost)
-  return 0, opens and opens > now and opens - now or -1
+  return 0, opens and opens > now and opens - now or -1, B.ahead(name, token)
 end
 
 local function take()
@@ -88,10 +88,10 @@ local function free()
 end
 
 local VERBS = {take = take, renew = renew, free = free}
-local done, wait = VERBS[what]()
+local done, wait, ahead = VERBS[what]()
 close_book()
 write_counts()
 if what == 'free' then
   ring(EARS_WORK)
 end
-return {done, wait}
+return {done, wait, ahead or 0}

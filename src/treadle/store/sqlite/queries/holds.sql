@@ -19,6 +19,10 @@ where gate = ? and is_held = 0 and until_at > ? order by since, token limit 1;
 -- name: asking
 select count(*) from {p}holds where gate = ? and is_held = 0 and until_at > ?;
 
+-- name: asking_before
+select count(*) from {p}holds
+where gate = ? and is_held = 0 and until_at > ? and (since, token) < (?, ?);
+
 -- name: asks_next
 update {p}holds set is_next = 1 where gate = ? and token = ?;
 
