@@ -1,21 +1,23 @@
 """What schedules cost and how late they are, on each store and with one worker.
 
-    python -m bench.probes.schedules [sqlite|postgres|redis ...] [--quick] [--out FILE]
+    python -m bench.probes.schedules [sqlite|postgres|redis ...] [--quick] [--rounds N] [--out FILE]
 
-Three figures: the processor time and store calls of a worker beside so many schedules of which
-none is due; how late 1,000 jobs start whose ticks all fall on one instant; and the same when they
-are spread over a second. "Late" is from the tick to the first line of the task, so claimed and
-started, not only enqueued. The worker is as it comes: its own number of slots, schedules with
-the options they have by default.
+Measured are the processor time and store calls of a worker beside so many schedules of which none
+is due, and the calls of a fleet of eight; how late 1,000 jobs start whose ticks all fall on one
+instant, by one worker and by two processes; and the same when they are spread over a second.
+"Late" is from the tick to the first line of the task, so claimed and started, not only enqueued.
+The worker is as it comes: its own number of slots, schedules with the options they have by
+default. A figure of lateness is the median of the rounds' p99.
 """
 
 import argparse
 import asyncio
+import statistics
 import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +26,7 @@ import msgspec
 
 from bench.harness.machine import commit, describe_machine
 from bench.harness.report import FORMAT
+from bench.probes.ticking import lateness
 from treadle import Context, Cron, Every, Treadle, Worker
 from treadle.client.schedules.options import make_plan
 from treadle.core.schedule.advance import begin
@@ -46,13 +49,19 @@ class Sizes(msgspec.Struct, frozen=True):
 
     schedules: int = 100_000
     due: int = 1_000
-    rounds: int = 6
-    period_s: int = 3
+    rounds: int = 11
+    period_s: int = 2
     """Seconds between two rounds."""
     idle_s: float = 15.0
+    crew: int = 8
+    """Workers whose calls are counted together."""
+    processes: int = 2
+    fleet_rounds: int = 5
 
 
-QUICK: Final = Sizes(schedules=200, due=20, rounds=1, period_s=1, idle_s=1.0)
+QUICK: Final = Sizes(
+    schedules=200, due=20, rounds=1, period_s=1, idle_s=1.0, crew=2, fleet_rounds=1
+)
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -62,6 +71,19 @@ class Round(msgspec.Struct, frozen=True):
     p50_ms: float
     p99_ms: float
     max_ms: float
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """What is wanted, and what was reached."""
+
+    name: str
+    at_most: float
+    reached: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it was reached."""
+        return self.reached <= self.at_most
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -74,8 +96,18 @@ class Figures(msgspec.Struct, frozen=True):
     idle_core_percent_without: float
     idle_calls_per_s: float
     idle_calls: dict[str, int]
+    crew: int
+    crew_calls_per_s: float
+    """Of so many workers together."""
     at_once: list[Round]
+    at_once_worker_ms: float
+    """Processor time of the worker a round, less what it takes when nothing is due."""
     spread: list[Round]
+    spread_worker_ms: float
+    processes: int
+    fleet_at_once: list[Round]
+    """By so many worker processes."""
+    bars: list[Bar]
 
 
 class Results(msgspec.Struct, frozen=True):
@@ -163,9 +195,11 @@ def counting(store: Store) -> Iterator[Counter[str]]:
             delattr(store, name)
 
 
-async def idle(app: Treadle, seconds: float) -> tuple[float, Counter[str]]:
-    """Run a worker with nothing to do; give its share of a core and its calls for schedules."""
-    async with Worker(app):
+async def idle(app: Treadle, seconds: float, workers: int = 1) -> tuple[float, Counter[str]]:
+    """Run workers with nothing to do; give their share of a core and their calls for schedules."""
+    async with AsyncExitStack() as stack:
+        for _ in range(workers):
+            await stack.enter_async_context(Worker(app))
         await asyncio.sleep(min(2.0, seconds))
         with counting(app.store) as calls:
             begun, cpu = time.monotonic(), time.process_time()
@@ -175,20 +209,27 @@ async def idle(app: Treadle, seconds: float) -> tuple[float, Counter[str]]:
 
 async def rounds(
     app: Treadle, late: Late, triggers: Sequence[tuple[str, Cron | Every]], sizes: Sizes
-) -> list[Round]:
+) -> tuple[list[Round], float, float]:
     """Let schedules be due in so many seconds; give how late the jobs of each one started.
 
-    The first one counts for nothing: they are stored in the midst of it.
+    The first one counts for nothing: they are stored in the midst of it. Also given are the
+    processor time of all the others and how long they took, in seconds.
     """
     late.clear()
+    cpu = begun = 0.0
     async with Worker(app):
         await plant(app, triggers)
         for _ in range(20 * (sizes.rounds + 3) * sizes.period_s):
             await asyncio.sleep(0.05)
+            over = sum(len(one) >= len(triggers) for one in late.values())
+            if over >= 1 and not begun:
+                cpu, begun = time.process_time(), time.monotonic()
             if len(late) > sizes.rounds and len(late[sorted(late)[sizes.rounds]]) >= len(triggers):
                 break
+        cpu, took = time.process_time() - cpu, time.monotonic() - begun
         await uproot(app, [name for name, _ in triggers])
-    return [_round(sorted(late[second])) for second in sorted(late)[1 : sizes.rounds + 1]]
+    counted = [_round(sorted(late[second])) for second in sorted(late)[1 : sizes.rounds + 1]]
+    return counted, cpu, took
 
 
 def _round(late: list[float]) -> Round:
@@ -208,14 +249,19 @@ def measure(kind: str, sizes: Sizes) -> Figures:
         asyncio.run(plant(app, [(f"far {n}", far) for n in range(sizes.schedules)]))
         stored_s = time.monotonic() - begun
         share, calls = asyncio.run(idle(app, sizes.idle_s))
+        _, crew_calls = asyncio.run(idle(app, sizes.idle_s / 2, sizes.crew))
         every = Cron(f"*/{sizes.period_s} * * * * *", tz="Europe/Paris")
         once = [(f"once {n}", every) for n in range(sizes.due)]
-        at_once = asyncio.run(rounds(app, late, once, sizes))
+        at_once, *spent = asyncio.run(rounds(app, late, once, sizes))
         first = datetime(2026, 1, 1, tzinfo=UTC)
         step = timedelta(seconds=1) / sizes.due
         apart = [(f"apart {n}", Every(sizes.period_s, first + n * step)) for n in range(sizes.due)]
-        spread = asyncio.run(rounds(app, late, apart, sizes))
+        spread, *spread_spent = asyncio.run(rounds(app, late, apart, sizes))
+        asyncio.run(plant(app, once))
+        found = lateness(url, sizes.processes, sizes.due, sizes.fleet_rounds)
+        by_fleet = [_round(one) for one in found.values()]
         app.close()
+    crew_pace = sum(crew_calls.values()) / (sizes.idle_s / 2)
     return Figures(
         kind,
         sizes.schedules,
@@ -224,27 +270,64 @@ def measure(kind: str, sizes: Sizes) -> Figures:
         round(base * 100, 2),
         round(sum(calls.values()) / sizes.idle_s, 2),
         dict(calls),
+        sizes.crew,
+        round(crew_pace, 2),
         at_once,
+        _a_round(spent, share, len(at_once)),
         spread,
+        _a_round(spread_spent, share, len(spread)),
+        sizes.processes,
+        by_fleet,
+        _bars(share - base, crew_pace, at_once, spread, by_fleet),
     )
+
+
+def _a_round(spent: Sequence[float], idle_share: float, count: int) -> float:
+    cpu, took = spent
+    return round((cpu - took * idle_share) / max(1, count) * 1e3, 1)
+
+
+def _bars(
+    cost: float, calls: float, at_once: list[Round], spread: list[Round], by_fleet: list[Round]
+) -> list[Bar]:
+    """Hold what was measured beside what is wanted."""
+    return [
+        Bar("schedules that are not due, % of a core a worker", 1.0, round(cost * 100, 2)),
+        Bar("store calls a second of a fleet that idles", 2.0, round(calls, 2)),
+        Bar("spread over a second, p99 in ms", 100.0, median_p99(spread)),
+        Bar("at one instant, p99 in ms", 100.0, median_p99(at_once)),
+        Bar("at one instant with a fleet, p99 in ms", 100.0, median_p99(by_fleet)),
+    ]
+
+
+def median_p99(measured: Sequence[Round]) -> float:
+    """Give the median of the rounds' p99, in milliseconds."""
+    return round(statistics.median(one.p99_ms for one in measured), 1)
 
 
 def told(found: Figures) -> str:
     """Write the figures of a store for people."""
     share, base = found.idle_core_percent, found.idle_core_percent_without
     pace = f"{found.idle_calls_per_s:.2f} calls a second {found.idle_calls}"
+    crew = f"{found.crew} workers: {found.crew_calls_per_s:.2f} calls a second"
     lines = [
         f"{found.store}: {found.schedules:,} schedules, stored in {found.stored_s:.1f} s",
-        f"  idle: {share:.2f} % of a core, {base:.2f} % without schedules; {pace}",
+        f"  idle: {share:.2f} % of a core, {base:.2f} % without schedules; {pace}; {crew}",
     ]
-    for name, measured in (("at once", found.at_once), ("spread over a second", found.spread)):
-        p99 = sorted(one.p99_ms for one in measured)
+    for name, measured, spent in (
+        ("at once", found.at_once, f", {found.at_once_worker_ms:.0f} ms of processor a round"),
+        ("spread over a second", found.spread, f", {found.spread_worker_ms:.0f} ms"),
+        (f"at once, {found.processes} processes, each tick once", found.fleet_at_once, ""),
+    ):
         jobs = sum(one.jobs for one in measured)
-        shown = ", ".join(f"{one:.0f}" for one in p99)
+        shown = ", ".join(f"{one:.0f}" for one in sorted(one.p99_ms for one in measured))
         lines.append(
-            f"  {name}: {jobs:,} jobs in {len(measured)} rounds, p99 of the median round "
-            f"{p99[len(p99) // 2]:.0f} ms (each: {shown})"
+            f"  {name}: {jobs:,} jobs in {len(measured)} rounds, median p99 "
+            f"{median_p99(measured):.0f} ms (each: {shown}){spent}"
         )
+    for bar in found.bars:
+        verdict = "met  " if bar.met else "SHORT"
+        lines.append(f"  {verdict} {bar.name}: {bar.reached:g} of at most {bar.at_most:g}")
     return "\n".join(lines)
 
 
@@ -254,6 +337,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("stores", nargs="*", help="default: sqlite, postgres and redis")
     parser.add_argument("--quick", action="store_true", help="small counts; writes nothing")
     parser.add_argument("--schedules", type=int, help="how many that are not due")
+    parser.add_argument("--rounds", type=int, help="how many of each kind by one worker")
     parser.add_argument("--out", type=Path, help="where to write the results")
     given = parser.parse_args(words)
     if unknown := set(given.stores) - set(STORES):
@@ -261,6 +345,8 @@ def main(words: Sequence[str] | None = None) -> None:
     sizes = QUICK if given.quick else Sizes()
     if given.schedules is not None:
         sizes = msgspec.structs.replace(sizes, schedules=given.schedules)
+    if given.rounds is not None:
+        sizes = msgspec.structs.replace(sizes, rounds=given.rounds)
     begun, machine = time.monotonic(), describe_machine(Path(tempfile.gettempdir()))
     found = []
     for kind in given.stores or STORES:

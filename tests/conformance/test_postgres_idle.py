@@ -44,3 +44,42 @@ def test_a_claim_that_finds_nothing_writes_nothing(
         await worker.store.close()
 
     asyncio.run(look())
+
+
+def test_who_hears_of_work_in_vain_looks_before_it_claims_again(postgres_schema: str) -> None:
+    """After news that brought a job the next ones are claimed on at once, after vain ones not."""
+
+    async def look() -> None:
+        first, second = (
+            Hand(PostgresStore(postgres_schema, "default", Settings()), worker_info(name))
+            for name in ("a", "b")
+        )
+        await first.store.migrate()
+        for worker in (first, second):
+            await worker.register()
+            await heard(worker)
+
+        async def rival_takes_it() -> bool:
+            """Tell whether the first worker's claim writes when the second was there before."""
+            await first.store.enqueue(new_id(), [new_job()])
+            await heard(first)
+            assert len(await second.claim(1)) == 1
+            before = last_touched(postgres_schema)
+            assert await first.claim(1) == []
+            return last_touched(postgres_schema) != before
+
+        assert not await rival_takes_it()
+        await first.store.enqueue(new_id(), [new_job()])
+        await heard(first)
+        assert len(await first.claim(1)) == 1
+        assert await rival_takes_it()
+        assert not await rival_takes_it()
+        await first.store.close()
+        await second.store.close()
+
+    asyncio.run(look())
+
+
+async def heard(worker: Hand) -> None:
+    """Wait for news of work; the first ones come with the first wait."""
+    assert await worker.store.wait(work=True, ends=False, timeout=10.0)

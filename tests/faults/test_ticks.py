@@ -26,6 +26,7 @@ from treadle.store.open import open_store
 from treadle.testing.faults import Spec, points
 from treadle.testing.ledger import Ledger
 from treadle.testing.servers import Postgres
+from treadle.worker.firing.firing import CROWD
 
 FIRE: Final = [point.name for point in points() if point.name.startswith("fire.")]
 CLOCKS: Final = pytest.mark.skipif(
@@ -205,3 +206,27 @@ def test_a_worker_killed_while_it_fires(url: str, point: str, tmp_path: Path) ->
         made.start()
         made.until(30, 60)
         assert all(not jumps(ticks, 0.2) for ticks in made.judge().values())
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("redis", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
+@pytest.mark.parametrize("point", ["fire.before_write", "fire.after_commit"])
+def test_a_worker_killed_while_it_fires_a_crowd(url: str, point: str, tmp_path: Path) -> None:
+    """What was read and decided before its instant dies with it: each tick has its job, once."""
+    count = CROWD + 8
+    with fleet(url, tmp_path, (count, 0.5, 4)) as made:
+        spec = Spec(point, "kill", 2)
+        first = made.start(fault=str(spec))
+        assert first.wait() == -signal.SIGKILL
+        assert struck(first, spec)
+        made.start()
+        made.until(count * 4, 60)
+        assert all(not jumps(ticks, 0.5) for ticks in made.judge().values())

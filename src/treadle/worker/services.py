@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from treadle.core.errors import StoreError
-from treadle.worker.firing.duty import Duty
+from treadle.worker.firing.watch import Watch
 from treadle.worker.life.rest import set_within
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ PRUNE_MAX = 500
 STAGE_S = 1.0
 RESCUE_S = 1.0
 PRUNE_S = 10.0
-AHEAD_S = 0.1
-"""A rest in which what is due after it is worth deciding about."""
 _REST_MAX_S = 30.0
 # A timer may fire up to its resolution early, and a wall clock that is being set right runs
 # up to 0.05 % slower than the loop's clock.
@@ -54,9 +52,7 @@ class Services:
         self._worker = worker
         self._tasks = tasks
         self._adopt = adopt
-        self._firing = firing
-        self._duty = Duty()
-        self._fire_at_s = 0.0
+        self._watch = Watch(firing, worker)
         self._fire_now = asyncio.Event()
         self._turn = asyncio.Lock()
         """One loop steps at a time: what each of them asked beside the others, the store would
@@ -122,13 +118,8 @@ class Services:
         return await self._store.prune(PRUNE_MAX) >= PRUNE_MAX
 
     async def fire(self) -> bool:
-        """Look at the schedules; how long to rest then is this worker's duty."""
-        look = await self._firing.look(at_least_late=self._duty.patience)
-        now_s = asyncio.get_running_loop().time()
-        rest_s = self._duty.rest(self._worker(), look, now_s)
-        self._fire_at_s = now_s + rest_s
-        if self._duty.on and rest_s >= AHEAD_S:
-            await self._firing.prepare(look)
+        """Look at the schedules; when to look again is this worker's duty."""
+        await self._watch.step()
         return False
 
     async def _loop(
@@ -151,7 +142,7 @@ class Services:
                 more = False
                 _log.exception("%s met an error of ours and is tried again", name)
             if rest_s is None and not failed:
-                left_s = self._fire_at_s - asyncio.get_running_loop().time()
+                left_s = self._watch.at_s - asyncio.get_running_loop().time()
                 await _wait(self._fire_now, max(0.0, left_s))
                 continue
             # Between two full steps the line gets the store, too.

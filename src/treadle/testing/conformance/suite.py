@@ -5,7 +5,12 @@ one promise yet overrides that class in its test module, where everyone sees it.
 """
 
 from treadle.testing.conformance.control.find import TestFind
-from treadle.testing.conformance.control.moving import TestAdopt, TestMovingGates, TestSeal
+from treadle.testing.conformance.control.moving import (
+    TestAdopt,
+    TestMovingGates,
+    TestMovingStarts,
+    TestSeal,
+)
 from treadle.testing.conformance.control.notes import TestNotes
 from treadle.testing.conformance.control.queues import TestLife, TestNamespaces, TestPause
 from treadle.testing.conformance.control.reads import (
@@ -56,7 +61,7 @@ from treadle.testing.conformance.line.order import TestOrder
 from treadle.testing.conformance.line.requests import TestRequests
 from treadle.testing.conformance.line.settle import TestSettleBatch, TestSettleEnds, TestSettleWaits
 from treadle.testing.conformance.line.transactional import TestTransactional
-from treadle.testing.conformance.schedules.ahead import TestAhead
+from treadle.testing.conformance.schedules.ahead import TestAhead, TestArmed
 from treadle.testing.conformance.schedules.due import TestDueSchedules, TestSchedulesRead
 from treadle.testing.conformance.schedules.fire import TestFire
 from treadle.testing.conformance.schedules.firing import TestFiring
@@ -72,6 +77,7 @@ from treadle.testing.conformance.upkeep.wait import TestReady, TestWait
 __all__ = [
     "TestAdopt",
     "TestAhead",
+    "TestArmed",
     "TestAttempts",
     "TestBeat",
     "TestBehindATime",
@@ -112,6 +118,7 @@ __all__ = [
     "TestLimits",
     "TestLocks",
     "TestMovingGates",
+    "TestMovingStarts",
     "TestNamespaces",
     "TestNoRescue",
     "TestNotes",

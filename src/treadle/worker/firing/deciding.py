@@ -47,7 +47,7 @@ class Decided(NamedTuple):
     """Those whose last job is to be cancelled before."""
 
 
-class _Early(NamedTuple):
+class Early(NamedTuple):
     """A decision that was made before its schedule was due."""
 
     revision: int
@@ -70,7 +70,7 @@ class Deciding:
         self._namespace = namespace
         self._knows = knows
         self._warned: set[str] = set()
-        self._early: dict[str, _Early] = {}
+        self._early: dict[str, Early] = {}
 
     async def beforehand(self, rows: Sequence[ScheduleRow], now: int) -> None:
         """Decide about schedules that are due in a moment, as of the instant of each."""
@@ -86,7 +86,7 @@ class Deciding:
             if not number % _CHUNK:
                 await asyncio.sleep(0)
 
-    def _one_early(self, row: ScheduleRow, now: int) -> _Early | None:
+    def _one_early(self, row: ScheduleRow, now: int) -> Early | None:
         """Decide about one schedule as if its last job had ended; None where that cannot be."""
         schedule = _read(row)
         if schedule is None or row.due is None or row.due <= now or _from_the_end(schedule):
@@ -102,7 +102,29 @@ class Deciding:
         last = None if schedule.plan.overlap == "allow" else schedule.job
         move = move_of(self._namespace, row.name, row.revision, step)
         task = schedule.plan.task if step.ticks else None
-        return _Early(row.revision, row.due, until, last, move, task)
+        return Early(row.revision, row.due, until, last, move, task)
+
+    async def still(self, rows: Sequence[ScheduleRow], due: int) -> list[Early]:
+        """Give what was decided beforehand and still holds of schedules that are due by then.
+
+        Raises:
+            StoreError: what became of their last jobs is not known.
+        """
+        found = [
+            one
+            for row in rows
+            if (one := self._early.get(row.name)) is not None
+            and one.revision == row.revision
+            and one.due <= due
+        ]
+        waited = [one.last for one in found if one.last is not None]
+        ended = set(await self._store.ended(waited)) if waited else set()
+        return [one for one in found if one.last is None or one.last in ended]
+
+    def check(self, fired: Sequence[Early]) -> None:
+        """Warn of jobs whose code is not here, among those that were decided about beforehand."""
+        for one in fired:
+            self._check_task(one.move.name, one.task)
 
     async def decide(self, rows: Sequence[ScheduleRow], now: int) -> Decided:
         """Give what is to become of these schedules.
@@ -127,7 +149,7 @@ class Deciding:
                 )
         return decided
 
-    def _known(self, row: ScheduleRow, now: int) -> _Early | None:
+    def _known(self, row: ScheduleRow, now: int) -> Early | None:
         """Give what was decided about a schedule beforehand, when it still holds."""
         one = self._early.pop(row.name, None)
         if one is None or one.revision != row.revision or not one.due <= now < one.until:

@@ -17,7 +17,7 @@ from treadle.core.durations import SECOND
 from treadle.core.schedule.advance import Step
 from treadle.store.contract import BATCH_MAX
 from treadle.store.scheduled import Move, ScheduleRow
-from treadle.worker.firing.deciding import Deciding
+from treadle.worker.firing.deciding import Deciding, Early
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store
@@ -31,6 +31,8 @@ AHEAD_MORE: Final = SECOND // 10
 """What is due so soon after it is decided about with it."""
 AHEAD_MAX: Final = 1_000
 """Schedules that are decided about beforehand, at most."""
+CROWD: Final = 32
+"""So many that are due at one instant are read again just before it."""
 
 
 class Look(Struct, frozen=True):
@@ -61,6 +63,12 @@ class Firing:
         self._store = store
         self._deciding = Deciding(store, namespace, knows)
         self._ahead_to = 0
+        self._crowd_at: int | None = None
+        self._armed: list[Early] = []
+
+    def is_crowd(self, look: Look) -> bool:
+        """Tell whether many that are due next were decided about for that very instant."""
+        return look.next_in is not None and look.now + look.next_in == self._crowd_at
 
     async def catch_up(self) -> int:
         """Fire all that is due, a bounded number of pages; give how many jobs that made.
@@ -91,6 +99,48 @@ class Firing:
         found = await self._store.due_schedules(AHEAD_MAX, now=until)
         self._ahead_to = until
         await self._deciding.beforehand(found.rows, look.now)
+        crowd = sum(row.due == due for row in found.rows)
+        self._crowd_at = due if crowd >= CROWD else None
+
+    async def arm(self) -> None:
+        """Read a crowd again, just before it is due: then the next look has but to write it.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        if self._crowd_at is None:
+            return
+        found = await self._store.due_schedules(AHEAD_MAX, now=self._crowd_at)
+        self._armed = await self._deciding.still(found.rows, self._crowd_at)
+
+    async def _look_armed(self) -> Look | None:
+        """Fire a page of what is armed; None when none of it is due, or holds any more.
+
+        Time may have stepped or stood still since, so the store's is asked for; whatever was
+        changed has another revision and is refused, and the next look reads it.
+        """
+        page, self._armed = self._armed[:PAGE], self._armed[PAGE:]
+        seen = await self._store.due_schedules(0)
+        held = [one for one in page if one.due <= seen.now < one.until]
+        if not held:
+            self._armed = []
+            return None
+        won, jobs = await self._write([one.move for one in held])
+        self._deciding.check(held)
+        late = seen.now - min(one.due for one in held)
+        return Look(
+            len(held), won, jobs, 0, late, seen.workers, seen.first, more=True, now=seen.now
+        )  # fmt: skip
+
+    async def _write(self, moves: Sequence[Move]) -> tuple[int, int]:
+        """Write moves; give how many held, and how many jobs they made."""
+        won = jobs = 0
+        fault.point("fire.before_write")
+        for part in _parts(moves):
+            done = await self._store.fire(part)
+            won += sum(done)
+            jobs += sum(len(move.jobs) for move, did in zip(part, done, strict=True) if did)
+        return won, jobs
 
     async def look(self, *, at_least_late: int = 0) -> Look:
         """Fire what is due, at most a page; only look when nothing is due for so long.
@@ -98,6 +148,8 @@ class Firing:
         Raises:
             StoreError: the store does not answer.
         """
+        if self._armed and (armed := await self._look_armed()) is not None:
+            return armed
         found = await self._store.due_schedules(PAGE)
         rows, now = found.rows, found.now
         late = max((now - row.due for row in rows if row.due is not None), default=0)
@@ -106,14 +158,9 @@ class Firing:
             return seen
         if late < at_least_late:
             return Look(len(rows), 0, 0, 0, late, found.workers, found.first, now=now)
-        fault.point("fire.before_decide")
         moves, nexts, cancels = await self._deciding.decide(rows, now)
         await self._cancel(cancels)
-        won = jobs = 0
-        for part in _parts(moves):
-            done = await self._store.fire(part)
-            won += sum(done)
-            jobs += sum(len(move.jobs) for move, did in zip(part, done, strict=True) if did)
+        won, jobs = await self._write(moves)
         following = [due - now for due in nexts if due is not None]
         if found.next_due is not None:
             following.append(found.next_due)

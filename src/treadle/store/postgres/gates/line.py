@@ -87,7 +87,7 @@ class Seen(Struct, frozen=True):
         if many:
             calls = [(sql[name], (queues, names)) for name in ("park_more", "park_paused")]
         # Who waits for the key of one that ends is woken by the next stage.
-        calls.append((sql["end_full"], (names,)))
+        calls.append((sql["end_full"], (names, None)))
         calm = (sql["gates_calm"], (names, int8(wanted)))
         left = (sql["any_left"], (worker, int8(wanted), queues))
         return [*calls, *turns_at_gates(sql), calm, left]
@@ -204,20 +204,26 @@ def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
     for raw in {job.gates for job in jobs}:
         uses |= {use.name: use for use in read_gates(raw)}
     calls: list[Call] = [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
-    names = _not_waiting(jobs)
+    names = list(_not_waiting(jobs))
     return [*calls, (sql["lock_gates"], (texts(names),))] if names else calls
 
 
 def ending(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
     """End new jobs that found no place, or those that they replace; answers with their ids."""
-    names = _not_waiting(jobs)
-    return [(sql["end_full"], (texts(names),)), (sql["hand_on"], ())] if names else []
+    said = _not_waiting(jobs)
+    given = (texts(list(said)), texts(list(said.values())))
+    return [(sql["end_full"], given), (sql["hand_on"], ())] if said else []
 
 
-def _not_waiting(jobs: Sequence[NewJob]) -> list[str]:
-    """Name the gates at which one of these jobs does not simply wait."""
-    raws = {job.gates for job in jobs if job.gates is not None}
-    return sorted({use.name for raw in raws for use in read_gates(raw) if use.on_full})
+def _not_waiting(jobs: Sequence[NewJob]) -> dict[str, str]:
+    """Give what these jobs say of gates at which they do not simply wait; `` where they differ."""
+    said: dict[str, str] = {}
+    for raw in {job.gates for job in jobs if job.gates is not None}:
+        for use in read_gates(raw):
+            if use.on_full:
+                differs = said.setdefault(use.name, use.on_full) != use.on_full
+                said[use.name] = "" if differs else use.on_full
+    return dict(sorted(said.items()))
 
 
 def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:

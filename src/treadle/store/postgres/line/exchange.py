@@ -8,7 +8,7 @@ remembers the request and its answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 Share = tuple[str, int]
 Gates = Seen | Ample
+
+_BATCH: Final = 32
+"""With so many settlements a claim passes over what others have touched: see `picking`."""
 
 
 class Memory(Struct, frozen=True):
@@ -132,11 +135,18 @@ class _Claiming(Struct, frozen=True):
     call: Call
     shares: Sequence[Share] = ()
     look: Look | None = None
+    settled: int = 0
 
     def left_out(self, claimed: int) -> bool:
-        """Tell whether to ask again at once, by a whole look: a marked claim passes jobs over."""
+        """Tell whether to ask again at once, by a whole look: a marked claim passes jobs over.
+
+        So does one that comes with a batch of settlements, and finds nothing else.
+        """
         planned = sum(count for _, count in self.shares) if len(self.shares) > 1 else 0
-        return (self.look is not None and not self.look.is_whole) or claimed < planned
+        passed_over = self.look is not None and (
+            not self.look.is_whole or (not claimed and self.settled >= _BATCH)
+        )
+        return passed_over or claimed < planned
 
 
 def _claiming(
@@ -173,7 +183,7 @@ def _claiming(
         name, values = "claim_any", (int8(room), boolean(look.is_thorough))
         if seen is not None:
             name, values = f"{seen.claim}_any", (None, int8s([room]), *seen.told())
-        return _Claiming((sql[name], (*me, settled, *values)), (), look)
+        return _Claiming((sql[name], (*me, settled, *values)), (), look, len(settlements))
     names = {step.queue for step in demand.steps}
     shares = [(names.pop() or "", room)] if len(names) == 1 else []
     if not shares:
@@ -184,7 +194,8 @@ def _claiming(
     rooms = (*me, settled, *_rooms(shares))
     if seen is not None:
         return _Claiming((sql[seen.claim], (*rooms, *seen.told())), shares, look)
-    return _Claiming((sql["claim_named"], (*rooms, boolean(look.is_thorough))), shares, look)
+    call = sql["claim_named"], (*rooms, boolean(look.is_thorough))
+    return _Claiming(call, shares, look, len(settlements))
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:

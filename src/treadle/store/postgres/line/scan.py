@@ -95,6 +95,25 @@ class Scan:
         self._calm = False
         self._calm_from = clock()
         self._deceived_at = clock() - _WARY_S
+        self._has_news = False
+        self._trusts_news = False
+
+    def hear(self) -> None:
+        """Note that there may be work."""
+        self._has_news = True
+
+    def use_news(self) -> bool | None:
+        """Use up the news: None where there were none, else whether they will do for a look.
+
+        They do after news that have brought jobs. Where many workers hear the same, those who come
+        too late look before they claim, which costs less, until they find some in time again.
+        """
+        heard, self._has_news = self._has_news, False
+        return self._trusts_news if heard else None
+
+    def judge_news(self, *, brought: bool) -> None:
+        """Note whether the news that were used have brought jobs."""
+        self._trusts_news = brought
 
     def begin(self, settlements: Sequence[Settlement], demand: Demand) -> Look:
         """Tell how to look; what comes of it must be told by `saw`."""

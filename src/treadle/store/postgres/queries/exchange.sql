@@ -268,7 +268,9 @@ where state = 'ready' and queue = room.name and {plain}
 
 -- name: picking
 -- A thorough look takes rows that were touched as well, such as by a claim that was rolled back; so
--- does any that finds no others.
+-- does any that finds no others, unless it comes with a batch of settlements: where many workers
+-- come to the end of a queue together, it would lock what the others settle just then. Such a one
+-- is followed by another at once.
 , fresh as (
     select j.* from room cross join lateral (
         {pickable} and ({untouched} or (select is_thorough from look))
@@ -279,7 +281,8 @@ where state = 'ready' and queue = room.name and {plain}
     select j.* from room cross join lateral (
         {pickable}
         order by priority desc, tag, id
-        limit case when exists (select from fresh) then 0 else room.n end for update skip locked
+        limit case when exists (select from fresh) or $3::bigint >= 32 then 0 else room.n end
+        for update skip locked
     ) as j
     where {is_new}
 ), picked as (

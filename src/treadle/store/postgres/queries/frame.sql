@@ -79,10 +79,17 @@ reason, error, result, tags, meta, tenant, progress, key, {gates_text}, waits_at
 (extract(epoch from clock_timestamp()) * 1000000)::bigint
 
 -- name: ring
--- After a commit: tells those who listen, when there are any. NOTIFY takes a lock on the whole
--- database at its commit, so it is spared where nobody would hear it.
+-- Called by: transactional, in the transaction of whoever writes. Tells those who listen, when
+-- there are any. NOTIFY takes a lock on the whole database at its commit, so it is spared where
+-- nobody would hear it.
 select pg_notify('{channel}' || kind, '') from {p}ears
 where kind = any($1::text[]) and until > {real_now};
+
+-- name: ring_after
+-- After a commit, in a transaction of its own. News that a crash takes away wake nobody whom the
+-- crash has not cut off, so they do not wait for the disk: neither do those who hear them.
+select pg_notify('{channel}' || kind, ''), set_config('synchronous_commit', 'off', true)
+from {p}ears where kind = any($1::text[]) and until > {real_now};
 
 -- name: unhurried
 -- A mark that a crash takes away is made again a second later: no need to wait for the disk.

@@ -694,7 +694,10 @@ returning 1;
 -- name: set_gate
 insert into {p}gates as g (name, kind, quota, period, burst, is_set, touched_at)
 values ($1::text, $2::text, $3::bigint, $4::bigint, $5::bigint, true, {hour})
-on conflict (name) do update set {bounding}, is_set = true, touched_at = excluded.touched_at;
+on conflict (name) do update set {bounding}, is_set = true, touched_at = excluded.touched_at
+-- One of another kind stands, locked as well.
+where $6::boolean or g.kind in (excluded.kind, 'switch')
+returning 1;
 
 -- name: reset_gate
 update {p}gates set is_set = false, defined_at = {now} - 1
