@@ -39,8 +39,8 @@ late as (
     where late.places is not null and w.id = $1::text and w.request is distinct from $2::uuid
 )
 
--- name: settle_succeeded
-with given as (
+-- name: succeeding
+given as (
     select * from unnest(
         $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]
     ) as g (id, number, place, keep, new_ran, new_result)
@@ -56,6 +56,9 @@ with given as (
         greatest({now} + keep, created_at + 3600000000), new_ran
     from gone returning queue, state
 ), {counted}, {note_lost}
+
+-- name: settle_succeeded
+with {succeeding}
 select place from gone;
 
 -- name: settle_inside

@@ -63,9 +63,12 @@ id, task, queue, priority, tag, number, attempt, forgiven, crashes, attempts_max
 created_at, run_at, expires_at, worker, started_at, tags, meta, tenant, cost, progress, key,
 key_until, key_hash, gates
 
--- name: claim_row
+-- name: claim_head
 priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes, policy,
-created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key, {gates_text}
+created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key
+
+-- name: claim_row
+{claim_head}, {gates_text}
 
 -- name: record_row
 id, task, queue, state, priority, attempt, number, args, created_at, run_at, {now}, attempts_max,

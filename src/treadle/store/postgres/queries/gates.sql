@@ -56,6 +56,16 @@ end
 -- Whether all may pass while it is not shut.
 (g.kind = 'switch' or (g.kind = 'breaker' and g.tripped = 0))
 
+-- name: owed
+-- What the bucket g lacks of being full at its instant, or now, when `t.n` more have started.
+(case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
+
+-- name: full_after
+case when g.full_at < {now} then {now} else g.full_at end + {owed} / greatest(1, g.quota)
+
+-- name: part_after
+{owed} % greatest(1, g.quota)
+
 -- name: opens
 -- When a job that costs `w.cost` may pass; nothing when no clock can tell.
 case
@@ -520,11 +530,7 @@ select best.name, count(*) from (
                     then (select {more_starts} from (select t.n) as w)
                 else g.failed
             end as failed,
-            case when g.full_at < {now} then {now} else g.full_at end
-                + (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
-                / greatest(1, g.quota) as full_at,
-            (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
-                % greatest(1, g.quota) as part
+            {full_after} as full_at, {part_after} as part
         from (
             select name, coalesce(sum(cost) filter (where fits), 0)::bigint as n,
                 coalesce(sum(cost) filter (where not fits), 0)::bigint as back,
