@@ -9,6 +9,7 @@ from typing import Final
 import psycopg
 import pytest
 
+from treadle import Treadle
 from treadle.core.ids import new_id
 from treadle.core.settings import Settings
 from treadle.store.postgres.store import PostgresStore
@@ -78,6 +79,33 @@ def test_who_hears_of_work_in_vain_looks_before_it_claims_again(postgres_schema:
         await second.store.close()
 
     asyncio.run(look())
+
+
+def test_news_leave_a_callers_transaction_as_durable_as_it_was(postgres_schema: str) -> None:
+    """Somebody listens, and the caller's own commit still waits for the disk."""
+    url, _, schema = postgres_schema.partition("?schema=")
+    app = Treadle(postgres_schema)
+
+    @app.task(name="mail")
+    def mail() -> None:
+        """Do nothing."""
+
+    async def listen() -> None:
+        worker = Hand(PostgresStore(postgres_schema, "default", Settings()), worker_info("w"))
+        await worker.store.migrate()
+        await heard(worker)
+        news = asyncio.create_task(heard(worker))
+        assert await asyncio.to_thread(enqueue_inside) == ("on",)
+        await news
+        await worker.store.close()
+
+    def enqueue_inside() -> tuple[object, ...] | None:
+        with psycopg.connect(url, options=f"-c search_path={schema}") as db:
+            mail.using(connection=db).enqueue()
+            return db.execute("show synchronous_commit").fetchone()
+
+    asyncio.run(listen())
+    app.close()
 
 
 async def heard(worker: Hand) -> None:

@@ -43,225 +43,237 @@ end
 
 -- Settle
 
-local SIZES = {S = 6, N = 5, K = 6, L = 5, E = 14, W = 14}
-local GATED, gated = {s = 'S', n = 'N', k = 'K', l = 'L', e = 'E', w = 'W'}, {}
-local judged, freed, verdicts = {}, {}, {}
+local first, verdicts, any_waits = 6 + 2 * steps, {}, false
 
-local over, keys, lists = {ENDED}, {}, {}
+-- Settle what there is; gives an error before the first write, or nothing. All of it is in here,
+-- because an exchange that only claims, as an idle worker's does, need not define it.
+local function settle()
+  local SIZES = {S = 6, N = 5, K = 6, L = 5, E = 14, W = 14}
+  local GATED, gated = {s = 'S', n = 'N', k = 'K', l = 'L', e = 'E', w = 'W'}, {}
+  local judged, freed = {}, {}
 
--- Read what a settlement's fence and its writing need; a success needs less.
-local function read(key, kind, is_gated)
-  if SIZES[kind] == 14 then
-    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key', 'gates',
-      'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt', 'tag')
-  elseif is_gated then
-    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key', 'gates')
-  elseif kind == 'K' or kind == 'L' then
-    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
-  end
-  return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at')
-end
+  local over, keys, lists = {ENDED}, {}, {}
 
-local function judge(at, is_gated)
-  local id, number = ARGV[at + 1], ARGV[at + 2]
-  local key = JOB_ .. id
-  local was = read(key, ARGV[at], is_gated)
-  if judged[id] or was.err or was[1] ~= 'running' or was[2] ~= number then
-    return '0'
+  -- Read what a settlement's fence and its writing need; a success needs less.
+  local function read(key, kind, is_gated)
+    if SIZES[kind] == 14 then
+      return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key', 'gates',
+        'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt', 'tag')
+    elseif is_gated then
+      return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key', 'gates')
+    elseif kind == 'K' or kind == 'L' then
+      return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
+    end
+    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at')
   end
-  judged[id], keys[id] = was, key
-  if ARGV[at] == 'W' then
-    lists[ready_key(was[4] or '')] = 'zset'
-  end
-  local claims = freed[was[3] or '']
-  if not claims then
-    claims = {held_key(was[3] or '')}
-    freed[was[3] or ''] = claims
-  end
-  claims[#claims + 1] = id .. number
-  if is_gated then
-    gated[#gated + 1] = id
-  end
-  return '1'
-end
 
-local function end_at(id, until_)
-  over[#over + 1], over[#over + 2] = until_, id
-end
+  local function judge(at, is_gated)
+    local id, number = ARGV[at + 1], ARGV[at + 2]
+    local key = JOB_ .. id
+    local was = read(key, ARGV[at], is_gated)
+    if judged[id] or was.err or was[1] ~= 'running' or was[2] ~= number then
+      return '0'
+    end
+    judged[id], keys[id] = was, key
+    if ARGV[at] == 'W' then
+      lists[ready_key(was[4] or '')] = 'zset'
+    end
+    local claims = freed[was[3] or '']
+    if not claims then
+      claims = {held_key(was[3] or '')}
+      freed[was[3] or ''] = claims
+    end
+    claims[#claims + 1] = id .. number
+    if is_gated then
+      gated[#gated + 1] = id
+    end
+    return '1'
+  end
 
-local function succeeded(at, id, was)
-  local key, until_ = keys[id], kept(was[5], ARGV[at + 3])
-  if ARGV[at] == 'S' or ARGV[at] == 'K' then
-    call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
-      'ran', ARGV[at + 4], 'result', ARGV[at + 5])
-  else
-    call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
-      'ran', ARGV[at + 4])
+  local function end_at(id, until_)
+    over[#over + 1], over[#over + 2] = until_, id
   end
-  if was[2] ~= '1' then
-    call('HDEL', key, 'error', 'reason', 'parked_at')
-  end
-  end_at(id, until_)
-  return 'succeeded'
-end
 
--- Write an end: keep, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
-local function ended(at, id, was)
-  local key, until_, state = keys[id], kept(was[5], ARGV[at + 3]), ARGV[at + 4]
-  call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'outcome', ARGV[at + 6],
-    'reason', ARGV[at + 7], 'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9],
-    'ran', ARGV[at + 10], 'error', ARGV[at + 12], 'finished_at', NOW, 'keep_until', until_)
-  if ARGV[at + 11] ~= '' then
-    call('HSET', key, 'worker', ARGV[at + 11])
+  local function succeeded(at, id, was)
+    local key, until_ = keys[id], kept(was[5], ARGV[at + 3])
+    if ARGV[at] == 'S' or ARGV[at] == 'K' then
+      call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
+        'ran', ARGV[at + 4], 'result', ARGV[at + 5])
+    else
+      call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
+        'ran', ARGV[at + 4])
+    end
+    if was[2] ~= '1' then
+      call('HDEL', key, 'error', 'reason', 'parked_at')
+    end
+    end_at(id, until_)
+    return 'succeeded'
   end
-  call('HDEL', key, 'result', 'parked_at')
-  end_at(id, until_)
-  if state == 'failed' then
-    call('ZADD', DEAD, 0, id)
-  end
-  return state
-end
 
--- Write a wait: delay, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
-local function waits(at, id, was)
-  local key, delay, state = keys[id], tonumber(ARGV[at + 3]), ARGV[at + 4]
-  local outcome, reason, failure = ARGV[at + 6], ARGV[at + 7], ARGV[at + 12]
-  if outcome ~= '' then
-    local lost_by = ARGV[at + 11]
-    record(id, was[2], was[13] or '0', lost_by ~= '' and lost_by or was[3] or '', was[8] or '',
-      NOW, outcome, failure, ARGV[at + 10])
+  -- Write an end: keep, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
+  local function ended(at, id, was)
+    local key, until_, state = keys[id], kept(was[5], ARGV[at + 3]), ARGV[at + 4]
+    call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'outcome', ARGV[at + 6],
+      'reason', ARGV[at + 7], 'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9],
+      'ran', ARGV[at + 10], 'error', ARGV[at + 12], 'finished_at', NOW, 'keep_until', until_)
+    if ARGV[at + 11] ~= '' then
+      call('HSET', key, 'worker', ARGV[at + 11])
+    end
+    call('HDEL', key, 'result', 'parked_at')
+    end_at(id, until_)
+    if state == 'failed' then
+      call('ZADD', DEAD, 0, id)
+    end
+    return state
   end
-  if delay == 0 then
-    state = 'ready'
-  end
-  call('HDEL', key, 'worker', 'started_at', 'ran', 'outcome')
-  call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'reason', reason,
-    'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9])
-  if outcome ~= '' or delay ~= 0 then
-    call('HSET', key, 'run_at', text(now + delay))
-  end
-  if failure ~= '' then
-    call('HSET', key, 'error', failure)
-  end
-  if reason == 'unknown_task' then
-    call('HSETNX', key, 'parked_at', NOW)
-  elseif was[11] then
-    call('HDEL', key, 'parked_at')
-  end
-  if state == 'ready' then
-    -- What went back unspent keeps its turn.
-    list_ready(id, was[4], was[9], was[10], outcome == '' and whole(was[14]) or nil)
-  else
-    call('ZADD', DUE, text(now + delay), id)
-    if tonumber(was[10]) then
-      call('ZADD', EXPIRING, was[10], id)
+
+  -- Write a wait: delay, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
+  local function waits(at, id, was)
+    local key, delay, state = keys[id], tonumber(ARGV[at + 3]), ARGV[at + 4]
+    local outcome, reason, failure = ARGV[at + 6], ARGV[at + 7], ARGV[at + 12]
+    if outcome ~= '' then
+      local lost_by = ARGV[at + 11]
+      record(id, was[2], was[13] or '0', lost_by ~= '' and lost_by or was[3] or '', was[8] or '',
+        NOW, outcome, failure, ARGV[at + 10])
+    end
+    if delay == 0 then
+      state = 'ready'
+    end
+    call('HDEL', key, 'worker', 'started_at', 'ran', 'outcome')
+    call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'reason', reason,
+      'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9])
+    if outcome ~= '' or delay ~= 0 then
+      call('HSET', key, 'run_at', text(now + delay))
+    end
+    if failure ~= '' then
+      call('HSET', key, 'error', failure)
     end
     if reason == 'unknown_task' then
-      call('ZADD', PARKED, 0, (was[12] or '') .. '\0' .. id)
+      call('HSETNX', key, 'parked_at', NOW)
+    elseif was[11] then
+      call('HDEL', key, 'parked_at')
     end
-  end
-  return state
-end
-
-local WRITE = {S = succeeded, N = succeeded, K = succeeded, L = succeeded, E = ended, W = waits}
-local first = 6 + 2 * steps
-local at, any_waits, said = first, false, {}
-while at <= #ARGV do
-  local is_gated = GATED[ARGV[at]]
-  ARGV[at] = is_gated or ARGV[at]
-  verdicts[#verdicts + 1] = judge(at, is_gated)
-  if SIZES[ARGV[at]] == 14 and ARGV[at + 13] ~= '' and verdicts[#verdicts] == '1' then
-    said[#said + 1], said[#said + 2] = ARGV[at + 1], ARGV[at + 13]
-  end
-  at = at + SIZES[ARGV[at]]
-end
-wrong = misused(lists)
-if wrong then
-  return wrong
-end
-if #verdicts > 0 then
-  relieve()
-  for _, claims in pairs(freed) do
-    call('SREM', unpack(claims))
-  end
-  at = first
-  for i = 1, #verdicts do
-    if verdicts[i] == '1' then
-      local id = ARGV[at + 1]
-      local was = judged[id]
-      local state = WRITE[ARGV[at]](at, id, was)
-      was.state = state
-      count(was[4] or '', 'running', state)
-      if was[6] and ENDS[state] then
-        free_key(id, was[6], state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)
+    if state == 'ready' then
+      -- What went back unspent keeps its turn.
+      list_ready(id, was[4], was[9], was[10], outcome == '' and whole(was[14]) or nil)
+    else
+      call('ZADD', DUE, text(now + delay), id)
+      if tonumber(was[10]) then
+        call('ZADD', EXPIRING, was[10], id)
       end
-      any_waits = any_waits or ARGV[at] == 'W'
+      if reason == 'unknown_task' then
+        call('ZADD', PARKED, 0, (was[12] or '') .. '\0' .. id)
+      end
+    end
+    return state
+  end
+
+  local WRITE = {S = succeeded, N = succeeded, K = succeeded, L = succeeded, E = ended, W = waits}
+  local at, said = first, {}
+  while at <= #ARGV do
+    local is_gated = GATED[ARGV[at]]
+    ARGV[at] = is_gated or ARGV[at]
+    verdicts[#verdicts + 1] = judge(at, is_gated)
+    if SIZES[ARGV[at]] == 14 and ARGV[at + 13] ~= '' and verdicts[#verdicts] == '1' then
+      said[#said + 1], said[#said + 2] = ARGV[at + 1], ARGV[at + 13]
     end
     at = at + SIZES[ARGV[at]]
   end
-  if #over > 1 then
-    call('ZADD', unpack(over))
+  local wrong = misused(lists)
+  if wrong then
+    return wrong
   end
-end
-
--- Let gates know what attempts say of them; of holds the latest counts, whatever their order.
-local function tell(settled, freed)
-  local holds = {}
-  for i = 1, #said, 2 do
-    for _, word in ipairs(cjson.decode(said[i + 1])) do
-      local why = type(word[4]) == 'string' and word[4] or ''
-      if word[2] == 'hold' then
-        holds[#holds + 1] = {word[1], word[3], why}
-      else
-        book().tell(word[1], word[2], why, said[i], freed)
+  if #verdicts > 0 then
+    relieve()
+    for _, claims in pairs(freed) do
+      call('SREM', unpack(claims))
+    end
+    at = first
+    for i = 1, #verdicts do
+      if verdicts[i] == '1' then
+        local id = ARGV[at + 1]
+        local was = judged[id]
+        local state = WRITE[ARGV[at]](at, id, was)
+        was.state = state
+        count(was[4] or '', 'running', state)
+        if was[6] and ENDS[state] then
+          free_key(id, was[6], state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)
+        end
+        any_waits = any_waits or ARGV[at] == 'W'
       end
+      at = at + SIZES[ARGV[at]]
+    end
+    if #over > 1 then
+      call('ZADD', unpack(over))
     end
   end
-  for uses, ids in pairs(settled) do
-    for _, use in ipairs(book().breakers(uses)) do
-      for _, id in ipairs(ids) do
-        if judged[id].state == 'succeeded' then
-          book().tell(use.name, 'well', '', id, freed)
+
+  -- Let gates know what attempts say of them; of holds the latest counts, whatever their order.
+  local function tell(settled, freed)
+    local holds = {}
+    for i = 1, #said, 2 do
+      for _, word in ipairs(cjson.decode(said[i + 1])) do
+        local why = type(word[4]) == 'string' and word[4] or ''
+        if word[2] == 'hold' then
+          holds[#holds + 1] = {word[1], word[3], why}
+        else
+          book().tell(word[1], word[2], why, said[i], freed)
         end
       end
     end
+    for uses, ids in pairs(settled) do
+      for _, use in ipairs(book().breakers(uses)) do
+        for _, id in ipairs(ids) do
+          if judged[id].state == 'succeeded' then
+            book().tell(use.name, 'well', '', id, freed)
+          end
+        end
+      end
+    end
+    for _, hold in ipairs(holds) do
+      book().hold(unpack(hold))
+    end
   end
-  for _, hold in ipairs(holds) do
-    book().hold(unpack(hold))
+
+  -- Let go of what settled claims held of gates, and wake who waits for it. Most claims have the
+  -- same gates, so they are gone through by these.
+  local function let_go()
+    local settled, freed, names = {}, {}, {}
+    for _, id in ipairs(gated) do
+      local uses = book().uses(judged[id][7])
+      settled[uses] = settled[uses] or {}
+      settled[uses][#settled[uses] + 1] = id
+    end
+    tell(settled, freed)
+    for uses, ids in pairs(settled) do
+      book().free(uses, ids, freed)
+    end
+    for _, id in ipairs(gated) do
+      if judged[id].state == 'ready' then
+        book().park_ready(id)
+      end
+    end
+    for name in pairs(freed) do
+      names[#names + 1] = name
+    end
+    table.sort(names)
+    for _, name in ipairs(names) do
+      if book().wake(book().find(name)) > 0 then
+        any_waits = true
+      end
+    end
+  end
+
+  if #gated > 0 or #said > 0 then
+    let_go()
   end
 end
 
--- Let go of what settled claims held of gates, and wake who waits for it. Most claims have the same
--- gates, so they are gone through by these.
-local function let_go()
-  local settled, freed, names = {}, {}, {}
-  for _, id in ipairs(gated) do
-    local uses = book().uses(judged[id][7])
-    settled[uses] = settled[uses] or {}
-    settled[uses][#settled[uses] + 1] = id
+if first <= #ARGV then
+  wrong = settle()
+  if wrong then
+    return wrong
   end
-  tell(settled, freed)
-  for uses, ids in pairs(settled) do
-    book().free(uses, ids, freed)
-  end
-  for _, id in ipairs(gated) do
-    if judged[id].state == 'ready' then
-      book().park_ready(id)
-    end
-  end
-  for name in pairs(freed) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    if book().wake(book().find(name)) > 0 then
-      any_waits = true
-    end
-  end
-end
-
-if #gated > 0 or #said > 0 then
-  let_go()
 end
 
 -- Claim
