@@ -58,28 +58,32 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
     for job in jobs:
         if len(job.id) != _ID_BYTES:
             raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
-        like = (
-            job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
-            job.key is not None, job.gates, job.tenant,
-        )  # fmt: skip
-        if like != head:
+        if (like := head_of(job)) != head:
             head = like
             words += _head(job)
             place, many = len(words) - 1, 0
         many += 1
         words[place] = many
-        words.append(job.id.hex())
-        words.append(
-            _pack(
-                Call(
-                    job.args, job.attempts_max, job.policy, job.tags, job.meta, job.tenant,
-                    job.cost,
-                )
-            )
-        )  # fmt: skip
+        words += own_words(job)
         if job.key is not None:
             words += _key_words(job.key)
     return words
+
+
+def head_of(job: NewJob) -> tuple[Any, ...]:
+    """Give what jobs share that stand under one head."""
+    return (
+        job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
+        job.key is not None, job.gates, job.tenant,
+    )  # fmt: skip
+
+
+def own_words(job: NewJob) -> tuple[str, bytes]:
+    """Write what a job has of its own: its id and its call."""
+    call = Call(
+        job.args, job.attempts_max, job.policy, job.tags, job.meta, job.tenant, job.cost
+    )  # fmt: skip
+    return job.id.hex(), _pack(call)
 
 
 def _key_words(key: Key) -> Words:
@@ -155,13 +159,14 @@ def read_claim(row: list[Any] | bytes, now: int) -> Claim:
 
 def _plain_claim(row: bytes, now: int) -> Claim:
     """Read a claim of a job that has nothing out of the ordinary: its values in one text."""
-    id_, number, attempt, created_at, task_size, queue_size, rest = row.split(b" ", 6)
+    id_, number, attempt, times, task_size, queue_size, rest = row.split(b" ", 6)
     task, queue = int(task_size), int(task_size) + int(queue_size)
+    created_at, _, run_at = times.partition(b":")
     said, created = _unpack(memoryview(rest)[queue:]), int(created_at)
     return Claim(
         unhexlify(id_), int(number), rest[:task].decode(), rest[task:queue].decode(), 0,
-        int(attempt), said.args, said.attempts_max, 0, 0, said.policy, created, created, None, None,
-        now, said.tags, said.meta, said.tenant,
+        int(attempt), said.args, said.attempts_max, 0, 0, said.policy, created,
+        int(run_at) if run_at else created, None, None, now, said.tags, said.meta, said.tenant,
     )  # fmt: skip
 
 

@@ -306,23 +306,29 @@ local function hold(id, queue, n, tried, row)
   count(queue, 'ready', 'running')
 end
 
-local function plain(id, n, tried, task, of, words, created_at)
-  return id .. ' ' .. n .. ' ' .. tried .. ' ' .. created_at .. ' ' .. text(#task) .. ' '
+-- `times` is when it was made, and behind a colon when it was due, if that is another time.
+local function plain(id, n, tried, task, of, words, times)
+  return id .. ' ' .. n .. ' ' .. tried .. ' ' .. times .. ' ' .. text(#task) .. ' '
     .. text(#of) .. ' ' .. task .. of .. words
 end
 
 -- Claim a job that has never run and has nothing out of the ordinary, as most: that it has five
--- fields and these five says that it has no other, each of which would be looked for.
+-- fields and these five, or one more and that is when it was due, says that it has no other, each
+-- of which would be looked for.
 local function claim_new(id, queue)
-  local key = JOB_ .. id
-  if ask('HLEN', key) ~= 5 then
+  local key, times = JOB_ .. id, nil
+  local fields, row = ask('HLEN', key), nil
+  if fields == 5 then
+    row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at')
+    times = whole(row[5]) and row[5]
+  elseif fields == 6 then
+    row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at', 'run_at')
+    times = whole(row[5]) and whole(row[6]) and row[5] .. ':' .. row[6]
+  end
+  if not times or row[1] ~= 'ready' or not (row[2] and row[3] and row[4]) then
     return false
   end
-  local row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at')
-  if row[1] ~= 'ready' or not (row[2] and row[3] and row[4] and whole(row[5])) then
-    return false
-  end
-  hold(id, queue, '1', '1', plain(id, '1', '1', row[2], row[3], row[4], row[5]))
+  hold(id, queue, '1', '1', plain(id, '1', '1', row[2], row[3], row[4], times))
   return true
 end
 
