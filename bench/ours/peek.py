@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from bench.peers.base import store_file
 
 _BUSY_S = 5.0
-_FINISHED = """
-SELECT count(*), min(finished_at), max(finished_at) FROM {jobs} WHERE state = 'succeeded'
-"""
 
 
 @dataclass(frozen=True)

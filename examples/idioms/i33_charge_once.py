@@ -1,13 +1,16 @@
 """I-33, an order that is done is not done again, and the charge outside has a key of its own.
 
-`ctx.idempotency_key` is the same in every attempt of the job, so a charge whose answer was lost
-is found again by the payment service.
+Placed again it is the same job, for as long as that is remembered; after that the order itself says
+that it is done. The charge goes by the order's number, so one whose answer was lost is found again
+by the payment service, from any attempt of any job. Where a call has no such number,
+`ctx.idempotency_key` is the same in every attempt of its job.
 """
 
 from treadle import Context, Retry, Treadle, context
 
 app = Treadle("sqlite:///jobs.db")
 charges: dict[str, int] = {}
+paid: set[int] = set()
 
 
 def charge(key: str, cents: int) -> int:
@@ -18,9 +21,11 @@ def charge(key: str, cents: int) -> int:
 @app.task(retry=Retry(attempts=3, on=(ConnectionError,)))
 def process_order(order: int, cents: int, ctx: Context = context()) -> str:  # noqa: B008
     """Charge an order; the first answer is lost on the way."""
-    charge(ctx.idempotency_key, cents)
-    if ctx.attempt == 1:
-        raise ConnectionError("no answer from the payment service")
+    if order not in paid:
+        charge(f"order-{order}", cents)
+        if ctx.attempt == 1:
+            raise ConnectionError("no answer from the payment service")
+        paid.add(order)
     return f"order {order} is paid"
 
 

@@ -3,7 +3,8 @@
 `treadle worker i50_queues:app --queues critical,default,bulk`
 `treadle worker i50_queues:app --queues critical`
 
-So that bulk is never starved, give weights instead: `--queues critical=6,default=3,bulk=1`.
+So that bulk is never starved, give weights instead: `--queues critical=6,default=3,bulk=1`. One
+worker that always has two slots for the first is `--reserve critical=2`.
 """
 
 from treadle import Treadle

@@ -44,7 +44,7 @@ from treadle.core.errors import (
     UnknownTask,
 )
 from treadle.core.gates.breaker import Breaker
-from treadle.core.gates.limits import Concurrency, RateLimit
+from treadle.core.gates.limits import Concurrency, RateLimit, Switch
 from treadle.core.job import ErrorInfo, JobState
 from treadle.core.keys.rules import Debounce, Throttle, Unique
 from treadle.core.retry import Retry
@@ -108,6 +108,7 @@ __all__ = [
     "SoftTimeout",
     "StoreError",
     "StoreUnavailable",
+    "Switch",
     "Task",
     "TaskError",
     "Throttle",

@@ -87,7 +87,7 @@ class Treadle(Registry, Declarations, Hooks, Outside, Tenants, UnderTest):
             # store opens nothing until it is used; one in memory would hold a connection.
             self._make_store()
         self.queues = Queues(self._links)
-        self.gates = Gates(self._links)
+        self.gates = Gates(self._links, self.registry)
         self.tasks = Tasks(self._links, self)
         self.dead = DeadLetters(self)
         self.schedules = Schedules(self)

@@ -32,6 +32,7 @@ class Event(Struct, frozen=True):
     attempt: int | None = None
     worker: str | None = None
     duration_us: int | None = None
+    """How long the attempt ran, once it has ended."""
     extra: dict[str, Any] | None = None
 
 

@@ -21,8 +21,9 @@ async def go_on_without(case: Case, damage: Callable[[bytes], None]) -> None:
         damage(job)
     await case.store.prune(100)
     assert (await gates.gate(case, "g")).used == 1
-    await case.store.set_gate(GateUse("g", RATE, quota=9, period=SECOND, burst=9))
-    await case.store.set_gate(GateUse("g", PLACES, quota=2))
+    wide = GateUse("g", RATE, quota=9, period=SECOND, burst=9)
+    await case.store.set_gate(wide, change_kind=True)
+    await case.store.set_gate(GateUse("g", PLACES, quota=2), change_kind=True)
     case.clock.move(1.1)
     assert sorted(ids_of(await gates.claim(worker))) == ids[2:]
     await gates.finish(worker, running[0])

@@ -7,6 +7,7 @@ from typing import Final
 import psycopg
 import pytest
 
+from tests.conformance.read_counts import entries_read
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, NewJob
 from treadle.core.lanes import Demand, Step
@@ -324,26 +325,10 @@ def test_a_drain_reads_as_much_at_its_end_as_at_its_start(
     with psycopg.connect(url) as held:
         held.execute("select txid_current()")
         asyncio.run(fill())
-        before = entries_read(url, schema)
+        before = entries_read(url, schema, "treadle_jobs_ready")
         claims = asyncio.run(some([]))
-        half = entries_read(url, schema)
+        half = entries_read(url, schema, "treadle_jobs_ready")
         asyncio.run(some(claims))
-        whole = entries_read(url, schema)
+        whole = entries_read(url, schema, "treadle_jobs_ready")
     assert half - before < ENTRIES_MAX * JOBS
     assert whole - half < ENTRIES_MAX * JOBS
-
-
-def entries_read(url: str, schema: str) -> int:
-    """Count what was read in the index of ready jobs, once the sessions that did so have ended."""
-    with psycopg.connect(url, autocommit=True) as db:
-        deadline = time.monotonic() + WAIT_S
-        others = "select 1 from pg_stat_activity where application_name = %s"
-        while db.execute(others, [schema]).fetchone():
-            assert time.monotonic() < deadline, "the store's sessions have not ended"
-        row = db.execute(
-            "select idx_tup_read from pg_stat_user_indexes "
-            "where schemaname = %s and indexrelname = 'treadle_jobs_ready'",
-            [schema],
-        ).fetchone()
-    assert row is not None
-    return int(row[0])

@@ -118,6 +118,34 @@ def test_what_a_rolled_back_transaction_has_touched_is_claimed(postgres_schema: 
     asyncio.run(drain())
 
 
+def test_a_batch_at_the_end_of_a_queue_locks_nothing_that_others_may_settle(
+    postgres_schema: str,
+) -> None:
+    """What somebody has touched is left to the next claim, which is asked for at once."""
+    url, _, schema = postgres_schema.partition("?schema=")
+
+    async def drain() -> None:
+        worker = hand(postgres_schema, "w")
+        await worker.store.migrate()
+        await worker.store.enqueue(new_id(), [new_job() for _ in range(32)])
+        await worker.register()
+        claims = await worker.claim(40)
+        last = new_job()
+        await worker.store.enqueue(new_id(), [last])
+        with psycopg.connect(url) as db:
+            db.execute(f"set search_path = {schema}".encode())
+            db.execute("select 1 from treadle_jobs where state = 'ready' for update")
+            db.rollback()
+        done = [settlement(claim, Succeeded(None)) for claim in claims]
+        answer = await worker.exchange(done, take(5))
+        assert (ids_of(answer.claims), answer.more) == ([], True)
+        assert answer.verdicts == [Verdict.APPLIED] * 32
+        assert ids_of(await worker.claim(5)) == [last.id]
+        await worker.store.close()
+
+    asyncio.run(drain())
+
+
 def test_what_was_handed_back_keeps_its_turn(postgres_schema: str) -> None:
     """A row that its last writer had locked first counts as untouched."""
 

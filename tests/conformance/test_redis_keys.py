@@ -1,4 +1,4 @@
-"""Keys of a time on Redis, whose hashes the server itself deletes when their time is over."""
+"""Keys and holds on Redis that the server itself deletes when their time is over, not before."""
 
 import secrets
 from typing import Any
@@ -7,12 +7,14 @@ import pytest
 import redis
 
 from treadle.core.clock import MovedClock
-from treadle.core.durations import SECOND
+from treadle.core.durations import HOUR, SECOND
+from treadle.core.gates.gate import GateUse
 from treadle.core.keys.key import Conflict, Key, Until
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
 from treadle.store.open import open_store
 from treadle.store.redis.keys import key
+from treadle.testing.conformance.gates.kit import places, rate
 from treadle.testing.conformance.kit import Case, MakeStore, case, new_job, scenario
 
 __all__ = ["case"]
@@ -49,3 +51,18 @@ async def test_a_key_of_a_time_does_not_expire_with_who_waits_behind(
         await case.store.prune(100)
         await case.store.stage([], 10)
         assert await case.states([behind.id]) == ["ready"]
+
+
+@pytest.mark.parametrize(("use", "line"), [(places(quota=2), "holds"), (rate(burst=2), "passed")])
+@scenario
+async def test_a_short_lease_does_not_take_a_long_one_along(
+    case: Case, redis_url: str, use: GateUse, line: str
+) -> None:
+    """Holds of one gate are one key, which stays for as long as the longest of them."""
+    client: Any = redis.Redis.from_url(redis_url)
+    name = key(f"default_{OWN}", line, use.name)
+    with client:
+        assert (await case.store.hold_take(use, b"a" * 16, 10 * HOUR)).is_held
+        assert (await case.store.hold_take(use, b"b" * 16, 10 * SECOND)).is_held
+        assert await case.store.hold_renew(use.name, b"b" * 16, 10 * SECOND)
+        assert client.pttl(name) > 10 * HOUR / 1_000

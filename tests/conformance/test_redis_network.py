@@ -225,12 +225,12 @@ def test_a_listener_that_was_cut_off_hears_again() -> None:
                 for _ in range(20):
                     if not await both.far.wait(work=True, ends=False, timeout=0.05):
                         break
-                waiting = asyncio.ensure_future(both.far.wait(work=True, ends=False, timeout=5))
+                waiting = asyncio.ensure_future(both.far.wait(work=True, ends=False, timeout=20))
                 await asyncio.sleep(0.05)
                 await both.near.enqueue(new_id(), [new_job()])
                 begun = time.monotonic()
                 assert await waiting
-                assert time.monotonic() - begun < 1
+                assert time.monotonic() - begun < 5
                 both.proxy.reset()
             both.proxy.refuse()
             begun = time.monotonic()

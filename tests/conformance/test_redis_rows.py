@@ -6,6 +6,7 @@ a client of their own.
 
 import secrets
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from treadle.testing.conformance.kit import (
     MakeStore,
     case,
     ids_of,
+    new_job,
     scenario,
 )
 
@@ -238,16 +240,19 @@ class TestOdd:
 class TestMisused:
     """A key of ours that is of another type is named, and nothing is done by halves."""
 
-    @pytest.mark.parametrize("name", ["jobs", "queues", "counts", "ready", "due"])
+    @pytest.mark.parametrize(
+        ("name", "count"),
+        [("due", 3), *product(["jobs", "queues", "counts", "ready"], [1, 3])],
+    )
     @scenario
     async def test_an_enqueue_names_it_and_stores_nothing(
-        self, case: Case, hands: Hands, name: str
+        self, case: Case, hands: Hands, name: str, count: int
     ) -> None:
         """All or nothing, also here; once the key is mended it goes on."""
         misused = key(hands.namespace, name, "default" if name == "ready" else "")
         hands.client.set(misused, "mine")
         with pytest.raises(StoreError, match=r"is a string where treadle keeps a (zset|hash)") as e:
-            await case.add(3)
+            await case.add(count)
         assert misused in str(e.value)
         assert hands.client.keys(f"{{treadle:{hands.namespace}}}:job:*") == []
         hands.client.delete(misused)
@@ -266,6 +271,51 @@ class TestMisused:
         hands.client.delete(misused)
         await worker.finish(claim, Succeeded(b"1"))
         assert await case.states([claim.id]) == [JobState.SUCCEEDED]
+
+
+class TestAlone:
+    """One plain job has a script of its own, and what it stores is no other thing."""
+
+    @pytest.mark.parametrize("priority", [0, 7, -100])
+    @scenario
+    async def test_a_job_alone_is_stored_as_one_among_others(
+        self, case: Case, hands: Hands, priority: int
+    ) -> None:
+        """Its hash, its place in each list, and the counts are those of a job of a batch."""
+        [alone] = await case.add(priority=priority)
+        one, *_ = await case.add(2, priority=priority)
+
+        def stored(job: bytes) -> list[Any]:
+            jobs, ready = (
+                key(hands.namespace, name, of) for name, of in (("jobs", ""), ("ready", "default"))
+            )
+            return [
+                hands.client.hgetall(key(hands.namespace, "job", job.hex())),
+                *(hands.client.zscore(name, job.hex()) for name in (jobs, ready)),
+            ]
+
+        assert stored(alone) == stored(one)
+        counts = hands.client.hgetall(key(hands.namespace, "counts"))
+        assert counts == {b"default:ready": b"3"}
+
+    @scenario
+    async def test_a_job_alone_that_is_sent_again_changes_nothing(
+        self, case: Case, hands: Hands
+    ) -> None:
+        """Its answer is the same, while it waits, while it runs and when it has ended."""
+        job = new_job()
+        worker = await case.worker()
+        answers = [await case.store.enqueue(job.id, [job])]
+        answers.append(await case.store.enqueue(job.id, [job]))
+        [claim] = await worker.claim()
+        answers.append(await case.store.enqueue(job.id, [job]))
+        await worker.finish(claim, Succeeded(b"1"))
+        answers.append(await case.store.enqueue(job.id, [job]))
+        assert answers == [[JobState.READY]] * 4
+        assert await case.states([job.id]) == [JobState.SUCCEEDED]
+        counts = hands.client.hgetall(key(hands.namespace, "counts"))
+        assert counts == {b"default:succeeded": b"1"}
+        assert not await worker.claim()
 
 
 OF_NO_COST = b'[{"name": "g", "kind": "places", "cost": "x"}]'

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.expected import Ids
-from tests.docs.play import play
+from tests.docs.play import PAGE_S, play
 from tests.docs.snippets import PAGES, blocks, commands, fences
 
 ONE = "01a1f763-17d9-7129-bcc1-d92d8fb6bfc5"
@@ -17,6 +17,7 @@ def _name(page: Path) -> str:
     return page.stem
 
 
+@pytest.mark.timeout(PAGE_S + 15)
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path) -> None:
     """Each block of the page works, in order, in an empty folder."""

@@ -82,6 +82,8 @@ def _docstrings() -> Iterator[tuple[str, str]]:
 def _helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
     with click.Context(command, info_name=name) as context:
         yield name, command.get_help(context)
-    if isinstance(command, click.Group):
-        for each, child in command.commands.items():
-            yield from _helps(child, f"{name} {each}")
+        if isinstance(command, click.Group):
+            for each in command.list_commands(context):
+                child = command.get_command(context, each)
+                assert child is not None, each
+                yield from _helps(child, f"{name} {each}")

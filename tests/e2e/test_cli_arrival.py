@@ -80,7 +80,7 @@ def test_a_worker_that_waits_stops_cleanly(server: Server, tmp_path: Path) -> No
 
 @needs_program
 def test_what_somebody_has_to_mend_ends_it(tmp_path: Path) -> None:
-    """A password that is missing, a schema that is newer: exit code 2 and what to do, at once."""
+    """A password that is missing, a URL that names no store: exit code 2, at once, and why."""
     write_project(tmp_path, PROJECT)
     with Redis("--requirepass", "s3cr3t") as server:
         done = run(tmp_path, "worker", TREADLE_STORE=server.url)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Final
 
 from click.testing import Result
 
@@ -81,15 +82,15 @@ def test_pause_and_resume(tmp_path: Path) -> None:
     assert _gate(tmp_path, "stripe")["paused"] is True
     assert _call(tmp_path, "gates", "resume", "stripe").stdout == "Gate stripe is not paused.\n"
     assert "as it was before" in _call(tmp_path, "gates", "resume", "stripe").stdout
-    _call(tmp_path, "gates", "pause", "stripe", "--for", "3600")
-    assert "paused until in " in _call(tmp_path, "gates", "ls").stdout
+    _call(tmp_path, "gates", "pause", "stripe", "--for", "1.5h")
+    assert "paused, opens in 1 h" in _call(tmp_path, "gates", "ls").stdout
 
 
 def test_set_and_reset(tmp_path: Path) -> None:
     """A number bounds what runs, a rate what starts; a reset follows the jobs again."""
     _fill(tmp_path)
-    _call(tmp_path, "gates", "set", "stripe", "5/s", "--burst", "2")
-    row = _gate(tmp_path, "stripe")
+    _call(tmp_path, "gates", "set", "pay/10/m", "5/s", "--burst", "2")
+    row = _gate(tmp_path, "pay/10/m")
     assert (row["kind"], row["limit"], row["burst"], row["is_set"]) == ("rate", "5/1s", 2, True)
     _call(tmp_path, "gates", "set", "stripe", "7")
     assert _gate(tmp_path, "stripe")["limit"] == "7"
@@ -100,11 +101,26 @@ def test_set_and_reset(tmp_path: Path) -> None:
 def test_a_sliding_window_is_set_and_shown(tmp_path: Path) -> None:
     """It has a kind of its own, no burst, and says in the list that it slides."""
     _fill(tmp_path)
-    said = _call(tmp_path, "gates", "set", "stripe", "10/m", "--sliding").stdout
+    words = ("stripe", "10/m", "--sliding", "--change-kind")
+    said = _call(tmp_path, "gates", "set", *words).stdout
     assert said == "Gate stripe is set to 10/m in a sliding window, whatever its jobs say.\n"
     row = _gate(tmp_path, "stripe")
     assert (row["kind"], row["limit"], row["burst"], row["room"]) == ("window", "10/60s", None, 10)
     assert "10/60s sliding (set)" in _call(tmp_path, "gates", "ls").stdout
+
+
+def test_another_kind_of_limit_is_refused(tmp_path: Path) -> None:
+    """The error names both kinds and what to write, and nothing changes until it is asked for."""
+    _fill(tmp_path)
+    refused = _call(tmp_path, "gates", "set", "pay/10/m", "5")
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.split())
+    for part in ("(rate)", "(places)", "`10/m` on the command line", "--change-kind"):
+        assert part in said
+    row = _gate(tmp_path, "pay/10/m")
+    assert (row["kind"], row["limit"], row["is_set"]) == ("rate", "10/60s", False)
+    assert _call(tmp_path, "gates", "set", "pay/10/m", "5", "--change-kind").exit_code == 0
+    assert _gate(tmp_path, "pay/10/m")["kind"] == "places"
 
 
 def test_what_is_no_limit_is_refused(tmp_path: Path) -> None:
@@ -149,3 +165,33 @@ def test_a_task_is_paused_by_its_name(tmp_path: Path) -> None:
     refused = _call(tmp_path, "gates", "set", "task:mail", "5")
     assert refused.exit_code == 2
     assert "give the task limits=" in refused.stderr
+
+
+KEYED: Final = """
+from treadle import Switch, Treadle
+
+app = Treadle("sqlite:///jobs.db")
+
+
+@app.task(name="sync", limits=Switch(key="{account}"))
+def sync(account: int) -> None: ...
+"""
+
+
+def test_a_key_of_a_task_is_paused(tmp_path: Path) -> None:
+    """By the code that says what the key is of; without it the gate has the key in its name."""
+    _fill(tmp_path)
+    write_project(tmp_path, KEYED)
+    said = run(tmp_path, "gates", "pause", "task:sync", "--key", "7", "--note", "no token").stdout
+    assert said == "Task sync, key 7, is paused.\n"
+    row = _gate(tmp_path, "sync/switch:7")
+    assert (row["kind"], row["paused"], row["note"]) == ("switch", True, "no token")
+    said = run(tmp_path, "gates", "resume", "task:sync", "--key", "7").stdout
+    assert said == "Task sync, key 7, is not paused.\n"
+    assert _gate(tmp_path, "sync/switch:7")["paused"] is False
+    refused = run(tmp_path, "gates", "pause", "sync/switch", "--key", "7")
+    assert refused.returncode == 2
+    assert "'sync/switch:KEY'" in refused.stderr
+    refused = run(tmp_path, "gates", "pause", "task:sink", "--key", "7")
+    assert refused.returncode != 0
+    assert "no task is registered under the name 'sink'" in refused.stderr

@@ -1,5 +1,7 @@
 """The command line as a whole: its entry points, its help, how errors end."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,10 @@ WITHOUT_JSON = {"worker", "demo"}
 
 
 def _commands(group: click.Group = cli, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
         if isinstance(command, click.Group):
             yield from _commands(command, f"{path}{name} ")
         else:
@@ -28,13 +33,34 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     assert done.stdout == f"treadle {treadle.__version__}\n"
 
 
+def test_a_command_reads_no_other_ones_code() -> None:
+    """`treadle enqueue` does not wait until the tables and bars of other commands are imported."""
+    program = (
+        "import sys\n"
+        "from treadle.cli.main import cli\n"
+        "cli(['enqueue', '--help'], standalone_mode=False)\n"
+        "print(sorted({'rich', 'treadle.cli.bench', 'treadle.cli.enqueue'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=25
+    )
+    assert done.stdout.splitlines()[-1] == "['treadle.cli.enqueue']"
+
+
 def test_help_names_the_commands_in_reading_order() -> None:
     """A newcomer meets `worker` first, rather than `bench`."""
     lines = invoke("--help").stdout.partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in lines] == [
-        "worker", "enqueue", "jobs", "dead", "queues", "gates", "schedules", "workers",
-        "doctor", "migrate", "relay", "move", "bench", "demo",
+        "worker", "enqueue", "jobs", "dead", "queues", "gates", "tenants", "schedules",
+        "workers", "doctor", "migrate", "relay", "move", "bench", "demo",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [[], *([name] for name in cli.list_commands(click.Context(cli)))])
+def test_no_line_about_a_command_is_cut_off(path: list[str]) -> None:
+    """On a terminal of 80 columns each command is told in a whole sentence."""
+    listed = invoke(*path, "--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert not [line for line in listed if line.endswith("...")]
 
 
 @pytest.mark.parametrize("name", [name for name, _ in _commands()])

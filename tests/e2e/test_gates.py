@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from treadle import Concurrency, JobState, RateLimit, Treadle, Worker
+from treadle import Breaker, Concurrency, JobState, RateLimit, Switch, Treadle, Worker
 
 
 @contextmanager
@@ -58,10 +58,14 @@ class _Crowd:
 def test_no_more_jobs_run_at_once_than_the_limit(app: Treadle) -> None:
     """Sixteen slots, a limit of three: three run, and the burst ends all of them."""
     crowd = _Crowd()
+    three = threading.Barrier(3)
 
     @app.task(name="pay", limits=Concurrency(3))
     def pay(number: int) -> int:
         with crowd:
+            if number < three.parties:
+                # The first three wait for each other, so that three do run at once.
+                three.wait(20)
             time.sleep(0.005)
         return number
 
@@ -150,6 +154,35 @@ def test_a_rate_is_shown_as_it_can_be_written(rate: str, shown: str) -> None:
     app.close()
 
 
+@pytest.mark.parametrize("name", ["stripe", "pay/concurrency:7", "strict"])
+def test_a_gate_keeps_its_kind(app: Treadle, name: str) -> None:
+    """Other numbers are set, another kind is not, also where the store has no such gate yet."""
+    limits = [
+        Breaker("stripe"),
+        Concurrency(2, key="{account}"),
+        RateLimit("10/m", name="strict", window="sliding"),
+    ]
+
+    @app.task(name="pay", limits=limits)
+    def pay(account: int) -> None: ...
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"the gate {name!r} is a .*change_kind=True"):
+            app.gates.set(name, RateLimit("10/m"))
+        pay.enqueue(7)
+    found = app.gates.get(name)
+    assert found is not None
+    assert not found.is_set
+    app.gates.set(name, RateLimit("10/m"), change_kind=True)
+    found = app.gates.get(name)
+    assert found is not None
+    assert (found.kind, found.is_set) == ("rate", True)
+    app.gates.set(name, RateLimit("20/m"))
+    with pytest.raises(ValueError, match=r"is a token bucket.* \(rate\)"):
+        app.gates.set(name, Concurrency(2))
+    app.close()
+
+
 def test_a_paused_task_waits_and_says_why(app: Treadle) -> None:
     """It has no limits; others' jobs run, its own say who holds them, and resume runs them."""
 
@@ -173,6 +206,29 @@ def test_a_paused_task_waits_and_says_why(app: Treadle) -> None:
     assert "resume its task with `treadle gates resume task:mail`" in told
     assert app.tasks.resume("mail")
     assert not app.tasks.resume("mail")
+    Worker(app, burst=True).run()
+    assert held.result(timeout=10) == 7
+    app.close()
+
+
+def test_a_paused_key_waits_and_others_run(app: Treadle) -> None:
+    """Of limits with one key the switch is paused; a pause of the key is none of the task."""
+    limits = [Concurrency(3, key="{account}"), Switch(key="{account}"), Concurrency(9, name="all")]
+
+    @app.task(name="sync", limits=limits)
+    def sync(account: int) -> int:
+        return account
+
+    assert app.tasks.pause("sync", key=7, note="no token")
+    held, free = sync.enqueue(7), sync.enqueue(8)
+    Worker(app, burst=True).run()
+    states = [app.job(job.id).state for job in (held, free)]
+    assert states == [JobState.BLOCKED, JobState.SUCCEEDED]
+    assert held.refresh().gate == "sync/switch:7"
+    assert "paused until somebody resumes it: no token" in held.explain()
+    assert not app.tasks.resume("sync")
+    assert not app.tasks.resume("sync", key="8")
+    assert app.tasks.resume("sync", key="7")
     Worker(app, burst=True).run()
     assert held.result(timeout=10) == 7
     app.close()

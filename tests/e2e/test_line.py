@@ -16,10 +16,11 @@ from tests.faults.scene import SOURCES, Process
 from treadle import Job, JobCancelled, JobFailed, JobState, Treadle
 
 WAIT_S: Final = 20.0
-CANCEL_S: Final = 1.5
+CANCEL_S: Final = 4.0
 """A cancel is carried by the next beat, one a second."""
-WAKE_S: Final = 1.0
-"""A sanity bound: wake-ups take about a millisecond; the benchmark measures them."""
+WAKE_S: Final = 4.0
+"""A sanity bound, below the 5 s of a poll: wake-ups take about a millisecond; the benchmark
+measures them."""
 
 StartWorker = Callable[..., Process]
 
@@ -92,7 +93,7 @@ def test_a_cancel_reaches_a_running_job(
     worker()
     until(file.exists, "the job runs")
     assert job.cancel()
-    until(Path(f"{file}.cancelled").exists, "the task is told", CANCEL_S + 0.5)
+    until(Path(f"{file}.cancelled").exists, "the task is told", CANCEL_S)
     with pytest.raises(JobCancelled):
         job.result(timeout=1)
 
@@ -146,8 +147,9 @@ def test_a_delayed_job_starts_in_time(app: Treadle, worker: StartWorker) -> None
     late: Job[float] = app.named("clock").using(at=due).enqueue()
     delayed: Job[float] = app.named("clock").using(delay=0.4).enqueue()
     assert late.state == delayed.state == JobState.SCHEDULED
-    assert delayed.result(timeout=WAIT_S) < late.result(timeout=WAIT_S)
-    assert 0 <= late.result() - due.timestamp() < WAKE_S
+    assert late.run_at == due
+    for job in (late, delayed):
+        assert 0 <= job.result(timeout=WAIT_S) - job.run_at.timestamp() < WAKE_S
 
 
 def test_an_idle_worker_wakes_up_at_once(app: Treadle, worker: StartWorker) -> None:

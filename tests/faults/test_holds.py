@@ -1,22 +1,31 @@
 """Who holds a limit outside jobs may die at any moment: his place is free again on every store."""
 
+import asyncio
+import random
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.faults.far import EACH_STORE
+from tests.faults.scene import check_crowd
 from treadle import Concurrency, LimitTimeout, Treadle
 from treadle.core.settings import Settings
 from treadle.store.open import open_store
 from treadle.store.postgres.store import PostgresStore
+from treadle.testing.ledger import Ledger
 
 WAIT_S: Final = 25.0
+KILLED_AFTER: Final = 5
+SOON_S: Final = 10.0
+"""Less than a lease."""
 HOLDER: Final = """
 import sys, time
 from treadle import Concurrency, Treadle
@@ -28,7 +37,42 @@ hold = limit.acquire()
 print("held", flush=True)
 time.sleep(60)
 """
+CROWD: Final = """
+import asyncio, sys, threading, time
+from pathlib import Path
+from treadle import Concurrency, Treadle
+from treadle.testing.ledger import Ledger
+app = Treadle(sys.argv[1], namespace=sys.argv[2])
+ledger, me = Ledger(Path(sys.argv[3])), sys.argv[4]
+limit = lambda: app.limit("stripe", Concurrency(2), lease=1.5)
+
+def by_thread(who):
+    for turn in range(4):
+        with limit().acquire():
+            ledger.write("START", f"bounded-{me}-{who}-{turn}")
+            time.sleep(0.002)
+            ledger.write("END", f"bounded-{me}-{who}-{turn}")
+
+async def by_task(who):
+    for turn in range(4):
+        async with await limit().aacquire():
+            ledger.write("START", f"bounded-{me}-{who}-{turn}")
+            await asyncio.sleep(0.002)
+            ledger.write("END", f"bounded-{me}-{who}-{turn}")
+
+async def all_tasks():
+    await asyncio.gather(by_task("c"), by_task("d"))
+
+threads = [threading.Thread(target=by_thread, args=(who,), daemon=True) for who in "ab"]
+for thread in threads:
+    thread.start()
+asyncio.run(all_tasks())
+for thread in threads:
+    thread.join()
+app.close()
+"""
 ONE: Final = Concurrency(1)
+TWO: Final = Concurrency(2)
 
 
 @pytest.fixture(params=EACH_STORE)
@@ -73,6 +117,73 @@ def test_the_place_of_a_killed_holder_is_free_when_its_lease_ends(app: Treadle) 
                 assert (shown.running, shown.holds) == (1, 1)
         finally:
             holder.kill()
+
+
+def test_no_crowd_of_processes_overruns_a_limit(app: Treadle, tmp_path: Path) -> None:
+    """Threads and tasks of three, one of which is killed inside: two at once, and none is kept."""
+    ledger = Ledger(tmp_path / "ledger.txt")
+    ledger.write("START", "nobody")
+    words = [app.settings.store, app.settings.namespace, str(ledger.path)]
+    with ExitStack() as stack:
+        crowd = [
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", CROWD, *words, str(n)]))
+            for n in range(3)
+        ]
+        for process in crowd:
+            stack.callback(process.kill)
+        deadline = time.monotonic() + WAIT_S
+        while sum(e.key.startswith("bounded-0-") for e in ledger.entries()) < KILLED_AFTER:
+            assert time.monotonic() < deadline, "the first process has not begun"
+            time.sleep(0.001)
+        crowd[0].kill()
+        assert [process.wait(WAIT_S) for process in crowd] == [-signal.SIGKILL, 0, 0]
+    entries = list(ledger.entries())
+    check_crowd(entries)
+    for n in (1, 2):
+        assert sum(e.word == "END" and e.key.startswith(f"bounded-{n}-") for e in entries) == 16
+    with app.limit("stripe", TWO).acquire(timeout=5), app.limit("stripe", TWO).acquire(timeout=5):
+        shown = app.gates.get("stripe")
+        assert shown is not None
+        assert (shown.running, shown.holds, shown.asking) == (2, 2, 0)
+
+
+Enter = Callable[[Treadle], AbstractAsyncContextManager[object]]
+
+
+@asynccontextmanager
+async def _place(app: Treadle) -> AsyncIterator[object]:
+    async with await app.limit("stripe", TWO).aacquire() as hold:
+        yield hold
+
+
+def _lock(app: Treadle) -> AbstractAsyncContextManager[object]:
+    return app.lock("stripe", timeout=WAIT_S)
+
+
+@pytest.mark.parametrize("enter", [_place, _lock])
+def test_those_who_are_cancelled_leave_nothing_taken(app: Treadle, enter: Enter) -> None:
+    """Hundreds give up at any moment; when the last has gone all is free, long before a lease."""
+    draw = random.Random(7)  # noqa: S311 -- spreads moments, guards nothing
+
+    async def impatient(seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds), enter(app):
+                await asyncio.sleep(0.001)
+        except TimeoutError:
+            return False
+        return True
+
+    async def main() -> list[bool]:
+        done: list[bool] = []
+        for _ in range(8):
+            patience = [draw.random() * 0.2 for _ in range(25)]
+            done += await asyncio.gather(*(impatient(seconds) for seconds in patience))
+            assert await impatient(SOON_S)
+        shown = await app.gates.aget("stripe")
+        assert shown is None or (shown.holds, shown.asking) == (0, 0)
+        return done
+
+    assert False in asyncio.run(main())
 
 
 def test_one_that_is_killed_as_it_waits_holds_nobody_up(app: Treadle) -> None:

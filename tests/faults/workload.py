@@ -20,12 +20,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from treadle import Breaker, Concurrency, Reject, Retry, Snooze, Treadle, Worker, current
+from treadle import (
+    Breaker,
+    Concurrency,
+    RateLimit,
+    Reject,
+    Retry,
+    Snooze,
+    Treadle,
+    Worker,
+    current,
+)
 from treadle.core.ids import new_id
 from treadle.testing.ledger import Ledger
 
 BOUND: Final = 2
 """How many bounded jobs run at once."""
+WINDOW: Final = 10
+"""How many windowed jobs start in any second."""
 BATCH: Final = 40
 """Jobs of one `enqueue_many` of a producer."""
 LOOK_S: Final = 0.01
@@ -184,8 +196,9 @@ def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:
 def add_bounded_tasks(app: Treadle, ledger: Ledger) -> None:
     """Add tasks behind gates.
 
-    Of one no more than `BOUND` may run at once, in all processes together; one fails while there
-    is a file beside the ledger, and stands behind a breaker.
+    Of one no more than `BOUND` may run at once, in all processes together, and of one no more than
+    `WINDOW` may start in any second; one fails while there
+    is a file beside the ledger, and stands behind a breaker; one has such a breaker for each host.
     """
 
     @app.task(name="bounded", limits=Concurrency(BOUND, name="bounded"))
@@ -203,6 +216,25 @@ def add_bounded_tasks(app: Treadle, ledger: Ledger) -> None:
         ledger.write("START", key)
         if is_there(f"{ledger.path}.down"):
             raise ConnectionError("the shop is down")
+        ledger.write("END", key)
+
+    @app.task(
+        name="windowed",
+        limits=RateLimit(f"{WINDOW}/s", name="windowed", window="sliding"),
+    )
+    async def windowed(key: str) -> None:
+        ledger.write("START", key)
+        ledger.write("END", key)
+
+    @app.task(
+        name="fetch",
+        retry=Retry(attempts=20, base=0.01, jitter=False),
+        limits=Breaker("host", key="{host}", failures=2, cool_down=0.2, on=ConnectionError),
+    )
+    async def fetch(key: str, host: str) -> None:
+        ledger.write("START", key)
+        if is_there(f"{ledger.path}.{host}.down"):
+            raise ConnectionError(f"{host} is down")
         ledger.write("END", key)
 
 

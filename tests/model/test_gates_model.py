@@ -16,7 +16,6 @@ import pytest
 
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
-from treadle.core.gates.breaker import Tell
 from treadle.core.gates.gate import (
     BREAKER,
     FOREVER,
@@ -28,6 +27,7 @@ from treadle.core.gates.gate import (
     GateUse,
     write_gates,
 )
+from treadle.core.gates.tells import Tell
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobRecord, JobState
 from treadle.core.outcome import Failed, Outcome, Released, Snoozed, Succeeded

@@ -158,8 +158,7 @@ class Life:
         """Let time pass: what was for later is ready, the longest due first."""
         self.clock.move(2)
         await self.store.stage((), 1_000)
-        due = sorted(self.later, key=lambda id_: id_)
-        for id_ in due:
+        for id_ in sorted(self.later):
             self.fair.make_ready(id_)
         self.later = []
 

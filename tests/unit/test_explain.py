@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from treadle.client.explain import explain
+from treadle.core.gates.gate import BREAKER, PLACES, RATE, WINDOW, Gate
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState, write_error
 from treadle.core.settings import Settings
 from treadle.store.keyed import KeyRecord
@@ -31,8 +32,11 @@ def story(state: JobState, *attempts: AttemptRecord, **fields: object) -> str:
         "as_of": NOW,
     }
     held = fields.pop("held", None)
+    gate = fields.pop("at", None)
     assert held is None or isinstance(held, KeyRecord)
-    return explain(JobRecord(**(known | fields)), attempts, Settings(), held)
+    assert gate is None or isinstance(gate, Gate)
+    shown = None if gate is None else gate.record(1, 1, NOW, holds=2)
+    return explain(JobRecord(**(known | fields)), attempts, Settings(), held, shown)
 
 
 def test_a_retrying_job() -> None:
@@ -158,3 +162,32 @@ def test_a_job_that_waits_behind_another_one() -> None:
     text = story(JobState.BLOCKED, key="k", reason="key", held=KeyRecord("k", OTHER, "end"))
     assert "Why: Another job holds its key and runs." in text
     assert "Next: it has its turn when the job that holds its key has ended." in text
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [
+        (Gate("g", PLACES, 5, used=5), "where 5 of 5 places are taken, 2 of them outside jobs."),
+        (
+            Gate("g", RATE, 1, 60 * SECOND, 1, full_at=NOW + 60 * SECOND),
+            "which lets 1 start in 60 s; the next one may at 2023-11-14 22:14:20Z.",
+        ),
+        (
+            Gate("g", WINDOW, 1, 60 * SECOND, 1, lately=[NOW - 20 * SECOND, 1]),
+            "which lets 1 start in any 60 s; the next one may at 2023-11-14 22:14:00Z.",
+        ),
+        (
+            Gate("g", BREAKER, 1, 60 * SECOND, shut_until=NOW + SECOND, tripped=1, note="down"),
+            "a breaker that is open until 2023-11-14 22:13:21Z, after 1 failure in 60 s: down.",
+        ),
+        (
+            Gate("g", BREAKER, 5, 60 * SECOND, tripped=1, probe=ID),
+            "a breaker that is half open: it lets one job through at a time, and closes",
+        ),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Gate) else "",
+)
+def test_a_parked_job_says_what_keeps_it_at_its_gate(gate: Gate, told: str) -> None:
+    """The places and who has them, when a rate lets it pass, what a breaker has seen."""
+    said = story(JobState.BLOCKED, reason="gate", gate="g", at=gate)
+    assert f"Why: It is parked at the gate 'g', {told}" in said

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from treadle import BadArguments, Concurrency, Every, Job, RateLimit, Treadle
+from treadle import BadArguments, Concurrency, Every, Job, RateLimit, Switch, Treadle, UnknownTask
 from treadle.core.durations import DAY, HOUR, MINUTE, SECOND
 from treadle.core.gates.gate import PLACES, RATE, WINDOW, Gate, GateUse, read_gates, write_gates
 from treadle.core.gates.limits import NAME_MAX, Limit, parse_rate
@@ -125,6 +125,34 @@ def test_what_a_pause_of_a_task_is_refused_for(app: Treadle) -> None:
         app.tasks.pause("mail", lasting=-1)
     assert not app.tasks.pause("n" * 200)
     assert app.tasks.resume("n" * 200)
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        (None, r"pay has no limit with a key.*limits=Switch\(key="),
+        (Concurrency(1), "pay has no limit with a key"),
+        (Concurrency(1, name="stripe", key="{account}"), r"share them.*'stripe:KEY'"),
+        (
+            [Switch(key="{account}"), RateLimit("1/s", key="{amount}")],
+            r"different keys.*'pay/switch:KEY', 'pay/1/s:KEY'",
+        ),
+    ],
+)
+def test_a_key_that_names_no_one_gate_is_refused(app: Treadle, limits: Any, text: str) -> None:  # noqa: ANN401
+    """The error says what the task lacks, or which gates may be meant; nothing is paused."""
+
+    @app.task(name="pay", limits=limits)
+    def pay(account: int, amount: int) -> None: ...
+
+    for act in (app.tasks.pause, app.tasks.resume):
+        with pytest.raises(ValueError, match=text):
+            act("pay", key=7)
+        with pytest.raises(UnknownTask, match="'sync'"):
+            act("sync", key=7)
+        with pytest.raises(TypeError, match="not bool"):
+            act("pay", key=True)
+    assert app.gates.list() == []
 
 
 def test_what_is_no_limit_is_refused(app: Treadle) -> None:

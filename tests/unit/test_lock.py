@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import pytest
@@ -102,6 +103,24 @@ def test_many_threads_hold_a_lock_one_at_a_time(app: Treadle) -> None:
         thread.join(WAIT_S)
     assert fences == sorted(set(fences))
     assert len(fences) == 12
+
+
+def test_who_is_interrupted_as_he_takes_it_does_not_have_it(app: Treadle) -> None:
+    """An interrupt, or a soft time limit, comes when the store has just said yes: it is free."""
+    before = sys.gettrace()
+
+    def interrupt(frame: FrameType, _event: str, _value: object) -> None:
+        if frame.f_code.co_name == "_took":
+            sys.settrace(before)
+            raise KeyboardInterrupt
+
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            app.lock("report").acquire()
+    finally:
+        sys.settrace(before)
+    app.lock("report", timeout=0).acquire().release()
 
 
 @pytest.mark.slow

@@ -1,13 +1,16 @@
 """A limit outside jobs: `app.limit(...).acquire()`, beside a worker, over threads and processes."""
 
 import asyncio
+import gc
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +25,9 @@ from treadle import (
     UnknownLimit,
     Worker,
 )
+from treadle.client.background import BACKGROUND
+from treadle.client.gates.limit import Asking
+from treadle.store.holding import HoldTaken
 
 HOLDER: Final = """
 import sys, time
@@ -85,6 +91,74 @@ def test_a_limit_by_itself_is_a_block(app: Treadle) -> None:
     assert not hold.is_held
     with limit:
         pass
+
+
+def test_blocks_of_one_limit_that_wait_at_once_leave_no_hold_behind(app: Treadle) -> None:
+    """The second is refused while the first waits for its place, and every place is given up."""
+    limit = app.limit("stripe")
+    inside: list[bool] = []
+
+    def enter() -> None:
+        with limit as hold:
+            inside.append(hold.is_held)
+
+    first = threading.Thread(target=enter)
+    with app.limit("stripe").acquire():
+        first.start()
+        _until_somebody_asks(app)
+        with pytest.raises(RuntimeError, match="has not ended"), limit:
+            pass
+    first.join(WAIT_S)
+    assert inside == [True]
+    shown = app.gates.get("stripe")
+    assert shown is not None
+    assert shown.holds == 0
+
+
+def test_a_block_that_is_cancelled_as_it_waits_can_begin_again(app: Treadle) -> None:
+    """Its place in the line is left, and the limit is used as before."""
+    limit = app.limit("stripe")
+
+    async def enter() -> bool:
+        async with limit as hold:
+            return hold.is_held
+
+    async def cancel() -> None:
+        waits = asyncio.create_task(enter())
+        await asyncio.to_thread(_until_somebody_asks, app)
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+
+    with app.limit("stripe").acquire():
+        asyncio.run(cancel())
+    assert asyncio.run(enter())
+
+
+def test_one_lock_is_waited_for_by_one_at_a_time(app: Treadle) -> None:
+    """The second is told to ask for one of his own, and what the first gets is given up again."""
+    block = app.lock("stripe", timeout=WAIT_S)
+    told: list[str] = []
+
+    def enter() -> None:
+        try:
+            with block:
+                told.append("in")
+        except RuntimeError as error:
+            told.append(str(error))
+
+    both = [threading.Thread(target=enter) for _ in range(2)]
+    with app.lock("stripe", timeout=WAIT_S):
+        for thread in both:
+            thread.start()
+        deadline = time.monotonic() + WAIT_S / 3
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.001)
+    for thread in both:
+        thread.join(WAIT_S)
+    assert min(told) == "in"
+    assert "already" in max(told)
+    app.lock("stripe", timeout=0).acquire().release()
 
 
 def test_a_job_waits_for_a_hold_and_a_hold_for_a_job(app: Treadle) -> None:
@@ -157,6 +231,61 @@ def test_a_waiter_who_is_cancelled_leaves_the_line(app: Treadle) -> None:
         shown = app.gates.get("stripe")
         assert shown is not None
         assert shown.asking == 0
+
+
+@contextmanager
+def _locked(url: str) -> Iterator[None]:
+    """Keep every writer waiting in the block."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as db:
+        db.execute("begin immediate")
+        yield
+        db.execute("rollback")
+
+
+@pytest.mark.parametrize("what", ["limit", "lock"])
+def test_one_who_is_cancelled_as_he_gives_up_has_given_up(
+    app: Treadle, url: str, what: str
+) -> None:
+    """The place or the lock is free at once, and not when its lease ends."""
+
+    async def main() -> None:
+        lock = app.lock("report", timeout=5)
+        held = await (app.limit("stripe").aacquire() if what == "limit" else lock.aacquire())
+        with _locked(url):
+            giving = asyncio.create_task(held.arelease())
+            # Twice the way to the background loop and back: by then it waits for the lock.
+            for _ in range(2):
+                await asyncio.to_thread(lambda: BACKGROUND.run(asyncio.sleep(0), WAIT_S))
+            giving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await giving
+        if what == "limit":
+            await (await app.limit("stripe").aacquire(timeout=5)).arelease()
+        else:
+            async with lock:
+                pass
+
+    asyncio.run(main())
+
+
+def test_who_waits_asks_sooner_while_the_line_moves() -> None:
+    """It stands still: twice a second. It moves: soon, and the sooner the nearer he stands."""
+    asking = Asking(ONE.use_named("stripe", None, 1), None)
+    still = [asking.rest(HoldTaken(is_held=False, ahead=3)) for _ in range(12)]
+    assert 0.25 <= still[-1] <= 0.5
+    assert asking.rest(HoldTaken(is_held=False, ahead=2)) <= 0.04
+    assert asking.rest(HoldTaken(is_held=False, ahead=0)) <= 0.02
+    assert Asking(asking.use, None).rest(HoldTaken(is_held=False, ahead=500)) == 0.5
+
+
+def test_a_hold_that_is_forgotten_gives_its_place_up(
+    app: Treadle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is prolonged no more, so its place is back within its lease, and the log says whose."""
+    app.limit("stripe", lease=1).acquire()
+    gc.collect()
+    app.limit("stripe").acquire(timeout=WAIT_S).release()
+    assert "the place at 'stripe' was never given up" in caplog.text
 
 
 def test_a_rate_is_spent_and_holds_nothing(app: Treadle) -> None:

@@ -9,6 +9,7 @@ import pytest
 from treadle import BadArguments, Cron, Treadle, Worker
 from treadle.client.tenants.control import Tenant
 from treadle.core.tenants.tenant import NAME_MAX, STRIDE, stride_of
+from treadle.store.paging import PAGE
 
 ID = UUID("00000000-0000-0000-0000-00000000000a")
 
@@ -102,6 +103,10 @@ def test_jobs_of_ticks_have_the_tasks_tenant(app: Treadle) -> None:
         ("{account:>9}", "nothing else"),
         ("{account.id}", "nothing else"),
         ("{}", "nothing else"),
+        ("{{account}}", "names no argument"),
+        ("{rest}", "no argument of"),
+        ("{extras}", "no argument of"),
+        ("{named}", "no argument of"),
         ("", "1 to 200"),
         ("x" * (NAME_MAX + 1), "1 to 200"),
         ("a\nb", "printable"),
@@ -112,7 +117,7 @@ def test_a_tenant_that_cannot_be_is_refused_at_once(app: Treadle, tenant: str, t
     with pytest.raises(ValueError, match=told):
 
         @app.task(tenant=tenant)
-        def report(account: int) -> None: ...
+        def report(account: int, *rest: int, **extras: int) -> None: ...
 
 
 def test_a_tenant_is_a_text(app: Treadle) -> None:
@@ -167,6 +172,19 @@ def test_the_async_twins_do_the_same(app: Treadle) -> None:
         return list(await app.atenants())
 
     assert asyncio.run(main()) == [Tenant("acme", 2)]
+
+
+def test_more_weights_than_a_page_holds_are_all_listed(app: Treadle) -> None:
+    """Each once, by name."""
+    names = [f"t{number:05}" for number in range(2 * PAGE + 1)]
+
+    async def fill() -> list[str]:
+        store = (await app.alink()).store
+        for name in names:
+            await store.set_tenant(name, STRIDE // 2)
+        return [one.name for one in await app.atenants()]
+
+    assert asyncio.run(fill()) == names
 
 
 @pytest.mark.parametrize("weight", [0, -1, 0.009, 101, float("nan"), float("inf")])

@@ -90,6 +90,23 @@ def test_a_queue_that_is_only_reserved_gets_its_slots_alone() -> None:
     asyncio.run(main())
 
 
+def test_more_reserved_slots_than_one_demand_takes_starve_nobody() -> None:
+    """While 1,500 slots wait for a queue that is empty, others run in the 500 that are shared."""
+
+    async def main() -> None:
+        floor = Floor()
+        await floor.add("bulk", 700)
+        async with Worker(floor.app, concurrency=2_000, reserve={"mail": 1_500}):
+            await until(lambda: floor.running["bulk"] == 500)
+            await floor.add("mail", 1_600)
+            await until(lambda: floor.running["mail"] == 1_500)
+            floor.end.set()
+            await until(lambda: floor.ran == 2_300)
+        assert floor.most["bulk"] == 500
+
+    asyncio.run(main())
+
+
 def test_short_jobs_keep_to_the_shared_slots() -> None:
     """Thousands of jobs that end at once never hold a slot that is reserved."""
 
@@ -104,6 +121,28 @@ def test_short_jobs_keep_to_the_shared_slots() -> None:
             floor.end.set()
             await worker.wait()
         assert floor.ran == 2_005
+
+    asyncio.run(main())
+
+
+def test_a_reserved_queue_that_is_paused_keeps_nobody_else_waiting() -> None:
+    """Its slots stay empty, the others run jobs; it is served as soon as it is resumed."""
+
+    async def main() -> None:
+        floor = Floor()
+        await floor.add("mail", 3)
+        await floor.app.queues.apause("mail")
+        await floor.add("bulk", 9)
+        async with Worker(floor.app, concurrency=5, reserve={"mail": 2, "sms": 1}) as worker:
+            await until(lambda: floor.running["bulk"] == 2)
+            await floor.app.queues.aresume("mail")
+            await until(lambda: floor.running["mail"] == 2)
+            assert floor.running == {"bulk": 2, "mail": 2}
+            worker.stop()
+            await floor.add("mail", 1)
+            floor.end.set()
+        assert floor.ran == 4
+        assert floor.most == {"bulk": 2, "mail": 2}
 
     asyncio.run(main())
 
@@ -150,7 +189,8 @@ def test_no_order_of_starts_and_ends_takes_a_reserved_slot(seed: int) -> None:
         waiting = [name for name in "xyz" if draw.random() < 0.7]
         for _ in range(2):
             room = slots - held.total()
-            demand = lanes.demand(room, held.elements()) if room else Demand(0, ())
+            most = draw.choice([1, 2, slots])
+            demand = lanes.demand(room, held.elements(), most=most) if room else Demand(0, ())
             left = demand.total
             for step in demand.steps:
                 names = [step.queue] if step.queue else waiting

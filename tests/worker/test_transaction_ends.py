@@ -248,7 +248,8 @@ def test_the_loop_goes_on_beside_a_transaction(shop: Shop) -> None:
             assert job.state == "succeeded"
 
     asyncio.run(play(shop, scene))
-    assert max(after - before for before, after in pairwise(beats)) < 0.5
+    # A loop that were blocked would stand still until the transaction is cut off, after 5 s.
+    assert max(after - before for before, after in pairwise(beats)) < 2
 
 
 def test_a_blocking_enqueue_beside_an_async_transaction_is_refused(

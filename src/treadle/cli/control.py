@@ -117,9 +117,10 @@ def list_workers(reach: Reach, *, as_json: bool) -> None:
 @prints_json
 @reaches_store
 def doctor(reach: Reach, *, as_json: bool) -> None:
-    """Look for settings that would lose jobs, and for trouble to come; change nothing.
+    """Look for settings that would lose jobs, and for trouble.
 
-    Exit code 0: nothing would lose jobs; 1: something would; 2: the store could not be opened.
+    Nothing is changed. Exit code 0: nothing would lose jobs; 1: something would; 2: the store could
+    not be opened.
     """
     app = reach.treadle()
     findings = asyncio.run(_examined(closed_store(app)))
@@ -145,7 +146,7 @@ async def _examined(store: Store) -> list[Finding]:
 @prints_json
 @reaches_store
 def migrate(reach: Reach, *, as_json: bool) -> None:
-    """Bring the store's schema up to date, making the store if there is none.
+    """Bring the store's schema up to date, or make the store.
 
     An application with an outbox gets its table, too, in the database that the setting names.
     """

@@ -112,7 +112,7 @@ _Verb = Literal["replay", "discard"]
 @prints_json
 @reaches_store
 def replay(reach: Reach, ids: tuple[str, ...], *, as_json: bool, **choice: Unpack[_Choice]) -> None:
-    """Make dead letters ready again, with all their attempts before them."""
+    """Make dead letters ready, with all attempts before them."""
     _check_choice(ids, choice)
     with reach.opened() as app:
         _carry_out(app, "replay", ids, choice, as_json=as_json)

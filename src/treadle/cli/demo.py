@@ -88,7 +88,7 @@ class _Shop:
 
 @click.command()
 def demo() -> None:
-    """Watch a few hundred jobs run, fail, be retried and end; takes under 15 s."""
+    """Watch a few hundred jobs run, fail and end, within 15 s."""
     out = console()
     url = f"sqlite:///{Path(tempfile.mkdtemp(prefix='treadle-demo-'), 'demo.db')}"
     app = Treadle(url)

@@ -117,7 +117,7 @@ def cancel(reach: Reach, ids: tuple[str, ...], *, as_json: bool) -> None:
 @prints_json
 @reaches_store
 def retry(reach: Reach, ids: tuple[str, ...], *, as_json: bool) -> None:
-    """Make ended or waiting jobs ready now, with all their attempts before them.
+    """Make jobs ready now, with all their attempts before them.
 
     Exit code 1 when one could not: succeeded and running jobs are left alone.
     """

@@ -171,6 +171,15 @@ def seconds(text: str) -> float:
     return float(match[1]) * _UNIT_S[match[2]]
 
 
+@contextmanager
+def refused_as_usage() -> Iterator[None]:
+    """Turn what a value is refused for into an error of usage, with exit code 2."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+
+
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """Keep the options that were given."""
     return {name: value for name, value in options.items() if value is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ from treadle.core.errors import StoreUnavailable
 T = TypeVar("T")
 
 _CLOSE_S: Final = 2.0
+_CLOSED: Final = "treadle's background loop was closed before it could answer: the program ends"
 
 
 class Background:
@@ -50,9 +52,7 @@ class Background:
         try:
             return future.result(timeout)
         except CancelledError as error:
-            raise StoreUnavailable(
-                "treadle's background loop was closed before it could answer: the program ends"
-            ) from error
+            raise StoreUnavailable(_CLOSED) from error
         except TimeoutError as error:
             if future.done():
                 raise
@@ -79,6 +79,29 @@ class Background:
             RuntimeError: threads cannot be started.
         """
         return self._submit(coroutine)
+
+    async def answer(self, started: Future[T]) -> T:
+        """Wait for what was started; a caller who is cancelled leaves it running.
+
+        Other than in `arun`, which cuts it off, so that nobody knows whether it was carried out.
+
+        Raises:
+            StoreUnavailable: the background loop was closed before it had ended.
+        """
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def tell(_: Future[T]) -> None:
+            # A loop that was closed meanwhile has nobody who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, ended)
+
+        started.add_done_callback(tell)
+        await ended
+        try:
+            return started.result()
+        except CancelledError as error:
+            raise StoreUnavailable(_CLOSED) from error
 
     def close(self, timeout: float = _CLOSE_S) -> None:
         """Cancel what runs and end the thread, within `timeout` seconds; it may start again."""
@@ -120,6 +143,11 @@ class Background:
                     raise
                 self._loop = loop
             return self._loop
+
+
+def _resolve(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def start_thread(target: Callable[[], object], name: str) -> threading.Thread:

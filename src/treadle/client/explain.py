@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from treadle.client.gates.story import is_task_paused, why_held, why_parked
-from treadle.core.durations import SECOND, as_datetime
+from treadle.core.durations import SECOND, utc_text
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
 from treadle.core.keys.key import Until
@@ -64,7 +64,7 @@ def explain(
         f"Next: {_next(record, settings, gate)}",
         f"To do: {_advice(record, gate)}",
         *_attempts(attempts),
-        f"As of {_instant(record.as_of)}.",
+        f"As of {utc_text(record.as_of)}.",
     ]
     return "\n".join(lines)
 
@@ -80,7 +80,7 @@ def _state(record: JobRecord, settings: Settings) -> str:
     }.get(record.state, record.finished_at)
     said = f"State: {record.state}"
     if since is not None:
-        said += f" since {_instant(since)} ({_span(record.as_of - since)} ago)"
+        said += f" since {utc_text(since)} ({_span(record.as_of - since)} ago)"
     return f"{said}; {_spent(record, settings)}"
 
 
@@ -196,7 +196,7 @@ def _next(record: JobRecord, settings: Settings, gate: GateRecord | None) -> str
             return _next_blocked(record, attempt)
         case JobState.SCHEDULED | JobState.RETRYING:
             wait = record.run_at - record.as_of
-            when = f"in {_span(wait)}, at {_instant(record.run_at)}" if wait > 0 else "at once"
+            when = f"in {_span(wait)}, at {utc_text(record.run_at)}" if wait > 0 else "at once"
             return f"it becomes ready {when}; then a worker starts attempt {attempt}."
         case JobState.READY if is_task_paused(gate):
             return "the next worker that meets it lets it wait until its task is resumed."
@@ -253,7 +253,7 @@ def _attempts(attempts: Sequence[AttemptRecord]) -> list[str]:
 
 
 def _attempt(attempt: AttemptRecord) -> str:
-    said = f"{attempt.attempt}. {_instant(attempt.started_at)}  {attempt.outcome or 'running'}"
+    said = f"{attempt.attempt}. {utc_text(attempt.started_at)}  {attempt.outcome or 'running'}"
     took = attempt.ran
     if took is None and attempt.finished_at is not None:
         took = attempt.finished_at - attempt.started_at
@@ -273,11 +273,7 @@ def _error(error: ErrorInfo) -> str:
 
 
 def _maybe_instant(micros: int | None) -> str:
-    return "an unknown instant" if micros is None else _instant(micros)
-
-
-def _instant(micros: int) -> str:
-    return as_datetime(micros).strftime("%Y-%m-%d %H:%M:%SZ")
+    return "an unknown instant" if micros is None else utc_text(micros)
 
 
 def _span(micros: int) -> str:

@@ -18,7 +18,7 @@ from msgspec.structs import replace as changed
 from treadle.client.connections.find import adapter_of
 from treadle.core.durations import Duration, instant_us, to_us
 from treadle.core.gates.gate import write_gates
-from treadle.core.gates.limits import Limit, arguments_of, check_count
+from treadle.core.gates.limits import Limit, check_count
 from treadle.core.ids import new_id
 from treadle.core.job import NewJob
 from treadle.core.keys.key import Key
@@ -34,6 +34,7 @@ from treadle.core.lanes import check_queue
 from treadle.core.payload.codec import CallSpec
 from treadle.core.payload.jsonable import pack
 from treadle.core.payload.signature import CallerSignature
+from treadle.core.payload.template import arguments_of
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
 from treadle.core.tenants.tenant import TenantOf, tenant_of
 from treadle.definition import Definition, as_retry, check_priority, limit_us, unique_of

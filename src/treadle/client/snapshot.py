@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overlo
 from msgspec import json
 
 from treadle.client.views import optional_datetime, read_progress
-from treadle.core.durations import as_datetime
+from treadle.core.durations import as_datetime, utc_text
 from treadle.core.errors import BadArguments, JobNotFound, PayloadError
 from treadle.core.ids import id_text
 from treadle.core.job import JobRecord, JobState
@@ -200,11 +200,10 @@ class Snapshot(Generic[R]):
     def __repr__(self) -> str:
         if self._record is None:
             # The first 48 bits of the id are the milliseconds of its making (RFC 9562).
-            at = as_datetime(int.from_bytes(self._id[:6], "big") * 1000)
+            at = int.from_bytes(self._id[:6], "big") * 1000
         else:
-            at = as_datetime(self._record.as_of)
-        seen = at.strftime("%Y-%m-%d %H:%M:%S")
-        return f"<Job {self.id} {self._task} {self._state} as of {seen}Z>"
+            at = self._record.as_of
+        return f"<Job {self.id} {self._task} {self._state} as of {utc_text(at)}>"
 
 
 def _read_tags(raw: bytes | None) -> tuple[str, ...]:

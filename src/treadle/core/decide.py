@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core.durations import DAY, SECOND
-from treadle.core.gates.breaker import well
+from treadle.core.gates.tells import well
 from treadle.core.job import Claim, ErrorInfo, JobState, write_error
 from treadle.core.outcome import (
     Cancelled,

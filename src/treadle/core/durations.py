@@ -74,3 +74,12 @@ def as_datetime(micros: int) -> datetime:
     must be shown whatever its row says.
     """
     return _EPOCH + timedelta(microseconds=min(max(micros, _FIRST), _LAST))
+
+
+def utc_text(micros: int) -> str:
+    """Write an instant (microseconds since the epoch) for people, to the second.
+
+    >>> utc_text(1_770_000_000_000_000)
+    '2026-02-02 02:40:00Z'
+    """
+    return as_datetime(micros).strftime("%Y-%m-%d %H:%M:%SZ")

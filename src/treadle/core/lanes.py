@@ -116,11 +116,13 @@ class Lanes:
                 "served; reserve fewer, raise the concurrency or name only those queues"
             )
 
-    def demand(self, total: int, held: Iterable[str] = ()) -> Demand:
+    def demand(self, total: int, held: Iterable[str] = (), *, most: int | None = None) -> Demand:
         """Share `total` free slots among the queues; `held` are those of the jobs in the others.
 
-        Where slots are reserved, a demand is for them or for the others, in turn.
+        Where slots are reserved, a demand is for them or for the others, in turn. One demand takes
+        at most so many; which of them are free is told by all that there are.
         """
+        most = total if most is None else most
         if self.reserve:
             counts = Counter(held)
             own = {name: n - counts[name] for name, n in self.reserve.items() if n > counts[name]}
@@ -128,10 +130,10 @@ class Lanes:
             if own and not self.half_asked:
                 self.half_asked = shared > 0
                 steps = tuple(Step(name, count) for name, count in own.items())
-                return Demand(sum(own.values()), steps)
+                return Demand(min(sum(own.values()), most), steps)
             self.half_asked = False
             total = max(shared, 0)
-        return self._shared(total)
+        return self._shared(min(total, most))
 
     def _shared(self, total: int) -> Demand:
         if self.weights is None:

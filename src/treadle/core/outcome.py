@@ -10,7 +10,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from treadle.core.gates.breaker import Tell
+from treadle.core.gates.tells import Tell
 from treadle.core.job import ErrorInfo, JobState
 
 

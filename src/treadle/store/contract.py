@@ -11,7 +11,7 @@ parked (`blocked`, reason `gate`), by `exchange` or where it becomes ready; a ga
 wakes as many as may pass, the best first, in `exchange` and in `stage`, and `next_due` tells when
 the next one will. Who passes a gate without a job holds it: see `store.holding`. What a settlement
 `tells` of gates is written with it: a breaker shuts or closes, and a hold shuts any gate, as
-`core.gates.breaker.told` says.
+`core.gates.tells.told` says.
 
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
 (docs/adr/0017; its verbs, and those of locks, are in `store.keyed`). The verbs of schedules are
@@ -435,8 +435,14 @@ class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, WeighsTenants,
         """Open a gate; True where it was shut. The next `stage` wakes who waits at it."""
         ...
 
-    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
-        """Set a gate's kind and numbers; what jobs bring along does not count until a reset."""
+    async def set_gate(
+        self, use: GateUse, *, change_kind: bool = False, now: int | None = None
+    ) -> bool:
+        """Set a gate's numbers; what jobs bring along does not count until a reset.
+
+        False where it is of another kind, which stands unless `change_kind` says otherwise; then
+        nothing has changed. A switch bounds nothing and may become any kind.
+        """
         ...
 
     async def reset_gate(self, name: str, *, now: int | None = None) -> bool:

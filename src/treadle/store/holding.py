@@ -32,6 +32,8 @@ class HoldTaken(Struct, frozen=True):
     is_held: bool
     wait: int | None = None
     """Where it is not: microseconds until a clock may let it through; None when none can tell."""
+    ahead: int = 0
+    """Where it is not: how many stand before it in the line."""
 
 
 class HoldsPlaces(Protocol):
@@ -43,19 +45,32 @@ class HoldsPlaces(Protocol):
         """Pass a gate if it has room and it is this token's turn; else wait in its line.
 
         The gate is made or defined as `use` says, as by a job that is enqueued now. The same
-        token has what it holds again, prolonged by `lease`.
+        token has what it holds again, prolonged by `lease` (microseconds).
+
+        Raises:
+            StoreUnavailable: it is not known whether it passes; the same take may be sent again,
+                and a place that nobody prolongs is free when its lease ends.
         """
         ...
 
     async def hold_renew(
         self, name: str, token: bytes, lease: int, *, now: int | None = None
     ) -> bool:
-        """Prolong a hold; False when its lease has ended and it was taken away."""
+        """Prolong a hold to `lease` (microseconds) from now; False when there is none any more.
+
+        A lease that has ended may still be prolonged, as long as nobody has taken it away.
+
+        Raises:
+            StoreUnavailable: it is not known whether it was prolonged.
+        """
         ...
 
     async def hold_free(self, name: str, token: bytes, *, now: int | None = None) -> bool:
         """End a hold and wake who waits for its place, or leave the line.
 
         False when there was nothing to end.
+
+        Raises:
+            StoreUnavailable: it is not known whether it was ended; the same may be sent again.
         """
         ...

@@ -10,13 +10,16 @@ least, whatever dies when. `transit.moving` takes these steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
 from treadle.core.errors import StoreError
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, JobRecord, JobState
+
+if TYPE_CHECKING:
+    from treadle.core.gates.arriving import Starts
 
 PARCELS_MAX: Final = 200
 """The most jobs that one call takes or gives: each may carry much."""
@@ -110,6 +113,21 @@ class Moving(Protocol):
         """Delete sealed jobs with their attempts and logs; True where this call did it.
 
         Their keys are freed in the same write, each to the job that waits behind.
+        """
+        ...
+
+    async def starts(self, name: str) -> Starts | None:
+        """Give what has started in a sliding window and counts still.
+
+        None where nothing does, and for a gate that is none.
+        """
+        ...
+
+    async def receive(self, starts: Starts, move: str) -> bool:
+        """Let starts of another store count here, each once in a move, however often it is sent.
+
+        The gate is made where there is none, and a switch becomes what they are starts of. False,
+        and nothing has changed, where it is of another kind.
         """
         ...
 

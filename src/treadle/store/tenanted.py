@@ -20,12 +20,20 @@ class WeighsTenants(Protocol):
     async def tenants(
         self, *, only: str | None = None, after: str = "", limit: int = 100
     ) -> Sequence[TenantRecord]:
-        """Read tenants whose weight was set, by name: one of them, or those after a name."""
+        """Read tenants whose weight was set, by name: one of them, or those after a name.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
         ...
 
     async def set_tenant(self, name: str, stride: int | None) -> None:
         """Set what a job adds to the tag of its tenant; None: as of tenants that nobody has set.
 
-        It holds for jobs that become ready after it; tags that were given stay as they are.
+        `stride` is from 10 to 100,000 (`core.tenants.tenant.stride_of`). It holds for jobs that
+        become ready after it; tags that were given stay as they are.
+
+        Raises:
+            StoreUnavailable: it is not known whether it was set; the same may be sent again.
         """
         ...

@@ -23,7 +23,7 @@ from treadle.store.contract import Filter
 from treadle.store.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
 from treadle.transit.apart import check_apart
 from treadle.transit.patience import patiently
-from treadle.transit.rules import take_along
+from treadle.transit.rules import follow, take_along
 from treadle.transit.schedules import Moved, ScheduleMove
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Move:
         """
         await check_apart(self._source, self._target)
         await self._pauses()
-        await take_along(self._source, self._target)
+        await take_along(self._source, self._target, self._in.move)
         await self._schedules.run()
         await self._each(self._target, JobState.BLOCKED, self._arrivals)
         deadline = time.monotonic() + wait
@@ -164,6 +164,7 @@ class Move:
                 moved += await self._each(self._source, state, self._page)
             if not moved:
                 break
+        await follow(self._source, self._target, self._in.move)
 
     async def _each(
         self,

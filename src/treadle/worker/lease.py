@@ -113,8 +113,9 @@ class Lease:
             async with asyncio.timeout(self._safe_s):
                 beaten = await self._store.beat(worker, self._holder.held_claims())
         except (StoreError, TimeoutError) as error:
-            _log.warning("a beat failed, the next follows in %g s: %s", self._beat_s, error)
-            self._fail(str(error) or "a beat was not answered in time")
+            why = str(error) or f"it was not answered within {self._safe_s:g} s"
+            _log.warning("a beat failed, the next follows in %g s: %s", self._beat_s, why)
+            self._fail(why)
             return
         except Exception as error:  # noqa: BLE001 -- as in `_look`
             _log.exception("a beat met an error of ours, the next follows in %g s", self._beat_s)

@@ -23,6 +23,7 @@ from treadle.core.decide import decide
 from treadle.core.durations import SECOND
 from treadle.core.outcome import Outcome, Released, TaskUnknown, WorkerLost
 from treadle.core.retry import DEFAULT_POLICY
+from treadle.store.contract import BATCH_MAX
 from treadle.worker.attempt import Attempt, CancelReason
 from treadle.worker.claims.held import Held
 from treadle.worker.claims.marks import Marks, had_started
@@ -82,7 +83,7 @@ class Line:
         """Say what to claim now; None when there is no room. Each demand is to be sent."""
         room, lanes = self.room(), self.kit.lanes
         held = self.held.queues(self.running.values()) if lanes.reserve else ()
-        return lanes.demand(room, held) if room else None
+        return lanes.demand(room, held, most=BATCH_MAX) if room else None
 
     def _suspect_waits(self) -> bool:
         return bool(self.held.buffer and self.held.buffer[0].crashes)

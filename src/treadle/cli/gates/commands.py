@@ -5,12 +5,9 @@ Pausing a gate starts nothing that has to pass it and ends nothing that has pass
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 
-from treadle.cli.reach import Reach, prints_json, reaches_store
+from treadle.cli.reach import Reach, prints_json, reaches_store, refused_as_usage, seconds
 from treadle.cli.view.document import print_document
 from treadle.cli.view.gates import gate_row, gates_table
 from treadle.cli.view.tables import console, utc_now
@@ -42,35 +39,50 @@ def list_gates(reach: Reach, *, as_json: bool) -> None:
 @gates.command()
 @click.argument("name")
 @click.option("--note", default="", help="Why, for whoever looks.")
-@click.option("--for", "seconds", type=float, help="Resume by itself after so many seconds.")
+@click.option("--for", "lasting", type=seconds, help="Resume by itself after so long: 30, 10m, 2h.")
+@click.option("--key", help="Of a task: hold only the jobs of this key of its limit.")
 @prints_json
 @reaches_store
-def pause(reach: Reach, name: str, *, note: str, seconds: float | None, as_json: bool) -> None:
-    """Start no job that has to pass this gate, or of a task: task:NAME; what runs goes on."""
-    with reach.opened() as app, _usage():
-        task = name.removeprefix(TASK) if name.startswith(TASK) else None
-        known = app.gates.get(name) is not None or app.definition(task or "") is not None
-        app.gates.pause(name, note=note, lasting=seconds)
-    document = {"gate": name, "paused": True, "known": known}
-    said = f"Gate {safe(name)} is paused{_unless(known=known)}."
-    if task is not None:
-        slip = "" if known else "; no task of this name is known here"
-        said = f"Task {safe(task)} is paused{slip}."
+def pause(
+    reach: Reach,
+    name: str,
+    *,
+    note: str,
+    lasting: float | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Start no job behind this gate, or of a task (task:NAME).
+
+    What runs goes on.
+    """
+    with reach.opened() as app, refused_as_usage():
+        if key is not None:
+            app.tasks.pause(_task(name), key=key, note=note, lasting=lasting)
+            known = True
+        else:
+            task = name.removeprefix(TASK) if name.startswith(TASK) else ""
+            known = app.gates.get(name) is not None or app.definition(task) is not None
+            app.gates.pause(name, note=note, lasting=lasting)
+    slip = "" if known or not name.startswith(TASK) else "; no task of this name is known here"
+    said = f"{_called(name, key)} is paused{slip or _unless(known=known)}."
+    document: dict[str, object] = {"gate": name, "key": key, "paused": True, "known": known}
     _report(document, said, as_json=as_json)
 
 
 @gates.command()
 @click.argument("name")
+@click.option("--key", help="Of a task: the key that was paused.")
 @prints_json
 @reaches_store
-def resume(reach: Reach, name: str, *, as_json: bool) -> None:
-    """Let jobs pass this gate again."""
-    with reach.opened() as app, _usage():
-        changed = app.gates.resume(name)
-    is_task = name.startswith(TASK)
-    what = f"Task {safe(name.removeprefix(TASK))}" if is_task else f"Gate {safe(name)}"
-    said = f"{what} is not paused{'' if changed else ', as it was before'}."
-    _report({"gate": name, "paused": False, "changed": changed}, said, as_json=as_json)
+def resume(reach: Reach, name: str, *, key: str | None, as_json: bool) -> None:
+    """Let jobs pass this gate again, or those of a task: task:NAME."""
+    with reach.opened() as app, refused_as_usage():
+        of_key = key is not None
+        changed = app.tasks.resume(_task(name), key=key) if of_key else app.gates.resume(name)
+    said = f"{_called(name, key)} is not paused{'' if changed else ', as it was before'}."
+    document: dict[str, object] = {"gate": name, "key": key, "paused": False, "changed": changed}
+    _report(document, said, as_json=as_json)
 
 
 @gates.command("set")
@@ -78,15 +90,23 @@ def resume(reach: Reach, name: str, *, as_json: bool) -> None:
 @click.argument("limit")
 @click.option("--burst", type=int, help="Of a rate: how many may start together.")
 @click.option("--sliding", is_flag=True, help="Of a rate: in any such time, wherever it begins.")
+@click.option("--change-kind", is_flag=True, help="Let it bound something else than it does.")
 @prints_json
 @reaches_store
 def set_gate(
-    reach: Reach, name: str, limit: str, *, burst: int | None, sliding: bool, as_json: bool
+    reach: Reach,
+    name: str,
+    limit: str,
+    *,
+    burst: int | None,
+    sliding: bool,
+    change_kind: bool,
+    as_json: bool,
 ) -> None:
-    """Bound this gate to LIMIT: how many run at once, `5`, or how many start, `10/m`."""
-    with reach.opened() as app, _usage():
+    """Bound this gate to LIMIT: `5` run at once, `10/m` start."""
+    with reach.opened() as app, refused_as_usage():
         known = app.gates.get(name) is not None
-        app.gates.set(name, _limit(limit, burst, sliding=sliding))
+        app.gates.set(name, _limit(limit, burst, sliding=sliding), change_kind=change_kind)
     how = " in a sliding window" if sliding else ""
     said = f"Gate {safe(name)} is set to {safe(limit)}{how}, whatever its jobs say"
     document: dict[str, object] = {
@@ -101,10 +121,31 @@ def set_gate(
 @reaches_store
 def reset(reach: Reach, name: str, *, as_json: bool) -> None:
     """Let the next job that is enqueued say what this gate bounds."""
-    with reach.opened() as app, _usage():
+    with reach.opened() as app, refused_as_usage():
         changed = app.gates.reset(name)
     said = f"Gate {safe(name)} {'follows its jobs again' if changed else 'was not set'}."
     _report({"gate": name, "changed": changed}, said, as_json=as_json)
+
+
+def _task(name: str) -> str:
+    """Give the task whose key is meant.
+
+    Raises:
+        ValueError: it is a gate's name, which holds its key already.
+    """
+    if not name.startswith(TASK):
+        raise ValueError(
+            f"--key goes with a task, as in {TASK}NAME; the gate of a key has it in its name, as "
+            f"in '{name}:KEY'"
+        )
+    return name.removeprefix(TASK)
+
+
+def _called(name: str, key: str | None) -> str:
+    if not name.startswith(TASK):
+        return f"Gate {safe(name)}"
+    of = "" if key is None else f", key {safe(key)},"
+    return f"Task {safe(name.removeprefix(TASK))}{of}"
 
 
 def _unless(*, known: bool) -> str:
@@ -120,15 +161,6 @@ def _limit(text: str, burst: int | None, *, sliding: bool) -> Limit:
     if not text.isdecimal():
         raise ValueError(f"{text!r} is no limit; write a number such as 5, or a rate such as 10/m")
     return Concurrency(int(text))
-
-
-@contextmanager
-def _usage() -> Iterator[None]:
-    """Turn what a value is refused for into an error of usage."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _report(document: dict[str, object], said: str, *, as_json: bool) -> None:

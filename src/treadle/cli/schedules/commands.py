@@ -47,7 +47,7 @@ def list_schedules(reach: Reach, *, limit: int, after: str, as_json: bool) -> No
 @prints_json
 @reaches_store
 def preview(reach: Reach, name: str, *, count: int, as_json: bool) -> None:
-    """Show the next ticks of a schedule, and what clock changes do to them."""
+    """Show the next ticks, and what clock changes do to them."""
     with reach.opened() as app:
         schedule = app.schedules.get(name)
         ticks = app.schedules.preview(name, count)
@@ -76,7 +76,10 @@ def pause(reach: Reach, name: str, *, note: str, by: str | None, as_json: bool) 
 @prints_json
 @reaches_store
 def resume(reach: Reach, name: str, *, as_json: bool) -> None:
-    """Let a schedule go on from now; the ticks of its pause become no jobs."""
+    """Let a schedule go on from now.
+
+    The ticks of its pause become no jobs.
+    """
     with reach.opened() as app:
         _report(app.schedules.resume(name), "goes on", as_json=as_json)
 
@@ -136,7 +139,10 @@ def _instant(text: str) -> datetime:
 def backfill(
     reach: Reach, name: str, *, start: datetime, end: datetime, limit: int, as_json: bool
 ) -> None:
-    """Make the jobs of past ticks; those that are there already are left alone."""
+    """Make the jobs of past ticks that are not there.
+
+    Those that are there are left alone.
+    """
     with reach.opened() as app:
         try:
             done = app.schedules.backfill(name, start, end, limit=limit)
@@ -175,7 +181,10 @@ def remove(reach: Reach, name: str, *, yes: bool, as_json: bool) -> None:
 @prints_json
 @reaches_store
 def declare(reach: Reach, *, force: bool, as_json: bool) -> None:
-    """Store the schedules that the code declares, as a worker does when it starts."""
+    """Store the schedules that the code declares.
+
+    A worker does so when it starts.
+    """
     if not reach.has_code:
         raise click.UsageError("this needs the code that declares them: --app module:app")
     with reach.opened(create=True) as app:

@@ -52,10 +52,10 @@ def _state(gate: GateInfo, now: datetime) -> Text:
         return Text("breaker half open", style="yellow")
     if not gate.paused:
         return Text("open" if gate.room else "full", style="green" if gate.room else "dim")
-    until = "" if gate.opens_at is None else f" until {relative(gate.opens_at, now)}"
+    said, next_ = ("breaker open", "probes") if gate.breaker == "open" else ("paused", "opens")
+    when = "" if gate.opens_at is None else f", {next_} {relative(gate.opens_at, now)}"
     note = f": {safe(cut(gate.note, _NOTE_MAX))}" if gate.note else ""
-    said = "breaker open" if gate.breaker == "open" else "paused"
-    return Text(f"{said}{until}{note}", style="yellow")
+    return Text(f"{said}{when}{note}", style="yellow")
 
 
 def gate_row(gate: GateInfo) -> dict[str, Any]:

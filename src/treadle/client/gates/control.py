@@ -7,23 +7,24 @@ task's name is what the whole task is paused by.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
 
+from treadle.client.gates.kinds import declared_kind, why_kept
 from treadle.client.views import optional_datetime
 from treadle.core.durations import SECOND, Duration, to_us
-from treadle.core.gates.gate import BREAKER, PLACES, RATE, STARTS, TASK
+from treadle.core.gates.gate import BREAKER, PLACES, RATE, STARTS, SWITCH, TASK
 from treadle.core.gates.limits import Limit, check_gate
-from treadle.store.contract import BATCH_MAX
+from treadle.store.paging import by_name
 
 if TYPE_CHECKING:
     from treadle.client.link import Links
     from treadle.core.gates.gate import GateRecord
+    from treadle.definition import Definition
 
-_PAGES_MAX: Final = 1_000
 NOTE_MAX: Final = 500
 """Characters of the note that a pause leaves."""
 
@@ -80,8 +81,9 @@ class GateInfo(Struct, frozen=True):
 class Gates:
     """The gates of one application."""
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: Links, tasks: Mapping[str, Definition]) -> None:
         self._links = links
+        self._tasks = tasks
 
     def list(self) -> Sequence[GateInfo]:
         """Give every gate that a job has named of late, by name."""
@@ -90,14 +92,8 @@ class Gates:
     async def alist(self) -> Sequence[GateInfo]:
         """Do the same as `list` without blocking the event loop."""
         store = (await self._links.aget()).store
-        found: list[GateInfo] = []
-        for _ in range(_PAGES_MAX):
-            after = found[-1].name if found else ""
-            page = await store.gates(after=after, limit=BATCH_MAX)
-            found += [GateInfo.of(record) for record in page]
-            if len(page) < BATCH_MAX:
-                break
-        return found
+        every = by_name(lambda after, limit: store.gates(after=after, limit=limit))
+        return [GateInfo.of(record) async for record in every]
 
     def get(self, name: str) -> GateInfo | None:
         """Give one gate; None where no job has named it of late."""
@@ -135,14 +131,25 @@ class Gates:
         """Do the same as `resume` without blocking the event loop."""
         return await (await self._links.aget()).store.open_gate(check_gate(name))
 
-    def set(self, name: str, limit: Limit) -> None:
+    def set(self, name: str, limit: Limit, *, change_kind: bool = False) -> None:
         """Set what a gate bounds; what jobs bring along does not count until `reset`.
 
-        The limit's own key and name are not looked at.
-        """
-        self._links.get().run(self.aset(name, limit))
+        The limit's own key and name are not looked at. A gate that is paused and that no job has
+        named yet may become any kind.
 
-    async def aset(self, name: str, limit: Limit) -> None:
+        Args:
+            name: the gate.
+            limit: what it bounds from now on.
+            change_kind: let it bound something else than it does: places, say, that were a rate.
+
+        Raises:
+            TypeError: `limit` is none.
+            ValueError: the gate, or the limit of that name that a task of this program declares,
+                is of another kind than `limit`; or it is what a task is paused by.
+        """
+        self._links.get().run(self.aset(name, limit, change_kind=change_kind))
+
+    async def aset(self, name: str, limit: Limit, *, change_kind: bool = False) -> None:
         """Do the same as `set` without blocking the event loop."""
         if not isinstance(limit, Limit):
             raise TypeError(
@@ -152,7 +159,21 @@ class Gates:
             raise ValueError(
                 f"{name!r} is what a task is paused by; it bounds nothing, give the task limits="
             )
-        await (await self._links.aget()).store.set_gate(limit.gate(name, 1))
+        kind = await self._kind(name)
+        kept = kind not in (None, SWITCH, limit.kind)
+        if not change_kind and kept:
+            raise ValueError(why_kept(name, str(kind), limit))
+        store = (await self._links.aget()).store
+        if not await store.set_gate(limit.gate(name, 1), change_kind=change_kind):
+            # A job has just made it so.
+            raise ValueError(why_kept(name, str(await self._kind(name)), limit))
+
+    async def _kind(self, name: str) -> str | None:
+        """Give the kind of a gate, also of one that was idle and has gone from the store."""
+        found = await self.aget(name)
+        if found is None or found.kind == SWITCH:
+            return declared_kind(self._tasks, name)
+        return found.kind
 
     def reset(self, name: str) -> bool:
         """Let the next job that is enqueued say a gate's numbers; True where they were set."""
@@ -185,7 +206,8 @@ def _limit(record: GateRecord) -> str:
         return str(record.quota)
     period = f"{record.period // SECOND}s"
     if record.kind == BREAKER:
-        return f"{record.quota} failures/{record.period / SECOND:g}s"
+        failures = "failure" if record.quota == 1 else "failures"
+        return f"{record.quota} {failures}/{record.period / SECOND:g}s"
     return f"{record.quota}/{period}" if record.kind in STARTS else ""
 
 

@@ -5,15 +5,17 @@ A place is prolonged from this process's background loop; of a rate nothing is h
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, Self
 
-from treadle.client.background import BACKGROUND
-from treadle.client.keys.lease import Lease, Leased
+from treadle.client.keys.lease import Lease, Leased, Questions
 from treadle.core.errors import LimitLost
 from treadle.core.gates.gate import PLACES, GateUse
 
 if TYPE_CHECKING:
     from treadle.client.link import Link
+
+_log = logging.getLogger(__name__)
 
 LEFT: Final = "the place was not given up, and is free when its lease ends"
 _ENDED: Final = (
@@ -36,8 +38,10 @@ class Hold(Leased):
         self._over = False
         self._lease: Lease | None = None
         if use.kind == PLACES:
+            store, gate = link.store, use.name
+            # What renews it knows nothing of this object, which may be forgotten.
             self._lease = Lease(
-                lambda: link.store.hold_renew(self.gate, token, lease),
+                lambda: store.hold_renew(gate, token, lease),
                 f"the place at {self.gate!r}",
                 lease,
                 asked,
@@ -70,7 +74,7 @@ class Hold(Leased):
     async def arelease(self) -> None:
         """Do the same as `release` without blocking the event loop."""
         if (lease := self._end()) is not None:
-            self._gave_up(lease, done=await BACKGROUND.arun(self._free()))
+            self._gave_up(lease, done=await Questions().ask(self._free))
 
     def __enter__(self) -> Self:
         """Begin a block at whose end the place is given up."""
@@ -95,6 +99,17 @@ class Hold(Leased):
         # A release that was sent again finds nothing to end; only a lease that is over was lost.
         if not done and not lease.is_good:
             raise LimitLost(self.gate, _ENDED)
+
+    def __del__(self) -> None:
+        """Prolong a place no more that nobody can give up."""
+        lease: Lease | None = getattr(self, "_lease", None)
+        if lease is not None and not self._over:
+            lease.end()
+            _log.warning(
+                "the place at %r was never given up; it is free when its lease ends: write "
+                "`with limit.acquire():`, or keep the hold and release it",
+                self.gate,
+            )
 
     def __repr__(self) -> str:
         state = "spent" if self._lease is None else "held" if self.is_held else "not held"

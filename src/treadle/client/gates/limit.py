@@ -4,20 +4,28 @@ It is the gate that jobs pass, in the store, so both together keep within it. Of
 a hold takes a place, prolonged from this process's background loop for as long as it lasts; when
 the holder dies, its lease ends and the place is free. Of a `RateLimit` it takes as much as it
 costs, once. Who waits stands in the gate's line and takes turns with the jobs parked at it; he
-asks again after a rest that grows to half a second, or when the store says that it may help.
+asks again after a rest that grows to half a second while the line stands still and begins anew
+when it moves on, or when the store says that it may help.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from treadle.client.background import BACKGROUND
 from treadle.client.gates.hold import LEFT, Hold
-from treadle.client.keys.lease import PAUSE_FIRST_S, Pauses, read_lease
+from treadle.client.keys.lease import (
+    PAUSE_FIRST_S,
+    PAUSE_MAX_S,
+    Pauses,
+    Questions,
+    give_back_now,
+    read_lease,
+)
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.errors import LimitTimeout, StoreError
 from treadle.core.gates.gate import GateUse
@@ -46,8 +54,10 @@ class NamedLimit:
         self.name: Final = check_gate(name)
         self._home = home
         self._find = find
-        self._key = _key_text(key)
+        self._key = key_text(key)
         self._lease = read_lease(lease)
+        self._block = threading.Lock()
+        """Taken by a `with` block for as long as it lasts, and while it waits for its place."""
         self._entered: Hold | None = None
 
     def acquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
@@ -78,7 +88,8 @@ class NamedLimit:
             # What may have been taken is free when its lease ends.
             raise
         except BaseException as error:
-            _note(error, lambda: link.run(link.store.hold_free(asking.use.name, asking.token)))
+            free = link.store.hold_free(asking.use.name, asking.token)
+            give_back_now(error, lambda: link.run(free), LEFT)
             raise
 
     async def aacquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
@@ -86,27 +97,33 @@ class NamedLimit:
         asking = self._asking(timeout, cost)
         link = await self._home.alink()
         store, name, token = link.store, asking.use.name, asking.token
+        questions = Questions()
         try:
             while True:
                 link.check_outside()
                 asked = time.monotonic()
-                taken = await BACKGROUND.arun(store.hold_take(asking.use, token, self._lease))
+                taken = await questions.ask(lambda: store.hold_take(asking.use, token, self._lease))
                 if taken.is_held:
                     return Hold(link, asking.use, asking.token, self._lease, asked)
                 await asyncio.sleep(asking.rest(taken))
         except StoreError:
             raise
         except BaseException as error:
-            try:
-                await BACKGROUND.arun(store.hold_free(name, token))
-            except StoreError as late:
-                error.add_note(f"{LEFT}: {late}")
+            await questions.give_back(error, lambda: store.hold_free(name, token), LEFT)
             raise
 
     def __enter__(self) -> Hold:
-        """Pass the limit, waiting for as long as it takes."""
-        self._check_once()
-        self._entered = self.acquire()
+        """Pass the limit, waiting for as long as it takes.
+
+        Raises:
+            RuntimeError: another block of this object has not ended.
+        """
+        self._begin()
+        try:
+            self._entered = self.acquire()
+        except BaseException:
+            self._block.release()
+            raise
         return self._entered
 
     def __exit__(
@@ -116,14 +133,16 @@ class NamedLimit:
         trace: TracebackType | None,
     ) -> None:
         """Give the place up."""
-        hold, self._entered = self._entered, None
-        if hold is not None:
-            hold.__exit__(kind, error, trace)
+        self._end().__exit__(kind, error, trace)
 
     async def __aenter__(self) -> Hold:
         """Pass the limit without blocking the event loop."""
-        self._check_once()
-        self._entered = await self.aacquire()
+        self._begin()
+        try:
+            self._entered = await self.aacquire()
+        except BaseException:
+            self._block.release()
+            raise
         return self._entered
 
     async def __aexit__(
@@ -133,31 +152,36 @@ class NamedLimit:
         trace: TracebackType | None,
     ) -> None:
         """Give the place up without blocking the event loop."""
-        hold, self._entered = self._entered, None
-        if hold is not None:
-            await hold.__aexit__(kind, error, trace)
+        await self._end().__aexit__(kind, error, trace)
 
-    def _check_once(self) -> None:
-        if self._entered is not None:
+    def _begin(self) -> None:
+        # Two blocks that wait at once would end with one hold: the other would never be given up.
+        if not self._block.acquire(blocking=False):
             raise RuntimeError(
-                f"this block holds {self.name!r} already; for another hold beside it write "
-                "`with limit.acquire():`"
+                f"a block of this limit {self.name!r} has not ended; for another one beside it "
+                "write `with limit.acquire():`, or ask app.limit again"
             )
 
-    def _asking(self, timeout: Duration | None, cost: int) -> _Asking:
+    def _end(self) -> Hold:
+        hold, self._entered = self._entered, None
+        assert hold is not None, "a block that has begun has its hold"
+        self._block.release()
+        return hold
+
+    def _asking(self, timeout: Duration | None, cost: int) -> Asking:
         limit = self._find(self.name)
         if not isinstance(limit, Concurrency | RateLimit):
             raise TypeError(f"{limit!r} is passed by jobs alone; hold a Concurrency or a RateLimit")
         use = limit.use_named(self.name, self._key, check_count(cost, "cost"))
         patience = None if timeout is None else to_us(timeout, "timeout") / SECOND
-        return _Asking(use, patience)
+        return Asking(use, patience)
 
     def __repr__(self) -> str:
         key = "" if self._key is None else f", key={self._key!r}"
         return f"<limit {self.name!r}{key}>"
 
 
-class _Asking:
+class Asking:
     """Who asks: for what, under which token, for how long, and how long he rests in between."""
 
     def __init__(self, use: GateUse, patience: float | None) -> None:
@@ -166,6 +190,7 @@ class _Asking:
         self._patience = patience
         self._until = None if patience is None else time.monotonic() + patience
         self._pauses = Pauses()
+        self._ahead = 0
 
     def rest(self, taken: HoldTaken) -> float:
         """Give the seconds to rest before asking again.
@@ -173,7 +198,11 @@ class _Asking:
         Raises:
             LimitTimeout: the time is up.
         """
-        rest = self._pauses.take()
+        if taken.ahead < self._ahead:
+            # The line moves on.
+            self._pauses = Pauses()
+        self._ahead = taken.ahead
+        rest = max(self._pauses.take(), min(PAUSE_FIRST_S * taken.ahead, PAUSE_MAX_S))
         if taken.wait is not None:
             rest = min(max(taken.wait / SECOND, PAUSE_FIRST_S), _CLOCK_MAX_S)
         if self._until is None:
@@ -185,15 +214,12 @@ class _Asking:
         return min(rest, left)
 
 
-def _key_text(key: str | int | None) -> str | None:
+def key_text(key: str | int | None) -> str | None:
+    """Give the text of a limit's key.
+
+    Raises:
+        TypeError: it is neither text nor a whole number.
+    """
     if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
         raise TypeError(f"key is the text that the limit's key gives, not {type(key).__name__}")
     return None if key is None else str(key)
-
-
-def _note(error: BaseException, leave: Callable[[], object]) -> None:
-    """Leave the line, or give back what was taken meanwhile; the error is worth more than that."""
-    try:
-        leave()
-    except StoreError as late:
-        error.add_note(f"{LEFT}: {late}")

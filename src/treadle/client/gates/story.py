@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.core.durations import SECOND, as_datetime
+from treadle.core.durations import SECOND, utc_text
 from treadle.core.gates.gate import BREAKER, FOREVER, PLACES, STARTS, TASK, WINDOW
 
 if TYPE_CHECKING:
@@ -39,9 +39,11 @@ def _what(gate: GateRecord) -> str:
             "ends well"
         )
     if gate.kind == PLACES:
-        return f"which lets {gate.quota:,} run at once; {gate.used:,} do"
+        places = "place is" if gate.quota == 1 else "places are"
+        outside = f", {gate.holds:,} of them outside jobs" if gate.holds else ""
+        return f"where {gate.used:,} of {gate.quota:,} {places} taken{outside}"
     if gate.kind in STARTS:
-        opens = "" if gate.opens_at is None else f"; the next one may at {_instant(gate.opens_at)}"
+        opens = "" if gate.opens_at is None else f"; the next one may at {utc_text(gate.opens_at)}"
         any_ = "any " if gate.kind == WINDOW else ""
         return f"which lets {gate.quota:,} start in {any_}{gate.period / SECOND:g} s{opens}"
     return "which is about to let it pass"
@@ -51,7 +53,8 @@ def _shut(gate: GateRecord) -> str:
     until = _until(gate)
     if gate.kind != BREAKER or not gate.tripped:
         return f"which is paused {until}"
-    failed = f"after {gate.quota:,} failures in {gate.period / SECOND:g} s"
+    failures = "failure" if gate.quota == 1 else "failures"
+    failed = f"after {gate.quota:,} {failures} in {gate.period / SECOND:g} s"
     if gate.tripped > 1:
         probes = gate.tripped - 1
         failed += f" and {probes:,} {'probe' if probes == 1 else 'probes'} that failed"
@@ -61,8 +64,4 @@ def _shut(gate: GateRecord) -> str:
 def _until(gate: GateRecord) -> str:
     if gate.shut_until in (None, FOREVER):
         return "until somebody resumes it"
-    return f"until {_instant(gate.shut_until or 0)}"
-
-
-def _instant(micros: int) -> str:
-    return as_datetime(micros).strftime("%Y-%m-%d %H:%M:%SZ")
+    return f"until {utc_text(gate.shut_until or 0)}"

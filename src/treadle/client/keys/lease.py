@@ -12,8 +12,9 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from treadle.client.background import BACKGROUND
 from treadle.core.durations import SECOND, Duration
@@ -22,9 +23,11 @@ from treadle.core.keys.rules import above_zero
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LEASE_MIN_S: Final = 1.0
 PAUSE_FIRST_S: Final = 0.02
-_PAUSE_MAX_S: Final = 0.5
+PAUSE_MAX_S: Final = 0.5
 
 
 def read_lease(lease: Duration) -> int:
@@ -48,8 +51,48 @@ class Pauses:
     def take(self) -> float:
         """Give the seconds of the next one."""
         rest = self._next * (0.5 + 0.5 * random.random())  # noqa: S311 -- spreads the askers
-        self._next = min(2 * self._next, _PAUSE_MAX_S)
+        self._next = min(2 * self._next, PAUSE_MAX_S)
         return rest
+
+
+class Questions:
+    """What one caller asks of the store, one thing after the other, though he may be cancelled.
+
+    A question goes on when its caller is gone, and what comes after it waits for its answer: else
+    what gives a place back could overtake what takes it, on a connection of its own.
+    """
+
+    def __init__(self) -> None:
+        self._last: Future[Any] | None = None
+
+    async def ask(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Carry out a verb of the store on the background loop, and give its answer."""
+        asked = BACKGROUND.start(_after(self._last, verb))
+        self._last = asked
+        return await BACKGROUND.answer(asked)
+
+    async def give_back(
+        self, error: BaseException, verb: Callable[[], Coroutine[Any, Any, bool]], left: str
+    ) -> None:
+        """Give back what may have been taken meanwhile; the error is worth more than that."""
+        try:
+            await self.ask(verb)
+        except StoreError as late:
+            error.add_note(f"{left}: {late}")
+
+
+async def _after(last: Future[Any] | None, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    if last is not None and not last.done():
+        await asyncio.wait((asyncio.wrap_future(last),))
+    return await verb()
+
+
+def give_back_now(error: BaseException, free: Callable[[], object], left: str) -> None:
+    """Give back what may have been taken, on this thread; the error is worth more than that."""
+    try:
+        free()
+    except StoreError as late:
+        error.add_note(f"{left}: {late}")
 
 
 class Lease:

@@ -9,13 +9,20 @@ which whatever is guarded can refuse a late writer. All times are the store's.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from treadle.client.background import BACKGROUND
-from treadle.client.keys.lease import Lease, Leased, Pauses, read_lease
+from treadle.client.keys.lease import (
+    Lease,
+    Leased,
+    Pauses,
+    Questions,
+    give_back_now,
+    read_lease,
+)
 from treadle.core.durations import SECOND, Duration, to_us
-from treadle.core.errors import LockLost, LockTimeout
+from treadle.core.errors import LockLost, LockTimeout, StoreError
 from treadle.core.ids import new_id
 from treadle.core.keys.key import KEY_MAX
 
@@ -41,6 +48,7 @@ class Lock(Leased):
         self._lease = read_lease(lease)
         self._hold: _Hold | None = None
         self._taking = False
+        self._mutex = threading.Lock()
 
     @property
     def fence(self) -> int:
@@ -76,8 +84,13 @@ class Lock(Leased):
         """
         self._begin()
         try:
-            link = self._home.link
-            token, patience = new_id(), _Patience(self._timeout)
+            return self._acquired(self._home.link, new_id())
+        finally:
+            self._taking = False
+
+    def _acquired(self, link: Link, token: bytes) -> Self:
+        patience = _Patience(self._timeout)
+        try:
             while True:
                 link.check_outside()
                 asked = time.monotonic()
@@ -85,19 +98,28 @@ class Lock(Leased):
                 if self._took(link, token, taken, asked):
                     return self
                 time.sleep(patience.pause(self.name, taken))
-        finally:
-            self._taking = False
+        except (StoreError, LockTimeout):
+            # What may have been taken is free when its lease ends.
+            raise
+        except BaseException as error:
+            # An interrupt, or the soft time limit of the task that asks: he does not come to
+            # give up what he has, so he shall not have it.
+            if self._hold is not None:
+                self._end()
+            free = link.store.lock_free(self.name, token)
+            give_back_now(error, lambda: link.run(free), self.LEFT)
+            raise
 
     async def aacquire(self) -> Self:
         """Do the same as `acquire` without blocking the event loop."""
         self._begin()
         try:
             link = await self._home.alink()
-            token, patience = new_id(), _Patience(self._timeout)
+            token, patience, questions = new_id(), _Patience(self._timeout), Questions()
             while True:
                 link.check_outside()
                 asked = time.monotonic()
-                taken = await _settled(link, self.name, token, self._lease)
+                taken = await self._settled(link, token, questions)
                 if self._took(link, token, taken, asked):
                     return self
                 await asyncio.sleep(patience.pause(self.name, taken))
@@ -110,17 +132,16 @@ class Lock(Leased):
         Raises:
             LockLost: it was not held any more, or is held by somebody else by now.
         """
-        hold, self._hold = self._held(), None
-        hold.lease.end()
+        hold = self._end()
         link = hold.link
         self._gave_up(hold, done=link.run(link.store.lock_free(self.name, hold.token)))
 
     async def arelease(self) -> None:
         """Do the same as `release` without blocking the event loop."""
-        hold, self._hold = self._held(), None
-        hold.lease.end()
-        free = hold.link.store.lock_free(self.name, hold.token)
-        self._gave_up(hold, done=await BACKGROUND.arun(free))
+        hold = self._end()
+        store = hold.link.store
+        done = await Questions().ask(lambda: store.lock_free(self.name, hold.token))
+        self._gave_up(hold, done=done)
 
     def __enter__(self) -> Self:
         """Take the lock."""
@@ -131,17 +152,33 @@ class Lock(Leased):
         return await self.aacquire()
 
     def _begin(self) -> None:
-        if self._hold is not None or self._taking:
-            raise RuntimeError(
-                f"this Lock holds {self.name!r} already, and would wait for itself; for another "
-                "hold ask app.lock again"
-            )
-        self._taking = True
+        with self._mutex:
+            if self._hold is not None or self._taking:
+                raise RuntimeError(
+                    f"this Lock holds {self.name!r} already, or waits for it, and would wait for "
+                    "itself; for another hold ask app.lock again"
+                )
+            self._taking = True
+
+    def _end(self) -> _Hold:
+        with self._mutex:
+            hold, self._hold = self._held(), None
+        hold.lease.end()
+        return hold
 
     def _held(self) -> _Hold:
         if self._hold is None:
             raise LockLost(self.name, "this Lock does not hold it; take it first")
         return self._hold
+
+    async def _settled(self, link: Link, token: bytes, questions: Questions) -> LockTaken:
+        """Ask for the lock; one that was given to a caller who is cancelled is given back."""
+        store, name = link.store, self.name
+        try:
+            return await questions.ask(lambda: store.lock_take(name, token, self._lease))
+        except asyncio.CancelledError as error:
+            await questions.give_back(error, lambda: store.lock_free(name, token), self.LEFT)
+            raise
 
     def _took(self, link: Link, token: bytes, taken: LockTaken, asked: float) -> bool:
         if taken.fence is None:
@@ -187,15 +224,6 @@ class _Patience:
         if left <= 0:
             raise LockTimeout(name, self._timeout, taken.wait / SECOND)
         return min(self._pauses.take(), left)
-
-
-async def _settled(link: Link, name: str, token: bytes, lease: int) -> LockTaken:
-    """Ask for a lock; one that was given to a caller who is cancelled is given back."""
-    try:
-        return await BACKGROUND.arun(link.store.lock_take(name, token, lease))
-    except asyncio.CancelledError:
-        await BACKGROUND.arun(link.store.lock_free(name, token))
-        raise
 
 
 def _ended(hold: _Hold) -> str:

@@ -6,18 +6,16 @@ A weight holds for jobs that become ready after it was set; what waits already k
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
 from treadle.client.snapshot import Home
 from treadle.core.tenants.tenant import STRIDE, check_tenant, stride_of
-from treadle.store.contract import BATCH_MAX
+from treadle.store.paging import by_name
 
 if TYPE_CHECKING:
     from treadle.core.tenants.tenant import TenantRecord
-
-_PAGES_MAX: Final = 1_000
 
 
 class Tenant(Struct, frozen=True):
@@ -65,11 +63,5 @@ class Tenants(Home):
     async def atenants(self) -> Sequence[Tenant]:
         """Do the same as `tenants` without blocking the event loop."""
         store = (await self.alink()).store
-        found: list[Tenant] = []
-        for _ in range(_PAGES_MAX):
-            after = found[-1].name if found else ""
-            page = await store.tenants(after=after, limit=BATCH_MAX)
-            found += [Tenant.of(record) for record in page]
-            if len(page) < BATCH_MAX:
-                break
-        return found
+        every = by_name(lambda after, limit: store.tenants(after=after, limit=limit))
+        return [Tenant.of(record) async for record in every]

@@ -2,7 +2,7 @@
 
 There are five kinds. *places* bounds how many jobs run at once, *rate* and *window* how many start
 in a period, a *switch* bounds nothing by itself, and a *breaker* is a switch that shuts when jobs
-fail and then lets one through at a time (`breaker`). Each of them can be shut, until an instant or
+fail and then lets one through at a time (`tells`). Each of them can be shut, until an instant or
 until somebody opens it. What a job carries of a gate is a `GateUse`: its definition travels with
 it, so that a worker or rescuer that has never seen the task can act.
 
@@ -229,7 +229,7 @@ class Gate(Struct, gc=False):
 
 
 class GateRecord(Struct, frozen=True):
-    """A gate as people see it."""
+    """A gate as people see it; instants and durations in microseconds."""
 
     name: str
     kind: str

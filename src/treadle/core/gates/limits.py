@@ -14,7 +14,6 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from itertools import permutations
-from string import Formatter
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
@@ -32,6 +31,7 @@ from treadle.core.gates.gate import (
     GateUse,
 )
 from treadle.core.gates.window import QUOTA_MAX
+from treadle.core.payload.template import check_fields, fields_of
 
 if TYPE_CHECKING:
     from treadle.core.payload.signature import CallerSignature
@@ -51,7 +51,7 @@ _PLAIN: Final = (str, int, float, bool, type(None), Enum, UUID, date, time, time
 
 
 class Limit:
-    """A bound of `limits=`; the base of `Concurrency`, `RateLimit` and `Breaker`."""
+    """A bound of `limits=`; the base of `Concurrency`, `RateLimit`, `Breaker` and `Switch`."""
 
     kind: str
     quota: int = 0
@@ -68,7 +68,7 @@ class Limit:
             )
         self.name = name
         self.key = key
-        self.fields = () if key is None else _fields(key)
+        self.fields = () if key is None else _fields_of(key)
 
     def own_name(self, task: str) -> str:
         """Give the limit's name: the one it was given, or one made of its task's."""
@@ -253,9 +253,21 @@ def _check_window(rate: str, quota: int, burst: int | None, window: str) -> None
 
 
 class Switch(Limit):
-    """A gate that bounds nothing by itself: it is open until it is shut."""
+    """A limit that bounds nothing by itself: jobs pass until it is paused, for all or for a key.
+
+    Args:
+        key: a template over the task's arguments, `"{account_id}"`; one switch for each value.
+            None: one for all.
+        name: by which other tasks share it; default: made of the task's name.
+
+    Raises:
+        TypeError, ValueError: a value is of another type or out of its range.
+    """
 
     kind = SWITCH
+
+    def __init__(self, *, key: str | None = None, name: str | None = None) -> None:
+        super().__init__(name, key)
 
     def default_name(self) -> str:
         """Name the limit among those of its task."""
@@ -302,11 +314,11 @@ def check_limits(
     if len(found) > LIMITS_MAX:
         raise ValueError(f"a task has at most {LIMITS_MAX} limits, {task} has {len(found)}")
     names: set[str] = set()
-    known = {p.name for p in signature.parameters} - {signature.rest, signature.extras}
     for limit in found:
         if not isinstance(limit, Limit):
             raise TypeError(
-                f"limits takes RateLimit(...), Concurrency(...) and Breaker(...), not {limit!r:.80}"
+                "limits takes RateLimit(...), Concurrency(...), Breaker(...) and Switch(...), not "
+                f"{limit!r:.80}"
             )
         name = limit.own_name(task)
         if name in names:
@@ -318,12 +330,7 @@ def check_limits(
             )
         names.add(name)
         check_gate(name)
-        for field in limit.fields:
-            if field not in known:
-                raise ValueError(
-                    f"the key {limit.key!r} names {field!r}, which is no argument of {task}; it "
-                    f"has {', '.join(sorted(known)) or 'none'}"
-                )
+        check_fields(limit.fields, f"the key {limit.key!r}", task, signature)
     _check_apart(found, task)
     return found
 
@@ -360,14 +367,6 @@ def share(limits: Sequence[Limit], task: str, shared: Shared) -> None:
             )
 
 
-def arguments_of(
-    signature: CallerSignature, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Name the arguments of a call, defaults included."""
-    defaults = {p.name: p.default for p in signature.parameters if p.default is not p.empty}
-    return defaults | dict(zip(signature.positional, args, strict=False)) | dict(kwargs)
-
-
 def check_count(value: int, what: str) -> int:
     """Return a number of a limit when it is a legal one.
 
@@ -397,23 +396,8 @@ def check_gate(name: str) -> str:
     return name
 
 
-def _fields(key: str) -> tuple[str, ...]:
-    """List the arguments that a template names.
-
-    Raises:
-        ValueError: it is no template, or names something else than an argument.
-    """
-    try:
-        parts = list(Formatter().parse(key))
-    except ValueError as error:
-        raise ValueError(f"the key {key!r} is no template: {error}") from None
-    found = [name for _, name, _, _ in parts if name is not None]
-    bad = [name for name in found if not name.isidentifier()]
-    if bad or any(form or turn for _, _, form, turn in parts):
-        raise ValueError(
-            f"the key {key!r} may hold names of arguments in braces and nothing else in them, as "
-            "in '{account_id}'"
-        )
-    if not found:
+def _fields_of(key: str) -> tuple[str, ...]:
+    fields = fields_of(key, f"the key {key!r}")
+    if not fields:
         raise ValueError(f"the key {key!r} names no argument; leave it out for one limit for all")
-    return tuple(dict.fromkeys(found))
+    return fields

@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import Enum
-from string import Formatter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from msgspec import Struct
 
 from treadle.core.errors import BadArguments
+from treadle.core.payload.template import check_fields, fields_of
 
 if TYPE_CHECKING:
     from treadle.core.payload.signature import CallerSignature
@@ -41,6 +41,7 @@ class TenantRecord(Struct, frozen=True):
 
     name: str
     stride: int
+    """What one of its jobs adds to its tag: `STRIDE` divided by its weight."""
 
 
 class TenantOf(Struct, frozen=True):
@@ -108,30 +109,11 @@ def tenant_of(
         return None
     if literal or "{" not in check_tenant(value):
         return TenantOf(check_tenant(value))
-    known = [parameter.name for parameter in signature.parameters]
-    fields = _fields(value)
-    for field in fields:
-        if signature.extras is None and field not in known:
-            raise ValueError(
-                f"tenant={value!r} names {field!r}, which is no argument of {task}; it has "
-                f"{', '.join(known) or 'none'}"
-            )
+    fields = fields_of(value, f"tenant={value!r}")
+    if not fields:
+        raise ValueError(f"tenant={value!r} names no argument; a plain name has no braces")
+    check_fields(fields, f"tenant={value!r}", task, signature)
     return TenantOf(value, fields)
-
-
-def _fields(template: str) -> tuple[str, ...]:
-    try:
-        parts = list(Formatter().parse(template))
-    except ValueError as error:
-        raise ValueError(f"tenant={template!r} is no template: {error}") from None
-    found = [name for _, name, _, _ in parts if name is not None]
-    plain = all(not form and not turn for _, _, form, turn in parts)
-    if not found or not plain or not all(name.isidentifier() for name in found):
-        raise ValueError(
-            f"tenant={template!r} may hold names of arguments in braces and nothing else in them, "
-            "as in '{account_id}'"
-        )
-    return tuple(dict.fromkeys(found))
 
 
 def _plain(task: str, template: str, field: str, value: object) -> object:

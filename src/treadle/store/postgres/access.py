@@ -125,10 +125,14 @@ class PostgresAccess:
         ring = self._ears.ring(WORK)
         return await drive(self._runner.run(lambda: gates.open_(self._sql, name, ring), now))
 
-    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
+    async def set_gate(
+        self, use: GateUse, *, change_kind: bool = False, now: int | None = None
+    ) -> bool:
         """Set a gate's numbers."""
         ring = self._ears.ring(WORK)
-        await drive(self._runner.run(lambda: gates.set_numbers(self._sql, use, ring), now))
+        return await drive(
+            self._runner.run(lambda: gates.set_numbers(self._sql, use, change_kind, ring), now)
+        )
 
     async def reset_gate(self, name: str, *, now: int | None = None) -> bool:
         """Let jobs say a gate's numbers again."""

@@ -52,6 +52,7 @@ def retry(sql: Statements, ids: Sequence[bytes], ring: Sequence[Call]) -> Talk[S
         (sql["retake_left"], (which,)),
         (sql["retry_ended"], (which,)),
         (sql["trim_attempts"], (which, int8(ATTEMPTS_KEPT))),
+        (sql["lock_again"], (which,)),
         (sql["park_ready"], (which,)),
         (sql["end_again"], (which,)),
         (sql["hand_on"], ()),

@@ -3,7 +3,8 @@
 What has ended lies in tables that inherit from `history`. Dead letters have one of their own, what
 no worker settled is in `rest`, and everything else in a shelf: the table of all jobs that are over
 within the same hour, day, week, month or year, the longer the coarser. So a shelf can be dropped
-whole. The server checks that nothing lies in one which is not over by then.
+whole. The server checks that nothing lies in one which is not over by then. Where many workers are,
+there are several of the same time side by side, or they would wait for each other as it grows.
 
 A store knows the shelves from its last look. What it does not know goes to `rest`, which is pruned
 by rows: a settlement never waits for a shelf longer than it takes to make one.
@@ -12,7 +13,9 @@ by rows: a settlement never waits for a shelf longer than it takes to make one.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -41,6 +44,12 @@ _LEAD: Final = HOUR // 4
 """How long before it is needed a shelf is made."""
 _PATIENCE_S: Final = 10.0
 """After a shelf could not be made, none is tried for so long on a settlement's way."""
+_SIDES: Final = ("", "b", "c", "d")
+"""What the names of shelves of the same time, side by side, end with."""
+_CROWD: Final = 4
+"""So many workers for each of them."""
+_SIDED: Final = ("h", "d")
+"""Where most jobs go; the others, of which there may be many at once, have one a time."""
 _VARIANTS_MAX: Final = 400
 _NAMED: Final = len("past_h")
 _MARGIN: Final = 5 * SECOND
@@ -68,8 +77,10 @@ class Found(Shelf, frozen=True):
     """This user may drop it."""
 
 
-def shelf_of(keep: int, now: int) -> Shelf:
+def shelf_of(keep: int, now: int, side: str = "") -> Shelf:
     """Give the shelf of a job that ends now, or a moment later, and is kept for so long.
+
+    `side` tells which of those that stand side by side.
 
     A job that was made before then is over before `until`, with `KEPT_MIN` from its making.
     All times are microseconds.
@@ -77,7 +88,9 @@ def shelf_of(keep: int, now: int) -> Shelf:
     keep = max(keep, KEPT_MIN)
     name, width = next((n, w) for n, most, w in _WIDTHS if most is None or keep <= most)
     place = (now + _MARGIN + keep) // width
-    return Shelf(f"past_{name}{place}", place * width - _MARGIN, (place + 1) * width)
+    if name not in _SIDED:
+        side = ""
+    return Shelf(f"past_{name}{place}{side}", place * width - _MARGIN, (place + 1) * width)
 
 
 class History:
@@ -95,6 +108,8 @@ class History:
         self._ahead: int | None = None
         """The store's clock, less the monotonic one."""
         self._not_before = 0.0
+        self.workers = 1
+        """How many there are, as far as is known here."""
         digest = hashlib.blake2b(f"treadle:shelves:{place.tables}".encode(), digest_size=8)
         self.lock: Final = int8(int.from_bytes(digest.digest(), "big", signed=True))
         """The advisory lock of whoever makes, drops or adds up."""
@@ -120,9 +135,9 @@ class History:
         self._ahead = None
         self.put_off()
 
-    def put_off(self) -> None:
+    def put_off(self, seconds: float = _PATIENCE_S) -> None:
         """Make no shelf on a settlement's way for a while."""
-        self._not_before = time.monotonic() + _PATIENCE_S
+        self._not_before = time.monotonic() + seconds
 
     def may_look(self) -> bool:
         """Tell whether a settlement may look for shelves and make them."""
@@ -131,25 +146,30 @@ class History:
     def table(self, keep: int, now: int | None) -> str:
         """Give the table for a job that ends now and is kept for so long; `rest` if unknown."""
         at = self.now(now)
-        if at is not None:
-            shelf = shelf_of(keep, at)
-            self._used[shelf.name[:_NAMED]] = at, keep
-            if shelf.name in self._known:
-                return shelf.name
-        return REST
+        if at is None:
+            return REST
+        ours, first = shelf_of(keep, at, self._side).name, shelf_of(keep, at).name
+        self._used[first[:_NAMED]] = at, keep
+        return ours if ours in self._known else first if first in self._known else REST
+
+    @property
+    def _side(self) -> str:
+        """Which of the shelves that stand side by side is this process's, also in a fork."""
+        sides = min(len(_SIDES), 1 + max(0, self.workers - 1) // _CROWD)
+        return _SIDES[zlib.crc32(b"%d" % os.getpid()) % sides]
 
     def lacking(self, keeps: Iterable[int], now: int | None) -> Sequence[Shelf]:
         """Give the shelves that such jobs need and that are not known."""
         at = self.now(now)
         if at is None:
             return ()
-        needed = {shelf_of(keep, at) for keep in keeps}
+        needed = {shelf_of(keep, at, self._side) for keep in keeps}
         return [one for one in needed if one.name not in self._known]
 
     def needed_soon(self, now: int) -> Sequence[Shelf]:
         """Give the shelves, not known, that jobs like those of the last hour need soon."""
         keeps = [keep for at, keep in self._used.values() if now - at < HOUR]
-        needed = {shelf_of(keep, at) for keep in keeps for at in (now, now + _LEAD)}
+        needed = {shelf_of(keep, at, self._side) for keep in keeps for at in (now, now + _LEAD)}
         return [one for one in needed if one.name not in self._known]
 
     def variant(self, name: str, table: str) -> Statement:
@@ -173,18 +193,21 @@ class History:
         self.found(shelves, now)
         return shelves
 
-    def make(self, shelves: Sequence[Shelf], patience_ms: int) -> Talk[None]:
-        """Make shelves that are not there, one session at a time; all of them or none.
+    def make(self, shelves: Sequence[Shelf], patience_ms: int) -> Talk[bool]:
+        """Make shelves that are not there, all of them or none; False while another session does.
 
         Neither readers nor writers are in its way, nor it in theirs: it shares the parent with
         all but other changes of tables, for which it waits `patience_ms` at most.
         """
         calls: list[Call] = [
             (self._sql["hurry"], (text(f"{patience_ms}ms"),)),
-            (self._sql["lock_shelves"], (self.lock,)),
+            (self._sql["try_lock_shelves"], (self.lock,)),
             (self._sql["shelves"], ()),
         ]
-        _, (_, _, rows) = yield Ask(calls, end=False)
+        _, (_, [[is_ours]], rows) = yield Ask(calls, end=False)
+        if not is_ours:
+            yield Ask([])
+            return False
         there = {row[0] for row in rows}
         new = [one for one in shelves if one.name not in there]
         new = new[: max(0, _SHELVES_MAX - len(there))]
@@ -198,6 +221,7 @@ class History:
             calls += [self._say("make_shelf", one), self._say("index_shelf", one)]
         now, (*_, rows) = yield Ask([*calls, (self._sql["shelves"], ())])
         self.found([Found(*row) for row in rows], now)
+        return True
 
     def drop(self, shelf: Found, patience_ms: int) -> Talk[int]:
         """Drop a shelf with its counts; tell how many jobs were in it.

@@ -26,6 +26,8 @@ from treadle.store.postgres.history import DEAD, Found, History, Shelf
 _MAKE_NOW_MS: Final = 250
 _MAKE_NOW_S: Final = 1.0
 """How long a settlement may wait for its shelf, once a shelf."""
+_TURN_S: Final = 0.1
+"""How long a settlement does without its shelf while another session makes one."""
 _WAIT_MS: Final = 50
 """How long upkeep waits for a lock before it leaves a shelf to the next time."""
 _DROPS_MAX: Final = 5
@@ -53,7 +55,9 @@ async def make_now(
         lacking = history.lacking(keeps, now)
         if lacking:
             talk = runner.run(lambda: history.make(lacking, _MAKE_NOW_MS), now, timeout=_MAKE_NOW_S)
-            await drive(talk)
+            if not await drive(talk):
+                history.put_off(_TURN_S)
+                return
     except StoreError:
         # Settled they are all the same, into `rest`; a server that is away says so then.
         history.put_off()

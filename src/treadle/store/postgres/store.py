@@ -205,9 +205,12 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         demand: Demand | None,
         now: int | None,
     ) -> Exchanged:
-        if not settlements:
+        news = self._scan.use_news()
+        if not settlements and not (news and demand):
             found = await self._idle(worker, request, demand, now)
             if found is not None:
+                if news is not None:
+                    self._scan.judge_news(brought=False)
                 return found
         kinds = [ENDS] if settlements else []
         going_on = any(not one.state.is_terminal for one in settlements)
@@ -226,6 +229,8 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
             self._history.forget()
             answer = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
         fault.point("exchange.after_commit")
+        if news is not None:
+            self._scan.judge_news(brought=bool(answer.claims))
         return answer
 
     async def _idle(
@@ -314,7 +319,10 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint."""
         kinds = [kind for kind, on in ((WORK, work), (ENDS, ends)) if on]
-        return await self._ears.wait(kinds, timeout)
+        heard = await self._ears.wait(kinds, timeout)
+        if heard and work:
+            self._scan.hear()
+        return heard
 
     # Upkeep
 
@@ -335,6 +343,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         watch = self._watch(worker)
         monotonic = self._system.monotonic()
         at, signs = await drive(self._runner.run(lambda: crew(self._sql, worker), now))
+        self._history.workers = len(signs)
         own = signs.pop(worker, None)
         if not _may_rescue(own, watch, at, monotonic):
             return ()

@@ -42,19 +42,22 @@ class RedisGates(RedisAccess):
         """Open a gate."""
         return bool(await self._act("gate", ("open", name), now))
 
-    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
+    async def set_gate(
+        self, use: GateUse, *, change_kind: bool = False, now: int | None = None
+    ) -> bool:
         """Set a gate's numbers."""
-        words = ("set", use.name, use.kind, use.quota, use.period, use.burst)
-        await self._act("gate", words, now)
+        numbers = (use.quota, use.period, use.burst)
+        words = ("set", use.name, use.kind, *numbers, int(change_kind))
+        return bool(await self._act("gate", words, now))
 
     async def reset_gate(self, name: str, *, now: int | None = None) -> bool:
         """Let jobs say a gate's numbers again."""
         return bool(await self._act("gate", ("reset", name), now))
 
-    async def _hold(self, now: int | None, *words: Word) -> tuple[bool, int]:
+    async def _hold(self, now: int | None, *words: Word) -> tuple[bool, int, int]:
         steps = self._runner.script(script("hold"), (self._now(now), *words), again=True)
-        done, wait = await self._runner.run(steps)
-        return bool(done), wait
+        done, wait, ahead = await self._runner.run(steps)
+        return bool(done), wait, ahead
 
     async def hold_take(
         self, use: GateUse, token: bytes, lease: int, *, now: int | None = None
@@ -62,8 +65,8 @@ class RedisGates(RedisAccess):
         """Pass a gate, or wait in its line."""
         numbers = (use.kind, use.quota, use.period, use.burst, use.cost)
         words = (use.name, token.hex(), *numbers, lease, ASKS_FOR, ASKING_MAX)
-        done, wait = await self._hold(now, "take", *words)
-        return HoldTaken(done, None if wait < 0 else wait)
+        done, wait, ahead = await self._hold(now, "take", *words)
+        return HoldTaken(done, None if wait < 0 else wait, ahead)
 
     async def hold_renew(
         self, name: str, token: bytes, lease: int, *, now: int | None = None

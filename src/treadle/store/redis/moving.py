@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from treadle.core.errors import StoreError
+from treadle.core.gates.arriving import Starts
+from treadle.core.gates.gate import WINDOW, GateUse
 from treadle.core.job import AttemptRecord, JobRecord, write_error
 from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.redis.engine.runner import Runner
@@ -69,6 +72,23 @@ class RedisMoving:
         """Delete sealed jobs."""
         check_parcels(ids)
         return _done(await self._run("unseal", str(seal), "0", *(id_.hex() for id_ in ids)))
+
+    async def starts(self, name: str) -> Starts | None:
+        """Give what has started in a sliding window."""
+        row = await self._run("starts", "read", name)
+        if row is None:
+            return None
+        at, quota, period, burst, flat = row
+        numbers = [int(word) for word in flat]
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+        return Starts(GateUse(name, WINDOW, 1, quota, int(period), burst), pairs, int(at))
+
+    async def receive(self, starts: Starts, move: str) -> bool:
+        """Let starts of another store count."""
+        use = starts.use
+        numbers = (use.kind, use.quota, use.period, use.burst, starts.at)
+        pairs = chain.from_iterable(starts.pairs)
+        return bool(await self._run("starts", "take", use.name, move, *numbers, *pairs))
 
     async def _run(self, name: str, *words: str | bytes | int) -> Any:  # noqa: ANN401
         steps = self._runner.script(script(name), (self._now(None), *words), again=True)

@@ -25,6 +25,7 @@ _SIGNED_64 = range(-(2**63), 2**63)
 _ATTEMPT_VALUES = 8
 _LOG_VALUES = 4
 _ID_BYTES = 16
+_NO_GATES = b"0"
 
 
 class Call(Struct, frozen=True, array_like=True, gc=False):
@@ -56,8 +57,6 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
     head: tuple[Any, ...] | None = None
     place = many = 0
     for job in jobs:
-        if len(job.id) != _ID_BYTES:
-            raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
         if (like := head_of(job)) != head:
             head = like
             words += _head(job)
@@ -79,11 +78,33 @@ def head_of(job: NewJob) -> tuple[Any, ...]:
 
 
 def own_words(job: NewJob) -> tuple[str, bytes]:
-    """Write what a job has of its own: its id and its call."""
-    call = Call(
-        job.args, job.attempts_max, job.policy, job.tags, job.meta, job.tenant, job.cost
-    )  # fmt: skip
-    return job.id.hex(), _pack(call)
+    """Write what a job has of its own: its id and its call.
+
+    Raises:
+        ValueError: its id is none.
+    """
+    _check_id(job)
+    return job.id.hex(), call_words(job, job.cost)
+
+
+def one_words(job: NewJob) -> Words | None:
+    """Write one job for `enqueue_one`; None where there is more to it than that stores.
+
+    Raises:
+        ValueError: its id is none.
+    """
+    _check_id(job)
+    if (
+        job.delay or job.at is not None or job.expires_at is not None or job.expires_in is not None
+        or job.key is not None or job.gates is not None or job.tenant is not None
+    ):  # fmt: skip
+        return None
+    return [job.queue, job.priority, job.task, job.id.hex(), call_words(job, job.cost)]
+
+
+def _check_id(job: NewJob) -> None:
+    if len(job.id) != _ID_BYTES:
+        raise ValueError(f"a job's id has {_ID_BYTES} bytes, not {len(job.id)}: {job.id!r}")
 
 
 def _key_words(key: Key) -> Words:
@@ -135,17 +156,19 @@ def _cased(letter: str, settlement: Settlement) -> str:
     return letter if settlement.gates is None else letter.lower()
 
 
-def read_claim(row: list[Any] | bytes, now: int) -> Claim:
+def read_claim(row: list[Any] | bytes, now: int, gates: Sequence[bytes] = ()) -> Claim:
     """Read a claim from what a script gave; `now` is the time that it went by.
+
+    `gates` are those of all claims of the answer.
 
     Raises:
         ValueError: a value is not of its kind.
     """
     if isinstance(row, bytes):
-        return _plain_claim(row, now)
+        return _plain_claim(row, now, gates)
     (
         id_, number, attempt, task, queue, call, created_at, priority, forgiven, crashes, run_at,
-        expires_at, parked_at, started_at, key, gates,
+        expires_at, parked_at, started_at, key, own,
     ) = row  # fmt: skip
     said = _unpack(call)
     return Claim(
@@ -153,13 +176,13 @@ def read_claim(row: list[Any] | bytes, now: int) -> Claim:
         int(attempt), said.args, said.attempts_max, int(forgiven or 0), int(crashes or 0),
         said.policy, int(created_at), int(run_at or created_at), _instant(expires_at),
         _instant(parked_at), int(started_at or 0), said.tags, said.meta, said.tenant,
-        None if key is None else key.decode(), gates,
+        None if key is None else key.decode(), own,
     )  # fmt: skip
 
 
-def _plain_claim(row: bytes, now: int) -> Claim:
+def _plain_claim(row: bytes, now: int, gates: Sequence[bytes]) -> Claim:
     """Read a claim of a job that has nothing out of the ordinary: its values in one text."""
-    id_, number, attempt, times, task_size, queue_size, rest = row.split(b" ", 6)
+    id_, number, attempt, times, task_size, queue_size, place, rest = row.split(b" ", 7)
     task, queue = int(task_size), int(task_size) + int(queue_size)
     created_at, _, run_at = times.partition(b":")
     said, created = _unpack(memoryview(rest)[queue:]), int(created_at)
@@ -167,6 +190,7 @@ def _plain_claim(row: bytes, now: int) -> Claim:
         unhexlify(id_), int(number), rest[:task].decode(), rest[task:queue].decode(), 0,
         int(attempt), said.args, said.attempts_max, 0, 0, said.policy, created,
         int(run_at) if run_at else created, None, None, now, said.tags, said.meta, said.tenant,
+        None, None if place == _NO_GATES else gates[int(place) - 1],
     )  # fmt: skip
 
 
@@ -259,8 +283,8 @@ def read_number(value: bytes | None) -> int | None:
         return None
 
 
-def call_words(job: JobRecord, cost: int) -> bytes:
-    """Pack the part of a stored job that the scripts never look into."""
+def call_words(job: NewJob | JobRecord, cost: int) -> bytes:
+    """Pack the part of a job that the scripts never look into."""
     return _pack(Call(job.args, job.attempts_max, job.policy, job.tags, job.meta, job.tenant, cost))
 
 

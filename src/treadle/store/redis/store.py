@@ -43,6 +43,7 @@ from treadle.store.redis.rows import (
     Words,
     job_words,
     name_of,
+    one_words,
     read_claim,
     read_number,
     settlement_words,
@@ -204,12 +205,15 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         if len(jobs) > BATCH_MAX:
             msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
             raise ValueError(msg)
+        if len(jobs) == 1 and (one := one_words(jobs[0])) is not None:
+            words: Words = [self._now(now), *one]
+            return self._runner.script(script("enqueue_one"), words, again=True)
         name = ""
         for job in jobs:
             if job.key is not None:
                 check_key(job.key)
                 name = request.hex()
-        words = (self._now(now), name, *job_words(jobs))
+        words = [self._now(now), name, *job_words(jobs)]
         return self._runner.script(script("enqueue"), words, again=True)
 
     # The line
@@ -243,8 +247,8 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
             raise
         fault.point("exchange.after_commit")
         self._asked.pop(worker, None)
-        gone, verdicts, more, next_due, at, rows = answer
-        claims, bad = _claims(rows, int(at))
+        gone, verdicts, more, next_due, at, rows, gates = answer
+        claims, bad = _claims(rows, int(at), gates)
         if bad:
             await self._set_aside(worker, bad)
         return Exchanged(
@@ -427,12 +431,14 @@ def _demand_words(demand: Demand | None) -> Words:
     return words
 
 
-def _claims(rows: Sequence[Any], now: int) -> tuple[list[Claim], list[tuple[bytes, int]]]:
+def _claims(
+    rows: Sequence[Any], now: int, gates: Sequence[bytes] = ()
+) -> tuple[list[Claim], list[tuple[bytes, int]]]:
     """Read claims; also name those that cannot be read, by id (as stored) and number."""
     claims, bad = [], []
     for row in rows:
         try:
-            claims.append(read_claim(row, now))
+            claims.append(read_claim(row, now, gates))
         except (ValueError, TypeError):
             bad.append(name_of(row))
     return claims, bad

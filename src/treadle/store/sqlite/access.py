@@ -158,12 +158,17 @@ class SqliteAccess:
         self._bell.ring(WORK)
         return done
 
-    async def set_gate(self, use: GateUse, *, now: int | None = None) -> None:
+    async def set_gate(
+        self, use: GateUse, *, change_kind: bool = False, now: int | None = None
+    ) -> bool:
         """Set a gate's numbers."""
-        await drive(
-            self._runner.write(lambda db, at: gates.set_numbers(Book(db, self._sql, at), use), now)
+        done = await drive(
+            self._runner.write(
+                lambda db, at: gates.set_numbers(Book(db, self._sql, at), use, change_kind), now
+            )
         )
         self._bell.ring(WORK)
+        return done
 
     async def reset_gate(self, name: str, *, now: int | None = None) -> bool:
         """Let jobs say a gate's numbers again."""

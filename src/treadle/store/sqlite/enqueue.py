@@ -96,7 +96,7 @@ def job_row(job: NewJob, now: int) -> tuple[Any, ...]:
         job.meta,
         job.tenant,
         job.cost,
-        0 if job.tenant is None else UNTAGGED,
+        tag_of(job),
     )
 
 

@@ -8,7 +8,7 @@ written row by row, to learn whose claim was lost.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ Statements = dict[str, str]
 _KEEP_EXPIRED = 30 * 86_400_000_000
 # One merged claim joins at most this many queues; SQLite's limit is 500 (sqlite.org/limits.html).
 _MERGE_MAX = 400
+_TASK = 4
+"""The place of the task in a claimed row."""
 _NO_VERDICTS: tuple[Verdict, ...] = ()
 
 
@@ -188,7 +190,7 @@ def _claim(book: Book, worker: str, demand: Demand) -> tuple[list[Claim], bool]:
     found = db.execute(sql["paused"], (now,)).fetchall()
     paused = {name for name, is_task in found if not is_task}
     tasks = {name for name, is_task in found if is_task} | book.held_tasks()
-    gated = bool(tasks) or db.execute(sql["any_gated"]).fetchone() is not None
+    gated = db.execute(sql["any_gated"]).fetchone() is not None
     wanted = min(demand.total, BATCH_MAX)
     for step in demand.steps:
         room = min(step.limit, wanted - len(claims))
@@ -201,7 +203,7 @@ def _claim(book: Book, worker: str, demand: Demand) -> tuple[list[Claim], bool]:
             room, parked = admit(book, partial(_heads, db, sql, names), room, tasks)
             fell_away = fell_away or parked
         if names and room:
-            rows, whole = _claim_rows(db, sql, worker, names, room, now)
+            rows, whole = _claim_open(book, worker, names, room, () if gated else tasks)
             taken = _as_claims(db, sql, rows, now)
             fell_away = fell_away or not whole or len(taken) < len(rows)
             claims += taken
@@ -224,6 +226,28 @@ def _open_queues(db: sqlite3.Connection, sql: Statements) -> list[str]:
         heads = sorted((-best[0], *best[1:], name) for best, name in found if best is not None)
         names = [name for *_, name in heads[:_MERGE_MAX]]
     return names
+
+
+def _claim_open(
+    book: Book, worker: str, names: list[str], room: int, tasks: Collection[str]
+) -> tuple[list[Row], bool]:
+    """Claim the best rows of these queues, none of them of a paused task.
+
+    Mostly there are no such jobs among them, as those that were met before are parked: to take
+    the claims back where there are some is cheaper than to look each time.
+    """
+    db, sql = book.db, book.sql
+    if not tasks:
+        return _claim_rows(db, sql, worker, names, room, book.now)
+    db.execute("savepoint open")
+    rows, whole = _claim_rows(db, sql, worker, names, room, book.now)
+    if any(row[_TASK] in tasks for row in rows):
+        db.execute("rollback to open")
+        room, parked = admit(book, partial(_heads, db, sql, names), room, tasks)
+        rows, whole = _claim_rows(db, sql, worker, names, room, book.now) if room else ([], True)
+        whole = whole and not parked
+    db.execute("release open")
+    return rows, whole
 
 
 def _claim_rows(

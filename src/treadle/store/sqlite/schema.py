@@ -12,7 +12,7 @@ import sqlite3
 from treadle.core.errors import SchemaMismatch
 from treadle.store.sqlite.engine.sql import migrations
 
-VERSION = 7
+VERSION = 8
 
 
 def version_of(db: sqlite3.Connection, prefix: str) -> int:

@@ -5,7 +5,12 @@ one promise yet overrides that class in its test module, where everyone sees it.
 """
 
 from treadle.testing.conformance.control.find import TestFind
-from treadle.testing.conformance.control.moving import TestAdopt, TestMovingGates, TestSeal
+from treadle.testing.conformance.control.moving import (
+    TestAdopt,
+    TestMovingGates,
+    TestMovingStarts,
+    TestSeal,
+)
 from treadle.testing.conformance.control.notes import TestNotes
 from treadle.testing.conformance.control.queues import TestLife, TestNamespaces, TestPause
 from treadle.testing.conformance.control.reads import (
@@ -113,6 +118,7 @@ __all__ = [
     "TestLimits",
     "TestLocks",
     "TestMovingGates",
+    "TestMovingStarts",
     "TestNamespaces",
     "TestNoRescue",
     "TestNotes",

@@ -106,7 +106,7 @@ class Held:
     def room(self, running: int) -> int:
         """Tell how many more claims may be held, with `running` attempts under way."""
         allowed = self.slots + self._buffer_size() - running - len(self.buffer)
-        return max(0, min(allowed, len(self._free) - len(self.buffer), BATCH_MAX))
+        return max(0, min(allowed, len(self._free) - len(self.buffer)))
 
     def _buffer_size(self) -> int:
         if self._ran_us is None or not self._streams:

@@ -101,9 +101,9 @@ def coroutine_stack_text(code: object) -> str:
     return last_bytes(_without_machinery(summary).format())
 
 
-def last_bytes(parts: Iterable[str], limit: int = TRACEBACK_BYTES_MAX) -> str:
+def last_bytes(parts: Iterable[str]) -> str:
     """Join parts of text and keep the end: the last frames and the error stand there."""
-    raw = "".join(bounded(part) for part in parts).encode()
+    raw, limit = "".join(bounded(part) for part in parts).encode(), TRACEBACK_BYTES_MAX
     if len(raw) <= limit:
         return raw.decode()
     mark = f"{_CUT} {len(raw) - limit:,} bytes left out {_CUT}\n"

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from treadle.core.gates.breaker import TELLS_MAX, WHY_MAX, Breaker, Tell, breakers
+from treadle.core.gates.breaker import Breaker
 from treadle.core.gates.gate import read_gates
+from treadle.core.gates.tells import TELLS_MAX, WHY_MAX, Tell, breakers
 from treadle.worker.outcomes.describe import bounded
 
 if TYPE_CHECKING:

@@ -79,7 +79,7 @@ class Ears:
 
     def ring(self, *kinds: str) -> Sequence[Call]:
         """Give the call that tells who listens, for after a commit."""
-        return [(self._sql["ring"], (texts(kinds),))] if kinds else []
+        return [(self._sql["ring_after"], (texts(kinds),))] if kinds else []
 
     async def wait(self, kinds: Sequence[str], timeout: float) -> bool:
         """Wait for news of these kinds; False when `timeout` seconds ran out."""
@@ -121,7 +121,7 @@ class _Ear:
         self._seen: weakref.WeakKeyDictionary[asyncio.Task[object], dict[str, int]] = (
             weakref.WeakKeyDictionary()
         )
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: set[asyncio.Future[bool]] = set()
         self._tick = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -147,22 +147,20 @@ class _Ear:
 
     async def _woken(self, seconds: float) -> bool:
         loop = asyncio.get_running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
+        woken: asyncio.Future[bool] = loop.create_future()
         self._waiters.add(woken)
-        timer = loop.call_later(seconds, woken.cancel)
+        timer = loop.call_later(seconds, _wake, woken, False)  # noqa: FBT003 -- a callback
         try:
-            await asyncio.wait((woken,))
+            return await woken
         finally:
             timer.cancel()
             self._waiters.discard(woken)
-        return not woken.cancelled()
 
     def _heard(self, kinds: Sequence[str]) -> None:
         for kind in kinds:
             self._news[kind] += 1
         for woken in list(self._waiters) if kinds else ():
-            if not woken.done():
-                woken.set_result(None)
+            _wake(woken, True)  # noqa: FBT003 -- as for a callback
 
     def cancel(self) -> None:
         """Ask the listener to end."""
@@ -208,16 +206,28 @@ class _Ear:
         """Listen on a connection of the server's own."""
         await _carry(wire.listen(list(self._channels)), self._runner.timeout)
         self._marked = dict.fromkeys(KINDS, 0.0)
+        lost: list[ConnectionLost] = []
+
+        def read() -> None:
+            """Wake whom the news are for, with no turn of the loop in between."""
+            try:
+                self._heard([self._channels[name] for name in wire.heard()])
+            except ConnectionLost as error:
+                lost.append(error)
+                loop.remove_reader(socket)
+                self._tick.set()
+
         # A connection that breaks has no socket any more, but the loop still watches for it.
         loop, socket = asyncio.get_running_loop(), wire.socket
-        loop.add_reader(socket, self._tick.set)
+        loop.add_reader(socket, read)
         try:
-            while self._is_wanted():
+            while self._is_wanted() and not lost:
                 await self._mark()
                 await self._until_tick()
-                self._heard([self._channels[name] for name in wire.heard()])
         finally:
             loop.remove_reader(socket)
+        if lost:
+            raise lost[0]
 
     async def _wake_by_time(self) -> None:
         """Wake those who wait, again and again, while anybody does now and then."""
@@ -227,7 +237,7 @@ class _Ear:
             self._heard([kind for kind, wanted in self._wanted.items() if wanted > now])
 
     async def _until_tick(self) -> None:
-        """Wait until there is something to read or to mark."""
+        """Wait until there is something to mark, or nothing more to hear."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TICK_S):
                 await self._tick.wait()
@@ -246,6 +256,11 @@ class _Ear:
         for kind in due:
             self._marked[kind] = begun + _MARKED_S
         self._heard(lapsed)
+
+
+def _wake(woken: asyncio.Future[bool], is_news: bool) -> None:  # noqa: FBT001 -- a callback
+    if not woken.done():
+        woken.set_result(is_news)
 
 
 def _listen(sql: Statements, kinds: Sequence[str]) -> Talk[None]:

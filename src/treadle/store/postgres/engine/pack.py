@@ -24,7 +24,6 @@ from treadle.core.errors import StoreError
 Value = bytes | None
 
 _INT8, _TEXT, _BYTEA, _UUID = 20, 25, 17, 2950
-_INT4 = 23
 _LONG = Struct(">q").pack
 _LENGTH = Struct(">i").pack
 _HEAD = Struct(">iiiii").pack
@@ -92,11 +91,6 @@ def texts(values: Sequence[str | None]) -> bytes:
 def blobs(values: Sequence[bytes | None]) -> bytes:
     """Pack an array of byte strings."""
     return _array(_BYTEA, values, bytes)
-
-
-def int4s(values: Sequence[int]) -> bytes:
-    """Pack an array of small numbers."""
-    return _array(_INT4, values, _LENGTH)
 
 
 def _array(kind: int, values: Sequence[Any], pack: Callable[[Any], bytes]) -> bytes:

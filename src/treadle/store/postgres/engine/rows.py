@@ -8,8 +8,11 @@ from treadle.core.job import Claim
 from treadle.store.postgres.engine.wire import Row, Rows
 
 
-def read_claim(row: Row, number: int | None = None) -> Claim:
-    """Read a claim from a row that begins with `claim_row`; `number` stands for the one in it."""
+def read_claim(row: Row, number: int | None = None, common: bytes | None = None) -> Claim:
+    """Read a claim from a row that begins with `claim_row`; `number` stands for the one in it.
+
+    `common` stands for gates that the row has left empty.
+    """
     (
         priority, _, id_, stored, task, queue, attempt, args, attempts_max, forgiven, crashes,
         policy, created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key,
@@ -18,7 +21,7 @@ def read_claim(row: Row, number: int | None = None) -> Claim:
     return Claim(
         id_, stored if number is None else number, task, queue, priority, attempt, args,
         attempts_max, forgiven, crashes, policy, created_at, run_at, expires_at, parked_at,
-        started_at or 0, tags, meta, tenant, key, gates,
+        started_at or 0, tags, meta, tenant, key, common if gates == b"" else gates,
     )  # fmt: skip
 
 

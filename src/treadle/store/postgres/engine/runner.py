@@ -74,6 +74,8 @@ _DIALS_MAX = 4
 _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 0.5
 _BUSY_PAUSE_S = 0.002
+_GRACE_S = 0.5
+"""How long after its time a dialling thread's own error is waited for."""
 UNPREPARED_S = 600.0
 """How long statements are sent whole once a prepared one was lost."""
 
@@ -360,42 +362,44 @@ async def dial_in_thread(want: Dial) -> Wire:
     """Open a connection beside the loop: finding a host by its name blocks a thread.
 
     The thread is a daemon, so that a host that does not answer never holds up an exit.
+
+    Raises:
+        ConnectionLost, TimeoutError: there is none in time.
     """
     loop = asyncio.get_running_loop()
     made: asyncio.Future[Wire] = loop.create_future()
 
     def work() -> None:
+        wire, failed = None, None
         try:
             wire = dial(want)
-        except (ConnectionLost, TimeoutError) as error:
-            _hand_over(loop, made, error)
-        else:
-            if not _hand_over(loop, made, wire):
-                wire.close()
+        except BaseException as error:  # noqa: BLE001 -- raised again by who waits for it
+            failed = error
+        try:
+            loop.call_soon_threadsafe(_settle, made, wire, failed)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more.
+            _settle(None, wire, failed)
 
     threading.Thread(target=work, name="treadle-dial", daemon=True).start()
-    return await made
-
-
-def _hand_over(
-    loop: asyncio.AbstractEventLoop, made: asyncio.Future[Wire], what: Wire | Exception
-) -> bool:
     try:
-        loop.call_soon_threadsafe(_settle, made, what)
-    except RuntimeError:
-        # The loop is closed: nobody waits any more.
-        return False
-    return True
+        async with asyncio.timeout(max(0.0, want.deadline - time.monotonic()) + _GRACE_S):
+            return await made
+    except BaseException:
+        # It may have come in the moment in which its waiter was cancelled.
+        if made.done() and not made.cancelled() and made.exception() is None:
+            made.result().close()
+        raise
 
 
-def _settle(made: asyncio.Future[Wire], what: Wire | Exception) -> None:
-    if made.done():
-        if isinstance(what, Wire):
-            what.close()
-    elif isinstance(what, Wire):
-        made.set_result(what)
-    else:
-        made.set_exception(what)
+def _settle(
+    made: asyncio.Future[Wire] | None, wire: Wire | None, failed: BaseException | None
+) -> None:
+    wanted = made is not None and not made.done()
+    if wire is not None and not wanted:
+        wire.close()
+    elif made is not None and wanted:
+        made.set_result(wire) if wire is not None else made.set_exception(failed or TimeoutError)
 
 
 def _resolve(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 -- a callback

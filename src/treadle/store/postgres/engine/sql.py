@@ -17,7 +17,7 @@ from msgspec import Struct
 _FILES = (
     *("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
     *("keys", "locks", "moving", "doctor", "schedules", "gates", "holds", "full", "tells"),
-    "tenants",
+    *("starts", "tenants", "ample"),
 )
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)

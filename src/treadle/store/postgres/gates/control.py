@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle.core.gates.gate import GateRecord
-from treadle.store.postgres.engine.pack import int8, text, texts
+from treadle.store.postgres.engine.pack import boolean, int8, text, texts
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
@@ -34,11 +34,20 @@ def open_(sql: Statements, name: str, ring: Sequence[Call]) -> Talk[bool]:
     return bool(rows)
 
 
-def set_numbers(sql: Statements, use: GateUse, ring: Sequence[Call]) -> Talk[None]:
-    """Set the numbers of a gate."""
+def set_numbers(
+    sql: Statements,
+    use: GateUse,
+    change_kind: bool,  # noqa: FBT001 -- as asked
+    ring: Sequence[Call],
+) -> Talk[bool]:
+    """Set the numbers of a gate; False where it is of another kind that is to stand."""
     numbers = (int8(use.quota), int8(use.period), int8(use.burst))
-    setting = (sql["set_gate"], (text(use.name), text(use.kind), *numbers))
-    yield Ask([setting, *_wakes(sql, use.name)], after=ring)
+    setting = (
+        sql["set_gate"],
+        (text(use.name), text(use.kind), *numbers, boolean(change_kind)),
+    )
+    _, (rows, *_) = yield Ask([setting, *_wakes(sql, use.name)], after=ring)
+    return bool(rows)
 
 
 def _wakes(sql: Statements, name: str) -> list[Call]:

@@ -65,12 +65,13 @@ def _take(
         (sql["look_again"], given),
         *turns(sql),
     ]
-    now, (_, _, _, [[passes, opens]], [[woken]], *_) = yield Ask(calls)
+    now, (_, _, _, [[passes, opens, ahead]], [[woken]], *_) = yield Ask(calls)
     if woken:
         yield Ask(ring)
-    if passes or opens is None or opens <= now:
-        return HoldTaken(is_held=passes)
-    return HoldTaken(is_held=False, wait=opens - now)
+    if passes:
+        return HoldTaken(is_held=True)
+    wait = None if opens is None or opens <= now else opens - now
+    return HoldTaken(is_held=False, wait=wait, ahead=ahead)
 
 
 def _done(calls: Sequence[Call], at: int = 0, after: Sequence[Call] = ()) -> Talk[bool]:

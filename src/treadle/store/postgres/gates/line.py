@@ -19,7 +19,7 @@ from treadle.store.contract import BATCH_MAX
 from treadle.store.postgres.engine.pack import int8, int8s, lenient, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
-from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.engine.wire import Ask, Call, Rows
 from treadle.store.postgres.tenants.turns import turns, turns_at_gates
 
 if TYPE_CHECKING:
@@ -44,6 +44,14 @@ class Seen(Struct, frozen=True):
     settled: Sequence[Settlement]
     """Those whose claims hold something."""
     queues: tuple[str, ...] | None
+    lock: str = "lock_worker"
+    claim: str = "claim_gated"
+    """The statements that an exchange with gates chooses."""
+    succeeded: tuple[str, Sequence[Value]] = ("settle_succeeded", ())
+
+    def told(self) -> list[Value]:
+        """Give what the claim is told besides."""
+        return [texts(self.names)]
 
     def before(self, sql: Statements, me: tuple[Value, Value]) -> list[Call]:
         """Lock jobs, then gates, and let go of what settled claims hold."""
@@ -73,15 +81,24 @@ class Seen(Struct, frozen=True):
         return [*calls, *waking, *turns(sql)]
 
     def after(self, sql: Statements, worker: Value, wanted: int, *, many: bool) -> list[Call]:
-        """Park more where the last claim parked some, and ask whether any job is left ready."""
-        names, queues = texts(self.names), _names(self.queues)
+        """Park more where the last claim parked some; ask for calm, and for jobs that are left."""
+        names, queues = texts(self.names), names_of(self.queues)
         calls: list[Call] = []
         if many:
             calls = [(sql[name], (queues, names)) for name in ("park_more", "park_paused")]
         # Who waits for the key of one that ends is woken by the next stage.
-        calls.append((sql["end_full"], (names,)))
+        calls.append((sql["end_full"], (names, None)))
+        calm = (sql["gates_calm"], (names, int8(wanted)))
         left = (sql["any_left"], (worker, int8(wanted), queues))
-        return [*calls, *turns_at_gates(sql), left]
+        return [*calls, *turns_at_gates(sql), calm, left]
+
+    def is_calm(self, answers: Sequence[Rows], *, claimed: bool) -> bool:  # noqa: ARG002
+        """Tell from the answers to `after`: nobody waits, and there is room for the next claim."""
+        return bool(answers[-2][0][0])
+
+    def to_wake(self, answers: Sequence[Rows]) -> list[str]:  # noqa: ARG002
+        """Nowhere: `between` has woken them."""
+        return []
 
 
 def peek(
@@ -95,7 +112,7 @@ def peek(
     Where the gates of the last exchange are `known`, they are taken for these, too, unread.
     """
     settled = _first_of_each([s for s in settlements if touches(s)])
-    held = {use.name for s in settled for use in _uses(s)}
+    held = {use.name for raw in {s.gates for s in settled} for use in _uses(raw)}
     queues = _queues_of(demand)
     # A gate that is held need not be there yet.
     made = [(GateUse(t.name), 0) for s in settled for t in s.tells if t.says == "hold"]
@@ -103,7 +120,7 @@ def peek(
     if known:
         return Seen(tuple(sorted(held.union(known))), made, (), settled, queues)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
-    values = (_names(queues), int8(wanted), texts(sorted(held)))
+    values = (names_of(queues), int8(wanted), texts(sorted(held)))
     _, [rows] = yield Ask([(sql["peek"], values)])
     sound = [(GateUse(row[0], row[1], 1, *row[2:5]), *row[5:]) for row in rows if _is_sound(row)]
     names = tuple(sorted(held.union(use.name for use, *_ in sound)))
@@ -153,14 +170,15 @@ def _first_of_each(settlements: Sequence[Settlement]) -> Sequence[Settlement]:
     return list(first.values())
 
 
-def _uses(settlement: Settlement) -> Sequence[GateUse]:
+def _uses(raw: bytes | None) -> Sequence[GateUse]:
     try:
-        return read_gates(settlement.gates)
+        return read_gates(raw)
     except ValueError:
         return ()
 
 
-def _names(queues: Sequence[str] | None) -> Value:
+def names_of(queues: Sequence[str] | None) -> Value:
+    """Pack the queues that are asked for; null is any."""
     return None if queues is None else texts(queues)
 
 
@@ -186,20 +204,26 @@ def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
     for raw in {job.gates for job in jobs}:
         uses |= {use.name: use for use in read_gates(raw)}
     calls: list[Call] = [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
-    names = _not_waiting(jobs)
+    names = list(_not_waiting(jobs))
     return [*calls, (sql["lock_gates"], (texts(names),))] if names else calls
 
 
 def ending(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
     """End new jobs that found no place, or those that they replace; answers with their ids."""
-    names = _not_waiting(jobs)
-    return [(sql["end_full"], (texts(names),)), (sql["hand_on"], ())] if names else []
+    said = _not_waiting(jobs)
+    given = (texts(list(said)), texts(list(said.values())))
+    return [(sql["end_full"], given), (sql["hand_on"], ())] if said else []
 
 
-def _not_waiting(jobs: Sequence[NewJob]) -> list[str]:
-    """Name the gates at which one of these jobs does not simply wait."""
-    raws = {job.gates for job in jobs if job.gates is not None}
-    return sorted({use.name for raw in raws for use in read_gates(raw) if use.on_full})
+def _not_waiting(jobs: Sequence[NewJob]) -> dict[str, str]:
+    """Give what these jobs say of gates at which they do not simply wait; `` where they differ."""
+    said: dict[str, str] = {}
+    for raw in {job.gates for job in jobs if job.gates is not None}:
+        for use in read_gates(raw):
+            if use.on_full:
+                differs = said.setdefault(use.name, use.on_full) != use.on_full
+                said[use.name] = "" if differs else use.on_full
+    return dict(sorted(said.items()))
 
 
 def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
@@ -218,9 +242,9 @@ def written(raw: bytes | None) -> str | None:
     return None if raw is None else raw.decode()
 
 
-def wake(sql: Statements, names: Sequence[str]) -> Talk[int]:
+def wake(sql: Statements, names: Sequence[str], ring: Sequence[Call] = ()) -> Talk[int]:
     """Wake who waits at these gates; give how many became ready."""
     given = (texts(names),)
     calls = [(sql["lock_gates"], given), (sql["wake_parked"], given), (sql["look_again"], given)]
-    _, (_, [[woken]], *_) = yield Ask([*calls, *turns(sql)])
+    _, (_, [[woken]], *_) = yield Ask([*calls, *turns(sql)], after=ring)
     return int(woken)

@@ -8,7 +8,7 @@ remembers the request and its answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,7 +29,8 @@ from treadle.store.postgres.engine.rows import QUEUE, best_first, read_claim
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Row, Rows
-from treadle.store.postgres.gates.line import Seen, peek, touches
+from treadle.store.postgres.gates.ample import Ample, ample
+from treadle.store.postgres.gates.line import Seen, peek, touches, wake
 from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
 from treadle.store.postgres.line.scan import Look, Mark, Scan, pieces
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from treadle.core.lanes import Demand
 
 Share = tuple[str, int]
+Gates = Seen | Ample
+
+_BATCH: Final = 32
+"""With so many settlements a claim passes over what others have touched: see `picking`."""
 
 
 class Memory(Struct, frozen=True):
@@ -62,34 +67,66 @@ def exchange(
     """Carry out one exchange; see the contract."""
     me = (text(worker), request_id(request))
     scan = memory.scan
-    batch = Batch(sql, me, settlements, memory.history, memory.now)
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     peeked = scan.gated or any(touches(one) for one in settlements)
-    seen = (yield from peek(sql, settlements, demand, scan.known)) if peeked else None
+    seen = (yield from _look(sql, settlements, demand, scan)) if peeked else None
+    succeeded = ("settle_succeeded", ()) if seen is None else seen.succeeded
+    batch = Batch(sql, me, settlements, memory.history, memory.now, succeeded)
     claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
     before = [] if seen is None else seen.before(sql, me)
     between = [] if seen is None else seen.between(sql)
     after = [] if seen is None else seen.after(sql, me[0], wanted, many=scan.parking)
-    calls = [(sql["lock_worker"], me[:1]), *before, *batch.calls, *between, claim.call, *after]
+    lock = (sql["lock_worker" if seen is None else seen.lock], me[:1])
+    calls = [lock, *before, *batch.calls, *between, claim.call, *after]
     now, (locked, *answers) = yield Ask([*calls, (sql["next_due"], ())], after=ring)
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
     done = answers[len(before) : len(before) + len(batch.calls)]
-    rows, due = answers[len(before) + len(done) + len(between)], answers[-1]
+    at = len(before) + len(done) + len(between)
+    rows, due = answers[at], answers[-1]
     if claim.look is not None:
         rows = _in_turn(rows, claim.shares)
         scan.saw(claim.look, rows, wanted)
-    answer = _answer(batch.verdicts(done), rows, wanted, now, due, gone=not locked)
+    common = seen.common if isinstance(seen, Ample) else None
+    answer = _answer(batch.verdicts(done), rows, wanted, now, due, common, gone=not locked)
     if not locked:
         return answer
     left = scan.looked(locked[0][-1], peeked=peeked)
-    if seen is not None and wanted:
-        # Parked jobs, or gates that were not seen beforehand, may have hidden others.
-        left = bool(answers[-2][0][0])
-        scan.parking = left and len(answer.claims) < wanted
-        scan.remember(seen.names, now)
+    if seen is not None:
+        names = seen.to_wake(answers[at - len(between) : at])
+        woken = (yield from wake(sql, names, ring)) if names else 0
+        if claim.look is not None:
+            claimed, said = len(answer.claims), answers[at + 1 : -1]
+            left = _behind(seen, scan, said, now, claimed, wanted)
+            scan.common = answer.claims[-1].gates if answer.claims else scan.common
+        left = left or woken > 0
     left_out = left or claim.left_out(len(answer.claims))
     return replace(answer, more=True) if left_out else answer
+
+
+def _behind(
+    seen: Gates, scan: Scan, said: Sequence[Rows], now: int, claimed: int, wanted: int
+) -> bool:
+    """Learn what a claim with gates says after it; tell whether it has left ready jobs behind.
+
+    Parked jobs, or gates that were not seen beforehand, may have hidden others.
+    """
+    left = bool(said[-1][0][0])
+    scan.parking = left and claimed < wanted
+    scan.remember(seen.names, now)
+    calm = seen.is_calm(said, claimed=claimed > 0)
+    scan.felt(calm=calm, deceived=not calm and isinstance(seen, Ample))
+    return left
+
+
+def _look(
+    sql: Statements, settlements: Sequence[Settlement], demand: Demand | None, scan: Scan
+) -> Talk[Gates | None]:
+    """Read which gates the exchange may touch, and choose the short way where it will do."""
+    seen = yield from peek(sql, settlements, demand, scan.known)
+    if seen is None or not scan.calm:
+        return seen
+    return ample(seen, settlements, scan.common) or seen
 
 
 class _Claiming(Struct, frozen=True):
@@ -98,11 +135,18 @@ class _Claiming(Struct, frozen=True):
     call: Call
     shares: Sequence[Share] = ()
     look: Look | None = None
+    settled: int = 0
 
     def left_out(self, claimed: int) -> bool:
-        """Tell whether to ask again at once, by a whole look: a marked claim passes jobs over."""
+        """Tell whether to ask again at once, by a whole look: a marked claim passes jobs over.
+
+        So does one that comes with a batch of settlements, and finds nothing else.
+        """
         planned = sum(count for _, count in self.shares) if len(self.shares) > 1 else 0
-        return (self.look is not None and not self.look.is_whole) or claimed < planned
+        passed_over = self.look is not None and (
+            not self.look.is_whole or (not claimed and self.settled >= _BATCH)
+        )
+        return passed_over or claimed < planned
 
 
 def _claiming(
@@ -112,15 +156,20 @@ def _claiming(
     demand: Demand | None,
     scan: Scan,
     *,
-    seen: Seen | None,
+    seen: Gates | None,
 ) -> Talk[_Claiming]:
     """Choose how to claim; where gates were seen, jobs that have some are claimed, too."""
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     if demand is None or not wanted:
         return _Claiming((sql["remember"], me))
     settled = int8(len(settlements))
-    # Behind a mark, jobs that gates have woken would be missed: those are always a whole look.
-    look = scan.begin(settlements if seen is None else (), demand)
+    # Behind a mark, jobs that gates have woken would be missed: where some wait, all is looked at.
+    look = scan.begin(() if isinstance(seen, Seen) else settlements, demand)
+    if isinstance(seen, Ample) and look.marks:
+        if look.is_single:
+            told = (*_from(look.marks[0], demand, wanted), *seen.told())
+            return _Claiming((sql["claim_ample_on"], (*me, settled, *told)), (), look)
+        look = scan.begin((), demand)
     if look.marks:
         shares: list[Share] = []
         name, values = "claim_on", _from(look.marks[0], demand, wanted)
@@ -133,8 +182,8 @@ def _claiming(
         # Lanes never mix a step for every queue with others.
         name, values = "claim_any", (int8(room), boolean(look.is_thorough))
         if seen is not None:
-            name, values = "claim_gated_any", (None, int8s([room]), texts(seen.names))
-        return _Claiming((sql[name], (*me, settled, *values)), (), look)
+            name, values = f"{seen.claim}_any", (None, int8s([room]), *seen.told())
+        return _Claiming((sql[name], (*me, settled, *values)), (), look, len(settlements))
     names = {step.queue for step in demand.steps}
     shares = [(names.pop() or "", room)] if len(names) == 1 else []
     if not shares:
@@ -144,8 +193,9 @@ def _claiming(
         shares = shared(demand, wanted, dict(ready))
     rooms = (*me, settled, *_rooms(shares))
     if seen is not None:
-        return _Claiming((sql["claim_gated"], (*rooms, texts(seen.names))), shares, look)
-    return _Claiming((sql["claim_named"], (*rooms, boolean(look.is_thorough))), shares, look)
+        return _Claiming((sql[seen.claim], (*rooms, *seen.told())), shares, look)
+    call = sql["claim_named"], (*rooms, boolean(look.is_thorough))
+    return _Claiming(call, shares, look, len(settlements))
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
@@ -224,10 +274,17 @@ def _in_turn(rows: Rows, shares: Sequence[Share]) -> Rows:
 
 
 def _answer(
-    verdicts: Sequence[Verdict], rows: Rows, wanted: int, now: int, due: Rows, *, gone: bool
+    verdicts: Sequence[Verdict],
+    rows: Rows,
+    wanted: int,
+    now: int,
+    due: Rows,
+    common: bytes | None,
+    *,
+    gone: bool,
 ) -> Exchanged:
     """Make the answer; rows that are no claims have expired instead."""
-    claims = [read_claim(row) for row in rows if row[-1]]
+    claims = [read_claim(row, None, common) for row in rows if row[-1]]
     short = len(claims) < wanted or not wanted
     # Where others claimed from one of several queues meanwhile, another may have more.
     several = len({claim.queue for claim in claims}) > 1

@@ -31,6 +31,8 @@ _THOROUGH_S: Final = 10.0
 """How often a whole look of a drain takes rows that other transactions have touched."""
 _GATES_MAX: Final = 64
 """Gates that are locked without having been looked for."""
+_WARY_S: Final = 1.0
+"""How long the short way is not taken after it has been barred twice within such a time."""
 _MARKS_MAX: Final = 32
 """Kinds of queue and priority; a drain of more has no marks."""
 _PRIORITIES: Final = (-(1 << 15), (1 << 15) - 1)
@@ -88,6 +90,30 @@ class Scan:
         self.known: tuple[str, ...] = ()
         """The gates of the last claim, while it left nothing behind that it had not seen."""
         self._known_until = 0
+        self.common: bytes | None = None
+        """The gates of a job of the last claim; most others carry the same."""
+        self._calm = False
+        self._calm_from = clock()
+        self._deceived_at = clock() - _WARY_S
+        self._has_news = False
+        self._trusts_news = False
+
+    def hear(self) -> None:
+        """Note that there may be work."""
+        self._has_news = True
+
+    def use_news(self) -> bool | None:
+        """Use up the news: None where there were none, else whether they will do for a look.
+
+        They do after news that have brought jobs. Where many workers hear the same, those who come
+        too late look before they claim, which costs less, until they find some in time again.
+        """
+        heard, self._has_news = self._has_news, False
+        return self._trusts_news if heard else None
+
+    def judge_news(self, *, brought: bool) -> None:
+        """Note whether the news that were used have brought jobs."""
+        self._trusts_news = brought
 
     def begin(self, settlements: Sequence[Settlement], demand: Demand) -> Look:
         """Tell how to look; what comes of it must be told by `saw`."""
@@ -126,6 +152,20 @@ class Scan:
             self._known_until = now + SECOND
         is_old = now >= self._known_until
         self.known = () if self.parking or is_old or len(gates) > _GATES_MAX else gates
+
+    @property
+    def calm(self) -> bool:
+        """Whether the gates of the last claim had room for the next one, and nobody waited."""
+        return self._calm and self._clock() >= self._calm_from
+
+    def felt(self, *, calm: bool, deceived: bool = False) -> None:
+        """Note whether they had; who is deceived about it time and again asks in full for long."""
+        self._calm = calm
+        if deceived:
+            now = self._clock()
+            if now < self._deceived_at + _WARY_S:
+                self._calm_from = now + _WARY_S
+            self._deceived_at = now
 
     def saw(self, look: Look, rows: Sequence[Row], wanted: int) -> None:
         """Learn from what a claim gave; each row is (priority, tag, id, ...), the best first."""

@@ -21,6 +21,7 @@ from treadle.store.postgres.keys.freeing import freeing
 from treadle.store.postgres.tenants.turns import turns
 
 Placed = Sequence[tuple[int, Settlement]]
+Succeeded = tuple[str, Sequence[Value]]
 
 
 class Batch:
@@ -33,13 +34,18 @@ class Batch:
         settlements: Sequence[Settlement],
         history: History,
         now: int | None = None,
+        succeeded: Succeeded = ("settle_succeeded", ()),
     ) -> None:
-        """Take them with who settles, under which request, and where to; `now` as in exchange."""
+        """Take them with who settles, under which request, and where to; `now` as in exchange.
+
+        `succeeded` is the statement for those that did, with what it is told besides.
+        """
         self._settlements = settlements
         self.calls: list[Call] = []
         self._parts = 0
         self._history = history
         self._now = now
+        self._succeeded = succeeded
         if settlements:
             self._part(sql, me)
 
@@ -50,9 +56,10 @@ class Batch:
             first.setdefault((settlement.id, settlement.number), (place, settlement))
         placed = [one for _, one in sorted(first.items())]
         succeeded = [one for one in placed if one[1].state is JobState.SUCCEEDED]
+        name, besides = self._succeeded
         for table, part in self._by_table(succeeded):
-            said = self._history.variant("settle_succeeded", table)
-            self.calls.append((said, (*me, *_ends(part))))
+            said = self._history.variant(name, table)
+            self.calls.append((said, (*me, *_ends(part), *besides)))
         if len(succeeded) < len(placed):
             rest = [one for one in placed if one[1].state is not JobState.SUCCEEDED]
             ended = [one for one in rest if one[1].state.is_terminal]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from treadle.core.job import AttemptRecord, JobRecord, write_error
 from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
@@ -16,8 +16,12 @@ from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Rows
 from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.keys.freeing import freeing
+from treadle.store.postgres.moving.starts import read_starts, take_starts
 from treadle.store.postgres.reads import attempt_of, record_of
 from treadle.store.postgres.tenants.turns import turns
+
+if TYPE_CHECKING:
+    from treadle.core.gates.arriving import Starts
 
 _INT4_MAX: Final = 2**31 - 1
 
@@ -70,6 +74,14 @@ class PostgresMoving:
         return await drive(
             self._runner.run(lambda: _change(self._sql, "drop_sealed", ids, seal, ring, keyed))
         )
+
+    async def starts(self, name: str) -> Starts | None:
+        """Give what has started in a sliding window."""
+        return await drive(self._runner.run(lambda: read_starts(self._sql, name)))
+
+    async def receive(self, starts: Starts, move: str) -> bool:
+        """Let starts of another store count."""
+        return await drive(self._runner.run(lambda: take_starts(self._sql, starts, move)))
 
 
 def _seal(sql: Statements, ids: Sequence[bytes], seal: Seal) -> Talk[Sequence[Parcel | None]]:

@@ -39,8 +39,8 @@ late as (
     where late.places is not null and w.id = $1::text and w.request is distinct from $2::uuid
 )
 
--- name: settle_succeeded
-with given as (
+-- name: succeeding
+given as (
     select * from unnest(
         $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]
     ) as g (id, number, place, keep, new_ran, new_result)
@@ -56,6 +56,9 @@ with given as (
         greatest({now} + keep, created_at + 3600000000), new_ran
     from gone returning queue, state
 ), {counted}, {note_lost}
+
+-- name: settle_succeeded
+with {succeeding}
 select place from gone;
 
 -- name: settle_inside
@@ -265,7 +268,9 @@ where state = 'ready' and queue = room.name and {plain}
 
 -- name: picking
 -- A thorough look takes rows that were touched as well, such as by a claim that was rolled back; so
--- does any that finds no others.
+-- does any that finds no others, unless it comes with a batch of settlements: where many workers
+-- come to the end of a queue together, it would lock what the others settle just then. Such a one
+-- is followed by another at once.
 , fresh as (
     select j.* from room cross join lateral (
         {pickable} and ({untouched} or (select is_thorough from look))
@@ -276,7 +281,8 @@ where state = 'ready' and queue = room.name and {plain}
     select j.* from room cross join lateral (
         {pickable}
         order by priority desc, tag, id
-        limit case when exists (select from fresh) then 0 else room.n end for update skip locked
+        limit case when exists (select from fresh) or $3::bigint >= 32 then 0 else room.n end
+        for update skip locked
     ) as j
     where {is_new}
 ), picked as (

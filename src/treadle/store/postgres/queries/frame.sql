@@ -63,9 +63,12 @@ id, task, queue, priority, tag, number, attempt, forgiven, crashes, attempts_max
 created_at, run_at, expires_at, worker, started_at, tags, meta, tenant, cost, progress, key,
 key_until, key_hash, gates
 
--- name: claim_row
+-- name: claim_head
 priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes, policy,
-created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key, {gates_text}
+created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key
+
+-- name: claim_row
+{claim_head}, {gates_text}
 
 -- name: record_row
 id, task, queue, state, priority, attempt, number, args, created_at, run_at, {now}, attempts_max,
@@ -76,10 +79,17 @@ reason, error, result, tags, meta, tenant, progress, key, {gates_text}, waits_at
 (extract(epoch from clock_timestamp()) * 1000000)::bigint
 
 -- name: ring
--- After a commit: tells those who listen, when there are any. NOTIFY takes a lock on the whole
--- database at its commit, so it is spared where nobody would hear it.
+-- Called by: transactional, in the transaction of whoever writes. Tells those who listen, when
+-- there are any. NOTIFY takes a lock on the whole database at its commit, so it is spared where
+-- nobody would hear it.
 select pg_notify('{channel}' || kind, '') from {p}ears
 where kind = any($1::text[]) and until > {real_now};
+
+-- name: ring_after
+-- After a commit, in a transaction of its own. News that a crash takes away wake nobody whom the
+-- crash has not cut off, so they do not wait for the disk: neither do those who hear them.
+select pg_notify('{channel}' || kind, ''), set_config('synchronous_commit', 'off', true)
+from {p}ears where kind = any($1::text[]) and until > {real_now};
 
 -- name: unhurried
 -- A mark that a crash takes away is made again a second later: no need to wait for the disk.

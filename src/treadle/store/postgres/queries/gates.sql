@@ -56,6 +56,16 @@ end
 -- Whether all may pass while it is not shut.
 (g.kind = 'switch' or (g.kind = 'breaker' and g.tripped = 0))
 
+-- name: owed
+-- What the bucket g lacks of being full at its instant, or now, when `t.n` more have started.
+(case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
+
+-- name: full_after
+case when g.full_at < {now} then {now} else g.full_at end + {owed} / greatest(1, g.quota)
+
+-- name: part_after
+{owed} % greatest(1, g.quota)
+
 -- name: opens
 -- When a job that costs `w.cost` may pass; nothing when no clock can tell.
 case
@@ -520,11 +530,7 @@ select best.name, count(*) from (
                     then (select {more_starts} from (select t.n) as w)
                 else g.failed
             end as failed,
-            case when g.full_at < {now} then {now} else g.full_at end
-                + (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
-                / greatest(1, g.quota) as full_at,
-            (case when g.full_at < {now} then 0 else g.part end + t.n * g.period)
-                % greatest(1, g.quota) as part
+            {full_after} as full_at, {part_after} as part
         from (
             select name, coalesce(sum(cost) filter (where fits), 0)::bigint as n,
                 coalesce(sum(cost) filter (where not fits), 0)::bigint as back,
@@ -688,7 +694,10 @@ returning 1;
 -- name: set_gate
 insert into {p}gates as g (name, kind, quota, period, burst, is_set, touched_at)
 values ($1::text, $2::text, $3::bigint, $4::bigint, $5::bigint, true, {hour})
-on conflict (name) do update set {bounding}, is_set = true, touched_at = excluded.touched_at;
+on conflict (name) do update set {bounding}, is_set = true, touched_at = excluded.touched_at
+-- One of another kind stands, locked as well.
+where $6::boolean or g.kind in (excluded.kind, 'switch')
+returning 1;
 
 -- name: reset_gate
 update {p}gates set is_set = false, defined_at = {now} - 1

@@ -20,7 +20,7 @@ where g.name = f.gate;
 
 -- name: hold_take
 -- $1: the gate, which is locked, $2: the token, $3: what it costs, $4: the lease. Answers whether
--- it is held, and the instant at which a clock may let it through.
+-- it is held, the instant at which a clock may let it through, and how many stand before it.
 with mine as (
     select is_held, is_next, since from {p}holds where gate = $1::text and token = $2::bytea
 ), first as (
@@ -96,7 +96,12 @@ with mine as (
     from spent s
     where g.name = s.name and not s.was_held and (s.passes or (s.is_parked and s.room > 0))
 )
-select passes, opens from ruled;
+select passes, opens, (
+    select count(*) from {p}holds h
+    where h.gate = $1::text and not h.is_held and h.until_at > {now}
+        and (h.since, h.token) < (coalesce((select since from mine), {now}), $2::bytea)
+) as ahead
+from ruled;
 
 -- name: hold_renew
 update {p}holds set until_at = greatest(until_at, {now} + $3::bigint)

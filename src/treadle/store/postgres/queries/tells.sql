@@ -1,5 +1,5 @@
 -- Called by: exchange, before free_settled and for the same claims, with their gates locked. Rides
--- the primary keys. What it makes of what attempts say is told in core/gates/breaker.py; no order
+-- the primary keys. What it makes of what attempts say is told in core/gates/tells.py; no order
 -- among them counts, because only one of them can be a breaker's probe, and of holds the latest
 -- instant wins.
 

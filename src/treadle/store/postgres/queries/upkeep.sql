@@ -31,6 +31,12 @@ with late as (
 ), parked_at as (
     select p.waits_at as name, min({cost_there}) as cost
     from due p where p.waits_at is not null group by 1
+), full_at as (
+    -- Of two stages that park jobs which do not simply wait the second one waits here, and sees
+    -- then whom the first one parked. All gates at once, as `looked` comes to more of them.
+    select g.name from {p}gates g join parked_at w on w.name = g.name
+    where exists (select from due j where j.waits_at is not null and {says_full})
+    order by g.name for no key update of g
 ), {looking}, parked as (
     update {p}jobs j set state = 'ready', reason = null, run_at = {now}
     from (
@@ -45,7 +51,7 @@ with late as (
 )
 select (select count(*) from late), (select count(*) from due) + (select count(*) from parked),
     set_config('treadle.parked', coalesce(
-        (select array_agg(name)::text from parked_at), '{}'
+        (select array_agg(name)::text from full_at), '{}'
     ), true);
 
 -- name: prune
@@ -86,6 +92,10 @@ select set_config('lock_timeout', $1::text, true);
 
 -- name: lock_shelves
 select 1 from (select pg_advisory_xact_lock($1::bigint)) as locked;
+
+-- name: try_lock_shelves
+-- Whoever makes a shelf is not waited for: what is settled meanwhile has `rest`.
+select pg_try_advisory_xact_lock($1::bigint);
 
 -- name: make_shelf
 -- What is dropped whole in the end is not worth vacuuming before.

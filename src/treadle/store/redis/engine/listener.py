@@ -52,6 +52,7 @@ class Listener:
         self._quiet_since = 0.0
         self._pinged = False
         self._failed = 0
+        self._closed = False
 
     async def wait(self, ears: Sequence[str], timeout: float) -> bool:
         """Wait for a hint on these keys since this task's last return; False when time is up.
@@ -117,9 +118,13 @@ class Listener:
             if self._wire is None:
                 deadline = time.monotonic() + self._runner.timeout
                 try:
-                    self._wire = await self._pool.connect_beside(deadline)
+                    wire = await self._pool.connect_beside(deadline)
                 except LostError as error:
                     raise StoreError(str(error)) from error
+                if self._closed:
+                    wire.close()
+                    raise StoreError(f"{self._pool.name} was closed while a wait began")
+                self._wire = wire
                 self._quiet_since, self._pinged = self._loop.time(), False
                 self._loop.add_reader(self._wire.fileno(), self._arrived)
                 self._channels.clear()
@@ -171,13 +176,17 @@ class Listener:
 
     def _break(self) -> None:
         """Let go of a dead connection; whoever waits looks for himself."""
-        self.close()
+        self._let_go()
         for key in self._rung:
             self._rung[key] += 1
         self._wake()
 
     def close(self) -> None:
-        """Close the connection; on the listener's own loop, or when that runs no more."""
+        """Close it for good; on the listener's own loop, or when that runs no more."""
+        self._closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             if not self._loop.is_closed():
@@ -185,7 +194,8 @@ class Listener:
             wire.close()
 
     def abandon(self) -> None:
-        """Close the connection from another thread, or after a fork, without touching the loop."""
+        """Close it for good from another thread, or after a fork, without touching the loop."""
+        self._closed = True
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
@@ -213,10 +223,14 @@ class Listeners:
         """Close every listener, each on its own loop where that runs."""
         while self._all:
             loop, listener = self._all.popitem()
-            if loop.is_running() and loop is not _running():
-                loop.call_soon_threadsafe(listener.close)
-            else:
+            if not loop.is_running() or loop is _running():
                 listener.close()
+                continue
+            try:
+                loop.call_soon_threadsafe(listener.close)
+            except RuntimeError:
+                # That loop was closed in this moment.
+                listener.abandon()
 
     def abandon(self) -> None:
         """Forget them all, in a child or at the end of a program."""

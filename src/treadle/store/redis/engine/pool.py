@@ -22,6 +22,7 @@ from typing import Any
 
 from treadle.core.errors import StoreUnavailable
 from treadle.store.redis.engine.address import Address, Place, tls_context
+from treadle.store.redis.engine.dial import Dial
 from treadle.store.redis.engine.replies import is_passing, refused
 from treadle.store.redis.engine.wire import LostError, Wire, pack
 
@@ -206,13 +207,10 @@ class Pool:
         return wire
 
     async def connect_beside(self, deadline: float, place: Place | None = None) -> Wire:
-        """Do the same on a thread of its own: names are looked up by a call that blocks."""
-        done: asyncio.Future[Wire] = asyncio.get_running_loop().create_future()
-        run = partial(_connect_for, done, partial(self.connect, deadline, place))
-        threading.Thread(target=run, name="treadle-connect", daemon=True).start()
+        """Do the same on a thread of its own."""
+        dial = Dial(partial(self.connect, deadline, place))
         try:
-            async with asyncio.timeout(max(0.001, deadline + _GRACE_S - time.monotonic())):
-                return await done
+            return await dial.wire(deadline + _GRACE_S)
         except TimeoutError as error:
             raise LostError(f"{self.name}: its name was not found in time", sent=False) from error
 
@@ -325,30 +323,6 @@ class Pool:
 def _close_all(idle: deque[Wire]) -> None:
     while idle:
         idle.pop().close()
-
-
-def _connect_for(done: asyncio.Future[Wire], connect: Callable[[], Wire]) -> None:
-    """Connect and hand the wire to who waits on its own loop, or close it when nobody does."""
-    wire, failed = None, None
-    try:
-        wire = connect()
-    except BaseException as error:  # noqa: BLE001 -- raised again by who waits for it
-        failed = error
-    try:
-        done.get_loop().call_soon_threadsafe(_deliver, done, wire, failed)
-    except RuntimeError:
-        # The loop was closed meanwhile: nobody waits any more.
-        _deliver(None, wire, failed)
-
-
-def _deliver(
-    done: asyncio.Future[Wire] | None, wire: Wire | None, failed: BaseException | None
-) -> None:
-    wanted = done is not None and not done.done()
-    if wire is not None and not wanted:
-        wire.close()
-    elif done is not None and wanted:
-        done.set_result(wire) if wire is not None else done.set_exception(failed or LostError)
 
 
 def _resolve(came: asyncio.Future[None]) -> None:

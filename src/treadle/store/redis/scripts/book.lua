@@ -142,6 +142,11 @@ local function open_book()
     end
   end
 
+  local function is_defined_so(gate, use)
+    return gate.kind == use.kind and gate.quota == use.quota and gate.period == use.period
+      and gate.burst == use.burst
+  end
+
   -- Read a gate that a job carries, or make it as the job says; a newer job's word counts.
   function B.of(use, defined_at)
     local gate = B.find(use.name)
@@ -152,8 +157,7 @@ local function open_book()
       gates[use.name], order[#order + 1] = gate, use.name
     elseif defined_at and defined_at > gate.defined_at and not gate.is_set then
       gate.defined_at, gate.changed = defined_at, true
-      if gate.kind ~= use.kind or gate.quota ~= use.quota or gate.period ~= use.period
-          or gate.burst ~= use.burst then
+      if not is_defined_so(gate, use) then
         B.define(gate, use)
         gate.wake_at = now
       end
@@ -198,6 +202,17 @@ local function open_book()
         return one
       end
     end
+  end
+
+  -- Count who stand before somebody in the line, or all where he is not in it.
+  function B.ahead(name, token)
+    local line = read_line(name)
+    for place, one in ipairs(line) do
+      if one.token == token then
+        return place - 1
+      end
+    end
+    return #line
   end
 
   -- Put somebody into the line, or let him wait on.
@@ -353,11 +368,11 @@ local function open_book()
     return paused
   end
 
-  -- Count what passes, a job or a hold.
+  -- Count what passes, jobs or a hold; places by their number, as all others by their cost.
   function B.spend(gate, cost)
     gate.changed = true
     if gate.kind == 'places' then
-      gate.used = gate.used + 1
+      gate.used = gate.used + cost
     elseif gate.kind == 'rate' then
       if gate.full_at < now then
         gate.full_at, gate.part = now, 0
@@ -375,16 +390,52 @@ local function open_book()
     end
   end
 
-  function B.take(uses, id)
-    for _, use in ipairs(uses) do
-      local gate = B.of(use)
-      local cost = takes(gate, use.cost)
+  -- The jobs that pass one after another mostly carry the same gates. What these let pass is worked
+  -- out once and counted down, and what has passed is taken together, which comes to the same.
+  local passing
+
+  local function take_passed()
+    local all = passing
+    passing = nil
+    for _, use in ipairs(all and all.uses or {}) do
+      local gate = gates[use.name]
+      local cost = all.many * takes(gate, use.cost)
+      if all.newest > gate.defined_at and not gate.is_set then
+        gate.defined_at = all.newest
+      end
       gate.woken = math.max(0, gate.woken - cost)
       if gate.kind == 'breaker' and gate.tripped > 0 then
-        gate.probe = id
+        gate.probe = all.last
       end
       B.spend(gate, cost)
     end
+  end
+
+  -- Tell how many jobs that carry these may pass when the first of them may; one where a gate is
+  -- defined otherwise, because each newer job may say anew what it is.
+  local function let_pass(uses)
+    local many, costs = ALL, {}
+    for _, use in ipairs(uses) do
+      local gate, name = gates[use.name], use.name
+      costs[name] = (costs[name] or 0) + takes(gate, use.cost)
+      local fit = math.floor(B.room(gate) / costs[name])
+      many = math.min(many, (gate.is_set or is_defined_so(gate, use)) and fit or 1)
+    end
+    return many
+  end
+
+  -- Let a job pass its gates, or name the first that is shut.
+  function B.pass(uses, id, defined_at)
+    if not (passing and passing.uses == uses and passing.many < passing.most) then
+      take_passed()
+      local shut = B.first_shut(uses, defined_at)
+      if shut then
+        return shut
+      end
+      passing = {uses = uses, many = 0, most = let_pass(uses), newest = 0}
+    end
+    passing.many, passing.last = passing.many + 1, id
+    passing.newest = math.max(passing.newest, defined_at or 0)
   end
 
   -- Tell what woken jobs will take that are still to be claimed.
@@ -398,15 +449,18 @@ local function open_book()
     return boundless(gate) and room or math.max(0, room - B.pending(gate))
   end
 
-  -- Take back what a job holds that runs no more, and note of which gates.
-  function B.free(uses, id, freed)
+  -- Take back what jobs hold that carry these and run no more, and note of which gates.
+  function B.free(uses, ids, freed)
     for _, use in ipairs(uses) do
       -- What the gate bounds now counts, and not what it bounded when the job was enqueued.
       local gate = B.find(use.name)
-      local frees = gate and (gate.kind == 'places' or gate.probe == id)
+      local frees = gate and gate.kind == 'places'
+      for _, id in ipairs(gate and gate.probe and ids or {}) do
+        frees = frees or gate.probe == id
+      end
       if frees then
         if gate.kind == 'places' then
-          gate.used = math.max(0, gate.used - 1)
+          gate.used = math.max(0, gate.used - #ids)
         end
         gate.probe, gate.wake_at, gate.changed = nil, now, true
         if freed then
@@ -414,6 +468,18 @@ local function open_book()
         end
       end
     end
+  end
+
+  -- Give those of a job's gates that are breakers.
+  function B.breakers(uses)
+    local found = {}
+    for _, use in ipairs(uses) do
+      local gate = B.find(use.name)
+      if gate and gate.kind == 'breaker' then
+        found[#found + 1] = use
+      end
+    end
+    return found
   end
 
   -- Close a breaker; any other gate is open then.
@@ -528,6 +594,7 @@ local function open_book()
 
   -- Park a ready job at a gate that does not let it pass; the others pass its place on.
   function B.park(id, at, uses, queue, priority)
+    take_passed()
     call('ZREM', ready_key(queue), id)
     leave_turn('r' .. queue, id, tenant_of(id))
     list(id, at, queue, priority)
@@ -703,6 +770,7 @@ local function open_book()
   end
 
   function B.write()
+    take_passed()
     for _, name in ipairs(order) do
       local gate = gates[name] or {known = true}
       if gate.changed or gate.wake_at ~= gate.was_wake or not gate.known then

@@ -20,7 +20,7 @@ for at = 2, #ARGV do
     end_waiting(id, found, 'cancelled', 'cancelled')
     call('HSET', job_key(id), 'number', text(math.min((whole(row[5]) or EXACT) + 1, EXACT)))
     if row[10] then
-      book().free(book().uses(row[10]), id)
+      book().free(book().uses(row[10]), {id})
     end
     call('HDEL', job_key(id), 'ran')
   else

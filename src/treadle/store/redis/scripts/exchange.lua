@@ -7,7 +7,8 @@
 -- judged, then claims are let go, which frees memory, so that a server that is full still settles;
 -- then ends are written and jobs are claimed. A settlement is fenced by the claim number, compared
 -- as text. Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time,
--- claims; a claim is a row of values, or one text for a plain job, because each value costs 0.4 us.
+-- claims, the gates of claims. A claim is a row of values, or one text for a plain job, because a
+-- value costs 0.4 us; that text says which of the gates it has, or 0, because most have the same.
 
 -- Locals: a global is looked up by its name, each time.
 local ARGV, ask = ARGV, redis.pcall
@@ -27,7 +28,7 @@ local function again()
       claims[#claims + 1] = row
     end
   end
-  return {0, mine[3], 1, false, NOW, claims}
+  return {0, mine[3], 1, false, NOW, claims, {}}
 end
 
 if known and mine[2] == request then
@@ -42,223 +43,243 @@ end
 
 -- Settle
 
-local SIZES = {S = 6, N = 5, K = 6, L = 5, E = 14, W = 14}
-local GATED, gated = {s = 'S', n = 'N', k = 'K', l = 'L', e = 'E', w = 'W'}, {}
-local judged, freed, verdicts = {}, {}, {}
+local first, verdicts, any_waits = 6 + 2 * steps, {}, false
 
-local over, keys, lists = {ENDED}, {}, {}
+-- Settle what there is; gives an error before the first write, or nothing. All of it is in here,
+-- because an exchange that only claims, as an idle worker's does, need not define it.
+local function settle()
+  local SIZES = {S = 6, N = 5, K = 6, L = 5, E = 14, W = 14}
+  local GATED, gated = {s = 'S', n = 'N', k = 'K', l = 'L', e = 'E', w = 'W'}, {}
+  local judged, freed = {}, {}
 
--- Read what a settlement's fence and its writing need; a success needs less.
-local function read(key, kind)
-  if kind == 'S' or kind == 'N' then
+  local over, keys, lists = {ENDED}, {}, {}
+
+  -- Read what a settlement's fence and its writing need; a success needs less.
+  local function read(key, kind, is_gated)
+    if SIZES[kind] == 14 then
+      return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key', 'gates',
+        'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt', 'tag')
+    elseif is_gated then
+      return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key', 'gates')
+    elseif kind == 'K' or kind == 'L' then
+      return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
+    end
     return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at')
-  elseif kind == 'K' or kind == 'L' then
-    return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at', 'key')
   end
-  return ask('HMGET', key, 'state', 'number', 'worker', 'queue', 'created_at',
-    'key', 'started_at', 'priority', 'expires_at', 'parked_at', 'task', 'attempt', 'tag')
-end
 
-local function judge(at)
-  local id, number = ARGV[at + 1], ARGV[at + 2]
-  local key = JOB_ .. id
-  local was = read(key, ARGV[at])
-  if judged[id] or was.err or was[1] ~= 'running' or was[2] ~= number then
-    return '0'
+  local function judge(at, is_gated)
+    local id, number = ARGV[at + 1], ARGV[at + 2]
+    local key = JOB_ .. id
+    local was = read(key, ARGV[at], is_gated)
+    if judged[id] or was.err or was[1] ~= 'running' or was[2] ~= number then
+      return '0'
+    end
+    judged[id], keys[id] = was, key
+    if ARGV[at] == 'W' then
+      lists[ready_key(was[4] or '')] = 'zset'
+    end
+    local claims = freed[was[3] or '']
+    if not claims then
+      claims = {held_key(was[3] or '')}
+      freed[was[3] or ''] = claims
+    end
+    claims[#claims + 1] = id .. number
+    if is_gated then
+      gated[#gated + 1] = id
+    end
+    return '1'
   end
-  judged[id], keys[id] = was, key
-  if ARGV[at] == 'W' then
-    lists[ready_key(was[4] or '')] = 'zset'
-  end
-  local claims = freed[was[3] or '']
-  if not claims then
-    claims = {held_key(was[3] or '')}
-    freed[was[3] or ''] = claims
-  end
-  claims[#claims + 1] = id .. number
-  return '1'
-end
 
-local function end_at(id, until_)
-  over[#over + 1], over[#over + 2] = until_, id
-end
+  local function end_at(id, until_)
+    over[#over + 1], over[#over + 2] = until_, id
+  end
 
-local function succeeded(at, id, was)
-  local key, until_ = keys[id], kept(was[5], ARGV[at + 3])
-  if ARGV[at] == 'S' or ARGV[at] == 'K' then
-    call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
-      'ran', ARGV[at + 4], 'result', ARGV[at + 5])
-  else
-    call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
-      'ran', ARGV[at + 4])
+  local function succeeded(at, id, was)
+    local key, until_ = keys[id], kept(was[5], ARGV[at + 3])
+    if ARGV[at] == 'S' or ARGV[at] == 'K' then
+      call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
+        'ran', ARGV[at + 4], 'result', ARGV[at + 5])
+    else
+      call('HSET', key, 'state', 'succeeded', 'finished_at', NOW, 'keep_until', until_,
+        'ran', ARGV[at + 4])
+    end
+    if was[2] ~= '1' then
+      call('HDEL', key, 'error', 'reason', 'parked_at')
+    end
+    end_at(id, until_)
+    return 'succeeded'
   end
-  if was[2] ~= '1' then
-    call('HDEL', key, 'error', 'reason', 'parked_at')
-  end
-  end_at(id, until_)
-  return 'succeeded'
-end
 
--- Write an end: keep, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
-local function ended(at, id, was)
-  local key, until_, state = keys[id], kept(was[5], ARGV[at + 3]), ARGV[at + 4]
-  call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'outcome', ARGV[at + 6],
-    'reason', ARGV[at + 7], 'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9],
-    'ran', ARGV[at + 10], 'error', ARGV[at + 12], 'finished_at', NOW, 'keep_until', until_)
-  if ARGV[at + 11] ~= '' then
-    call('HSET', key, 'worker', ARGV[at + 11])
+  -- Write an end: keep, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
+  local function ended(at, id, was)
+    local key, until_, state = keys[id], kept(was[5], ARGV[at + 3]), ARGV[at + 4]
+    call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'outcome', ARGV[at + 6],
+      'reason', ARGV[at + 7], 'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9],
+      'ran', ARGV[at + 10], 'error', ARGV[at + 12], 'finished_at', NOW, 'keep_until', until_)
+    if ARGV[at + 11] ~= '' then
+      call('HSET', key, 'worker', ARGV[at + 11])
+    end
+    call('HDEL', key, 'result', 'parked_at')
+    end_at(id, until_)
+    if state == 'failed' then
+      call('ZADD', DEAD, 0, id)
+    end
+    return state
   end
-  call('HDEL', key, 'result', 'parked_at')
-  end_at(id, until_)
-  if state == 'failed' then
-    call('ZADD', DEAD, 0, id)
-  end
-  return state
-end
 
--- Write a wait: delay, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
-local function waits(at, id, was)
-  local key, delay, state = keys[id], tonumber(ARGV[at + 3]), ARGV[at + 4]
-  local outcome, reason, failure = ARGV[at + 6], ARGV[at + 7], ARGV[at + 12]
-  if outcome ~= '' then
-    local lost_by = ARGV[at + 11]
-    record(id, was[2], was[12] or '0', lost_by ~= '' and lost_by or was[3] or '', was[7] or '',
-      NOW, outcome, failure, ARGV[at + 10])
-  end
-  if delay == 0 then
-    state = 'ready'
-  end
-  call('HDEL', key, 'worker', 'started_at', 'ran', 'outcome')
-  call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'reason', reason,
-    'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9])
-  if outcome ~= '' or delay ~= 0 then
-    call('HSET', key, 'run_at', text(now + delay))
-  end
-  if failure ~= '' then
-    call('HSET', key, 'error', failure)
-  end
-  if reason == 'unknown_task' then
-    call('HSETNX', key, 'parked_at', NOW)
-  elseif was[10] then
-    call('HDEL', key, 'parked_at')
-  end
-  if state == 'ready' then
-    -- What went back unspent keeps its turn.
-    list_ready(id, was[4], was[8], was[9], outcome == '' and whole(was[13]) or nil)
-  else
-    call('ZADD', DUE, text(now + delay), id)
-    if tonumber(was[9]) then
-      call('ZADD', EXPIRING, was[9], id)
+  -- Write a wait: delay, state, attempt, outcome, reason, forgiven, crashes, ran, lost_by, error.
+  local function waits(at, id, was)
+    local key, delay, state = keys[id], tonumber(ARGV[at + 3]), ARGV[at + 4]
+    local outcome, reason, failure = ARGV[at + 6], ARGV[at + 7], ARGV[at + 12]
+    if outcome ~= '' then
+      local lost_by = ARGV[at + 11]
+      record(id, was[2], was[13] or '0', lost_by ~= '' and lost_by or was[3] or '', was[8] or '',
+        NOW, outcome, failure, ARGV[at + 10])
+    end
+    if delay == 0 then
+      state = 'ready'
+    end
+    call('HDEL', key, 'worker', 'started_at', 'ran', 'outcome')
+    call('HSET', key, 'state', state, 'attempt', ARGV[at + 5], 'reason', reason,
+      'forgiven', ARGV[at + 8], 'crashes', ARGV[at + 9])
+    if outcome ~= '' or delay ~= 0 then
+      call('HSET', key, 'run_at', text(now + delay))
+    end
+    if failure ~= '' then
+      call('HSET', key, 'error', failure)
     end
     if reason == 'unknown_task' then
-      call('ZADD', PARKED, 0, (was[11] or '') .. '\0' .. id)
+      call('HSETNX', key, 'parked_at', NOW)
+    elseif was[11] then
+      call('HDEL', key, 'parked_at')
     end
-  end
-  return state
-end
-
-local WRITE = {S = succeeded, N = succeeded, K = succeeded, L = succeeded, E = ended, W = waits}
-local first = 6 + 2 * steps
-local at, any_waits, said = first, false, {}
-while at <= #ARGV do
-  if GATED[ARGV[at]] then
-    ARGV[at], gated[#gated + 1] = GATED[ARGV[at]], #verdicts + 1
-    gated[#gated + 1] = ARGV[at + 1]
-  end
-  verdicts[#verdicts + 1] = judge(at)
-  if SIZES[ARGV[at]] == 14 and ARGV[at + 13] ~= '' and verdicts[#verdicts] == '1' then
-    said[#said + 1], said[#said + 2] = ARGV[at + 1], ARGV[at + 13]
-  end
-  at = at + SIZES[ARGV[at]]
-end
-wrong = misused(lists)
-if wrong then
-  return wrong
-end
-if #verdicts > 0 then
-  relieve()
-  for _, claims in pairs(freed) do
-    call('SREM', unpack(claims))
-  end
-  at = first
-  for i = 1, #verdicts do
-    if verdicts[i] == '1' then
-      local id = ARGV[at + 1]
-      local was = judged[id]
-      local state = WRITE[ARGV[at]](at, id, was)
-      count(was[4] or '', 'running', state)
-      if was[6] and ENDS[state] then
-        free_key(id, was[6], state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)
+    if state == 'ready' then
+      -- What went back unspent keeps its turn.
+      list_ready(id, was[4], was[9], was[10], outcome == '' and whole(was[14]) or nil)
+    else
+      call('ZADD', DUE, text(now + delay), id)
+      if tonumber(was[10]) then
+        call('ZADD', EXPIRING, was[10], id)
       end
-      any_waits = any_waits or ARGV[at] == 'W'
+      if reason == 'unknown_task' then
+        call('ZADD', PARKED, 0, (was[12] or '') .. '\0' .. id)
+      end
+    end
+    return state
+  end
+
+  local WRITE = {S = succeeded, N = succeeded, K = succeeded, L = succeeded, E = ended, W = waits}
+  local at, said = first, {}
+  while at <= #ARGV do
+    local is_gated = GATED[ARGV[at]]
+    ARGV[at] = is_gated or ARGV[at]
+    verdicts[#verdicts + 1] = judge(at, is_gated)
+    if SIZES[ARGV[at]] == 14 and ARGV[at + 13] ~= '' and verdicts[#verdicts] == '1' then
+      said[#said + 1], said[#said + 2] = ARGV[at + 1], ARGV[at + 13]
     end
     at = at + SIZES[ARGV[at]]
   end
-  if #over > 1 then
-    call('ZADD', unpack(over))
+  local wrong = misused(lists)
+  if wrong then
+    return wrong
   end
-end
+  if #verdicts > 0 then
+    relieve()
+    for _, claims in pairs(freed) do
+      call('SREM', unpack(claims))
+    end
+    at = first
+    for i = 1, #verdicts do
+      if verdicts[i] == '1' then
+        local id = ARGV[at + 1]
+        local was = judged[id]
+        local state = WRITE[ARGV[at]](at, id, was)
+        was.state = state
+        count(was[4] or '', 'running', state)
+        if was[6] and ENDS[state] then
+          free_key(id, was[6], state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)
+        end
+        any_waits = any_waits or ARGV[at] == 'W'
+      end
+      at = at + SIZES[ARGV[at]]
+    end
+    if #over > 1 then
+      call('ZADD', unpack(over))
+    end
+  end
 
--- Let gates know what attempts say of them; of holds the latest counts, whatever their order.
-local function tell(settled, freed)
-  local holds = {}
-  for i = 1, #said, 2 do
-    for _, word in ipairs(cjson.decode(said[i + 1])) do
-      local why = type(word[4]) == 'string' and word[4] or ''
-      if word[2] == 'hold' then
-        holds[#holds + 1] = {word[1], word[3], why}
-      else
-        book().tell(word[1], word[2], why, said[i], freed)
+  -- Let gates know what attempts say of them; of holds the latest counts, whatever their order.
+  local function tell(settled, freed)
+    local holds = {}
+    for i = 1, #said, 2 do
+      for _, word in ipairs(cjson.decode(said[i + 1])) do
+        local why = type(word[4]) == 'string' and word[4] or ''
+        if word[2] == 'hold' then
+          holds[#holds + 1] = {word[1], word[3], why}
+        else
+          book().tell(word[1], word[2], why, said[i], freed)
+        end
+      end
+    end
+    for uses, ids in pairs(settled) do
+      for _, use in ipairs(book().breakers(uses)) do
+        for _, id in ipairs(ids) do
+          if judged[id].state == 'succeeded' then
+            book().tell(use.name, 'well', '', id, freed)
+          end
+        end
+      end
+    end
+    for _, hold in ipairs(holds) do
+      book().hold(unpack(hold))
+    end
+  end
+
+  -- Let go of what settled claims held of gates, and wake who waits for it. Most claims have the
+  -- same gates, so they are gone through by these.
+  local function let_go()
+    local settled, freed, names = {}, {}, {}
+    for _, id in ipairs(gated) do
+      local uses = book().uses(judged[id][7])
+      settled[uses] = settled[uses] or {}
+      settled[uses][#settled[uses] + 1] = id
+    end
+    tell(settled, freed)
+    for uses, ids in pairs(settled) do
+      book().free(uses, ids, freed)
+    end
+    for _, id in ipairs(gated) do
+      if judged[id].state == 'ready' then
+        book().park_ready(id)
+      end
+    end
+    for name in pairs(freed) do
+      names[#names + 1] = name
+    end
+    table.sort(names)
+    for _, name in ipairs(names) do
+      if book().wake(book().find(name)) > 0 then
+        any_waits = true
       end
     end
   end
-  for _, one in ipairs(settled) do
-    if one.well then
-      for _, use in ipairs(one.uses) do
-        book().tell(use.name, 'well', '', one.id, freed)
-      end
-    end
-  end
-  for _, hold in ipairs(holds) do
-    book().hold(unpack(hold))
+
+  if #gated > 0 or #said > 0 then
+    let_go()
   end
 end
 
--- Let go of what settled claims held of gates, and wake who waits for it.
-local function let_go()
-  local settled, freed, names = {}, {}, {}
-  for i = 1, #gated, 2 do
-    if verdicts[gated[i]] == '1' then
-      local id = gated[i + 1]
-      local row = call('HMGET', keys[id], 'gates', 'state')
-      settled[#settled + 1] = {id = id, uses = book().uses(row[1]), well = row[2] == 'succeeded'}
-    end
+if first <= #ARGV then
+  wrong = settle()
+  if wrong then
+    return wrong
   end
-  tell(settled, freed)
-  for _, one in ipairs(settled) do
-    book().free(one.uses, one.id, freed)
-  end
-  for _, one in ipairs(settled) do
-    book().park_ready(one.id)
-  end
-  for name in pairs(freed) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    if book().wake(book().find(name)) > 0 then
-      any_waits = true
-    end
-  end
-end
-
-if #gated > 0 or #said > 0 then
-  let_go()
 end
 
 -- Claim
 
 local claims, holds, packed, fell_away, parked = {}, {held}, {}, false, 0
+local carried, places_of = {}, {}
 local paused
 
 local function expire(id, row, queue)
@@ -284,15 +305,14 @@ local function is_held(id, queue)
 end
 
 -- Let a job pass its gates, or park it at the first that is shut.
-local function passes(id, row, queue)
-  local uses = book().uses(row[15])
-  local at = book().first_shut(uses, whole(row[7]))
+local function passes(id, gates, created_at, queue, priority)
+  local uses = book().uses(gates)
+  local at = book().pass(uses, id, whole(created_at))
   if at then
-    book().park(id, at, uses, queue, row[8])
+    book().park(id, at, uses, queue, priority)
     fell_away, parked = true, parked + 1
     return false
   end
-  book().take(uses, id)
   return true
 end
 
@@ -306,29 +326,47 @@ local function hold(id, queue, n, tried, row)
   count(queue, 'ready', 'running')
 end
 
--- `times` is when it was made, and behind a colon when it was due, if that is another time.
-local function plain(id, n, tried, task, of, words, times)
-  return id .. ' ' .. n .. ' ' .. tried .. ' ' .. times .. ' ' .. text(#task) .. ' '
-    .. text(#of) .. ' ' .. task .. of .. words
+-- Say which of the gates in the answer these are.
+local function place_of(gates)
+  local place = places_of[gates]
+  if not place then
+    carried[#carried + 1] = gates
+    place = text(#carried)
+    places_of[gates] = place
+  end
+  return place
 end
 
--- Claim a job that has never run and has nothing out of the ordinary, as most: that it has five
--- fields and these five, or one more and that is when it was due, says that it has no other, each
--- of which would be looked for.
+-- `times` is when it was made, and behind a colon when it was due, if that is another time.
+local function plain(id, n, tried, task, of, words, times, gates)
+  return id .. ' ' .. n .. ' ' .. tried .. ' ' .. times .. ' ' .. text(#task) .. ' '
+    .. text(#of) .. ' ' .. (gates and place_of(gates) or '0') .. ' ' .. task .. of .. words
+end
+
+-- Claim a job that has never run and has nothing out of the ordinary but gates or a time at which
+-- it was due, as most: that it has five fields, or six, and these five, and one of the two, says
+-- that it has no other, each of which would be looked for.
 local function claim_new(id, queue)
-  local key, times = JOB_ .. id, nil
-  local fields, row = ask('HLEN', key), nil
+  local key, row = JOB_ .. id, nil
+  local fields = ask('HLEN', key)
   if fields == 5 then
     row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at')
-    times = whole(row[5]) and row[5]
   elseif fields == 6 then
-    row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at', 'run_at')
-    times = whole(row[5]) and whole(row[6]) and row[5] .. ':' .. row[6]
+    row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at', 'gates', 'run_at')
   end
-  if not times or row[1] ~= 'ready' or not (row[2] and row[3] and row[4]) then
+  if not row or row[1] ~= 'ready' or not (row[2] and row[3] and row[4] and whole(row[5])) then
     return false
   end
-  hold(id, queue, '1', '1', plain(id, '1', '1', row[2], row[3], row[4], times))
+  local gates, due, times = row[6], row[7], row[5]
+  if fields == 6 and not gates and not (due and whole(due)) then
+    return false
+  elseif gates and not passes(id, gates, row[5], queue) then
+    return true
+  end
+  if due then
+    times = times .. ':' .. due
+  end
+  hold(id, queue, '1', '1', plain(id, '1', '1', row[2], row[3], row[4], times, gates))
   return true
 end
 
@@ -362,7 +400,7 @@ local function claim(id, queue, score)
       return expire(id, row, queue)
     end
   end
-  if row[15] and not passes(id, row, queue) then
+  if row[15] and not passes(id, row[15], row[7], queue, row[8]) then
     return
   end
   if row[12] then
@@ -377,10 +415,10 @@ local function claim(id, queue, score)
   if name then
     free_key(id, name, FREED_BY_CLAIM)
   end
-  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or name or gates then
+  if row[8] or row[9] or row[10] or row[11] or row[12] or row[13] or name then
     row[1], row[2], row[3], row[14], row[15], row[16] = id, n, attempt, NOW, name, gates
   else
-    row = plain(id, n, tried, row[4], row[5], row[6], row[7])
+    row = plain(id, n, tried, row[4], row[5], row[6], row[7], gates)
   end
   hold(id, queue, n, tried, row)
 end
@@ -530,4 +568,4 @@ if short then
   end
 end
 return {known and 0 or 1, table.concat(verdicts), (fell_away or not short) and 1 or 0, next_due,
-  NOW, claims}
+  NOW, claims, carried}

@@ -1,6 +1,7 @@
 -- Called by: shut_gate, open_gate, set_gate, reset_gate; any number at once. ARGV after the time:
 -- which of them (shut, open, set, reset), the gate's name, then for shut: how long or nothing, why;
--- for set: kind, quota, period, burst. Answers 1 when this call changed something.
+-- for set: kind, quota, period, burst, 1 where another kind may change. Answers 1 when this call
+-- changed something.
 
 local verb, name = ARGV[2], ARGV[3]
 relieve()
@@ -32,7 +33,11 @@ end
 local function set()
   local use = {name = name, kind = ARGV[4], quota = tonumber(ARGV[5]), period = tonumber(ARGV[6]),
     burst = tonumber(ARGV[7])}
-  local gate = book().of(use)
+  local gate = book().find(name)
+  if gate and gate.kind ~= use.kind and gate.kind ~= 'switch' and ARGV[8] ~= '1' then
+    return 0
+  end
+  gate = gate or book().of(use)
   book().define(gate, use)
   gate.is_set = true
   book().wake(gate)

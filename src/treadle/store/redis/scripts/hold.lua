@@ -2,10 +2,19 @@
 -- the gate, the token; to take: kind, quota, period, burst, cost, lease, for how long who asks
 -- waits, how many may; to renew: the lease. A place is in `holds` for as long as it is counted, a
 -- start of a rate in `passed` for the lease, who waits in `asks`. Answers whether it was done; for
--- take also how long until a clock may let it through, or -1.
+-- take also how long until a clock may let it through, or -1, and how many stand before it.
 
 local what, name, token = ARGV[2], ARGV[3], ARGV[4]
 local B = book()
+
+-- Let a line of holds stay for an hour beyond the longest of its leases: a short one beside a long
+-- one must not take that along.
+local function keep_line(line, lease)
+  local most = math.ceil(lease / 1000) + HOUR / 1000
+  if call('PTTL', line) < most then
+    call('PEXPIRE', line, most)
+  end
+end
 
 local function ask(gate, cost, lease, asks_for, asking_max)
   local held = B.clean(holds_key(name), 'zset')
@@ -30,7 +39,7 @@ local function ask(gate, cost, lease, asks_for, asking_max)
     end
     B.leave(name, token)
     call('ZADD', line, text(now + lease), token)
-    call('PEXPIRE', line, math.ceil(lease / 1000) + HOUR / 1000)
+    keep_line(line, lease)
     return 1, -1
   end
   if mine or many < asking_max then
@@ -42,7 +51,7 @@ local function ask(gate, cost, lease, asks_for, asking_max)
     B.wake(gate)
   end
   local opens = B.opens_at(gate, cost)
-  return 0, opens and opens > now and opens - now or -1
+  return 0, opens and opens > now and opens - now or -1, B.ahead(name, token)
 end
 
 local function take()
@@ -62,7 +71,7 @@ local function renew()
     return 0, -1
   end
   call('ZADD', line, text(math.max(till, now + lease)), token)
-  call('PEXPIRE', line, math.ceil(lease / 1000) + HOUR / 1000)
+  keep_line(line, lease)
   return 1, -1
 end
 
@@ -79,10 +88,10 @@ local function free()
 end
 
 local VERBS = {take = take, renew = renew, free = free}
-local done, wait = VERBS[what]()
+local done, wait, ahead = VERBS[what]()
 close_book()
 write_counts()
 if what == 'free' then
   ring(EARS_WORK)
 end
-return {done, wait}
+return {done, wait, ahead or 0}

@@ -12,7 +12,7 @@ end
 local function let_go(id)
   local gates = call('HGET', job_key(id), 'gates')
   if gates then
-    book().free(book().uses(gates), id)
+    book().free(book().uses(gates), {id})
     book().park_ready(id)
   end
 end

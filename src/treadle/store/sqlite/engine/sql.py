@@ -14,7 +14,7 @@ from treadle.core.tenants.tenant import UNTAGGED
 
 _FILES = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
-    *("keys", "locks", "moving", "schedules", "gates", "holds", "tenants"),
+    *("keys", "locks", "moving", "schedules", "gates", "holds", "starts", "tenants"),
 )
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Final
 
 from treadle.core.durations import HOUR
-from treadle.core.gates.breaker import ORDER, Tell, told
 from treadle.core.gates.gate import (
     BREAKER,
     FULL,
@@ -21,6 +20,7 @@ from treadle.core.gates.gate import (
     GateUse,
     read_gates,
 )
+from treadle.core.gates.tells import ORDER, Tell, told
 from treadle.core.ids import id_text
 from treadle.store.sqlite.keys.freeing import ENDED, free
 from treadle.store.sqlite.rows import Row
@@ -159,7 +159,7 @@ class Book:
         not count.
         """
         changed = set()
-        for id_, tell in sorted(said, key=_turn):
+        for id_, tell in sorted(said, key=_order):
             # A hold may name a gate that nobody has named yet.
             gate = self.of(GateUse(tell.name)) if tell.says == "hold" else self.find(tell.name)
             if gate is not None and told(gate, tell, id_, self.now):
@@ -297,7 +297,7 @@ def says_at(name: str, uses: Sequence[GateUse]) -> str:
     return next((use.on_full for use in uses if use.name == name), "")
 
 
-def _turn(said: tuple[bytes, Tell]) -> int:
+def _order(said: tuple[bytes, Tell]) -> int:
     return ORDER.index(said[1].says)
 
 

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from treadle.core.durations import HOUR
-from treadle.core.gates.breaker import close
-from treadle.core.gates.gate import FOREVER, GateRecord, GateUse
+from treadle.core.gates.gate import FOREVER, SWITCH, GateRecord, GateUse
+from treadle.core.gates.tells import close
 from treadle.store.sqlite.gates.book import Book, Statements, cost_at, gate_of, uses_of
 from treadle.store.sqlite.gates.holds import lapse
 
@@ -55,13 +55,19 @@ def open_(book: Book, name: str) -> bool:
     return True
 
 
-def set_numbers(book: Book, use: GateUse) -> None:
-    """Set the numbers of a gate; what jobs bring along does not count any more."""
+def set_numbers(book: Book, use: GateUse, change_kind: bool) -> bool:  # noqa: FBT001 -- as asked
+    """Set the numbers of a gate; what jobs bring along does not count any more.
+
+    False, and nothing has changed, where it is of another kind that is to stand.
+    """
     gate = book.of(use)
+    if gate.kind not in (use.kind, SWITCH) and not change_kind:
+        return False
     book.define(gate, use)
     gate.is_set = True
     book.wake(gate)
     book.write()
+    return True
 
 
 def reset(book: Book, name: str) -> bool:

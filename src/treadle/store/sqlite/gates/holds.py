@@ -39,7 +39,9 @@ def take(book: Book, use: GateUse, token: bytes, lease: int) -> HoldTaken:
     if passes:
         return HoldTaken(is_held=True)
     opens = gate.opens_at(use.cost, now)
-    return HoldTaken(is_held=False, wait=None if opens is None or opens <= now else opens - now)
+    [ahead] = db.execute(sql["asking_before"], (use.name, now, since, token)).fetchone()
+    wait = None if opens is None or opens <= now else opens - now
+    return HoldTaken(is_held=False, wait=wait, ahead=ahead)
 
 
 def _parked(book: Book, name: str) -> bool:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.core.job import AttemptRecord, JobRecord, write_error
 from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.sqlite.engine.bell import WORK, FileBell, MemoryBell
 from treadle.store.sqlite.engine.runner import Runner, drive
+from treadle.store.sqlite.gates.book import Book
 from treadle.store.sqlite.keys.freeing import ENDED, free
+from treadle.store.sqlite.moving.starts import read_starts, take_starts
 from treadle.store.sqlite.reads import attempt_of, record_of
+
+if TYPE_CHECKING:
+    from treadle.core.gates.arriving import Starts
 
 Statements = dict[str, str]
 
@@ -60,6 +65,18 @@ class SqliteMoving:
         )
         self._bell.ring(WORK)
         return done
+
+    async def starts(self, name: str) -> Starts | None:
+        """Give what has started in a sliding window."""
+        return await drive(
+            self._runner.read(lambda db, at: read_starts(Book(db, self._sql, at), name))
+        )
+
+    async def receive(self, starts: Starts, move: str) -> bool:
+        """Let starts of another store count."""
+        return await drive(
+            self._runner.write(lambda db, at: take_starts(Book(db, self._sql, at), starts, move))
+        )
 
 
 def _sealed(

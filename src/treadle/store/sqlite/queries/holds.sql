@@ -19,6 +19,10 @@ where gate = ? and is_held = 0 and until_at > ? order by since, token limit 1;
 -- name: asking
 select count(*) from {p}holds where gate = ? and is_held = 0 and until_at > ?;
 
+-- name: asking_before
+select count(*) from {p}holds
+where gate = ? and is_held = 0 and until_at > ? and (since, token) < (?, ?);
+
 -- name: asks_next
 update {p}holds set is_next = 1 where gate = ? and token = ?;
 
@@ -36,9 +40,6 @@ select gate, token from {p}holds where gate = ? and until_at <= ? limit ?;
 
 -- name: any_hold_over
 select 1 from {p}holds where until_at <= ? limit 1;
-
--- name: places_held
-select gate, count(*) from {p}holds where is_held = 1 and kind = 'places' group by 1;
 
 -- name: held_at
 select coalesce(sum(is_held = 1 and kind = 'places'), 0),

@@ -1,4 +1,5 @@
 """What `moving` promises: a sealed job is out of reach, and comes whole into another store."""
+# ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
 from typing import Any
 
@@ -6,13 +7,23 @@ import pytest
 from msgspec.structs import replace
 
 from treadle.core.errors import StoreError
+from treadle.core.gates.arriving import Starts
+from treadle.core.gates.gate import PLACES, WINDOW, GateRecord, write_gates
 from treadle.core.ids import new_id
 from treadle.core.job import JobRecord, JobState
 from treadle.core.outcome import Failed, TaskUnknown
 from treadle.store.contract import Filter, Note, Store
 from treadle.store.moving import PARCELS_MAX, Parcel, Seal
-from treadle.testing.conformance.gates.kit import add, claim, gate, places
-from treadle.testing.conformance.kit import ERROR, Case, Hand, ids_of, scenario, worker_info
+from treadle.testing.conformance.gates.kit import add, claim, gate, places, window
+from treadle.testing.conformance.kit import (
+    ERROR,
+    Case,
+    Hand,
+    ids_of,
+    new_job,
+    scenario,
+    worker_info,
+)
 
 OUT, IN = Seal("out", "m1"), Seal("in", "m1")
 MINUTE = 60_000_000
@@ -242,3 +253,136 @@ class TestMovingGates:
         assert ids_of(taken) == ids[1:2]
         [shown] = await other.gates()
         assert (shown.used, shown.waiting) == (1, len(ids) - 2)
+
+
+class TestMovingStarts:
+    """What has started in a sliding window counts in the store that its jobs move to."""
+
+    @scenario
+    async def test_starts_count_there_until_they_would_have_left_here(self, case: Case) -> None:
+        """The next one may start there when it might have here, and not before."""
+        ids = await add(case, 4, window(quota=2))
+        worker = await case.worker()
+        for _ in range(2):
+            assert len(await worker.claim(1)) == 1
+            case.clock.move(3)
+        starts = await given(case.store)
+        assert [took for _, took in starts.pairs] == [1, 1]
+        other = await brought(case, *ids[2:])
+        assert await other.moving.receive(starts, "m1")
+        case.clock.move(1)
+        hand = Hand(other, worker_info("w9"))
+        await hand.register()
+        assert await claim(hand) == []
+        case.clock.move(2.9)
+        assert await claim(hand) == []
+        case.clock.move(0.1)
+        assert ids_of(await claim(hand)) == ids[2:3]
+        case.clock.move(2.9)
+        assert await claim(hand) == []
+        case.clock.move(0.1)
+        assert ids_of(await claim(hand)) == ids[3:]
+
+    @scenario
+    async def test_starts_that_are_sent_again_count_once(self, case: Case) -> None:
+        """Of a move only what came since is added, also at the very instant of the last one."""
+        await add(case, 9, window(quota=9))
+        worker = await case.worker()
+        other = await case.open("elsewhere")
+        for started, room in ((2, 7), (1, 6)):
+            assert len(await worker.claim(started)) == started
+            for _ in range(3):
+                assert await other.moving.receive(await given(case.store), "m1")
+            assert (await the_gate(other)).room == room
+        case.clock.move(1)
+        assert len(await worker.claim(2)) == 2
+        assert await other.moving.receive(await given(case.store), "m1")
+        assert (await the_gate(other)).room == 4
+        assert await other.moving.receive(await given(case.store), "m2")
+        assert (await the_gate(other)).room == 0
+        case.clock.move(9)
+        assert (await the_gate(other)).room == 5
+
+    @scenario
+    async def test_starts_of_a_store_whose_clock_differs_keep_their_age(self, case: Case) -> None:
+        """An hour ahead or behind, they leave the window when they would have at home."""
+        await add(case, 2, window(quota=2))
+        worker = await case.worker()
+        assert len(await worker.claim(1)) == 1
+        case.clock.move(4)
+        starts = await given(case.store)
+        others = [await case.open("ahead"), await case.open("behind")]
+        for other, off in zip(others, (60 * MINUTE, -60 * MINUTE), strict=True):
+            pairs = [(at + off, took) for at, took in starts.pairs]
+            shifted = replace(starts, pairs=pairs, at=starts.at + off)
+            assert await other.moving.receive(shifted, "m1")
+            assert (await the_gate(other)).room == 1
+        for seconds, room in ((5.9, 1), (0.2, 2)):
+            case.clock.move(seconds)
+            assert [(await the_gate(other)).room for other in others] == [room, room]
+
+    @scenario
+    async def test_starts_are_added_to_what_the_gate_knows(self, case: Case) -> None:
+        """Its own starts, numbers and pause stand; one that bounds something else is left."""
+        await add(case, 3, window(quota=5))
+        worker = await case.worker()
+        assert len(await claim(worker)) == 3
+        starts = await given(case.store)
+        other = await case.open("elsewhere")
+        await other.set_gate(window(quota=4))
+        await other.enqueue(new_id(), [new_job(gates=write_gates([window(quota=4)]))])
+        hand = Hand(other, worker_info("w9"))
+        await hand.register()
+        assert len(await claim(hand)) == 1
+        assert await other.moving.receive(starts, "m1")
+        shown = await the_gate(other)
+        assert (shown.quota, shown.room, shown.is_set) == (4, 0, True)
+        shut = await case.open("shut")
+        await shut.shut_gate("w", note="by ann")
+        assert await shut.moving.receive(starts, "m1")
+        shown = await the_gate(shut)
+        assert (shown.kind, shown.quota, shown.note) == (WINDOW, 5, "by ann")
+        assert await shut.open_gate("w")
+        assert (await the_gate(shut)).room == 2
+        bound = await case.open("bound")
+        await bound.set_gate(places("w", 3))
+        assert not await bound.moving.receive(starts, "m1")
+        assert (await the_gate(bound)).kind == PLACES
+
+    @scenario
+    async def test_no_more_is_kept_than_any_window_counts(self, case: Case) -> None:
+        """Of many moves with many starts each the newest ten thousand stay, and shut the gate."""
+        use = window(quota=10_000, period=MINUTE)
+        first = case.now
+        for move in range(10):
+            pairs = [(first + 10 * n + move, 1) for n in range(2_000)]
+            starts = Starts(use, pairs, first + 30_000)
+            assert await case.store.moving.receive(starts, f"m{move}")
+        kept = await given(case.store)
+        assert (len(kept.pairs), (await the_gate(case.store)).room) == (10_000, 0)
+        assert kept.pairs[-1][0] - kept.pairs[0][0] < 20_000
+
+    @scenario
+    async def test_what_has_not_started_of_late_is_not_given(self, case: Case) -> None:
+        """Nor is what a gate that is no sliding window has let pass."""
+        assert await case.store.moving.starts("w") is None
+        await add(case, 2, window(quota=1), places(quota=2))
+        worker = await case.worker()
+        assert len(await claim(worker)) == 1
+        assert await case.store.moving.starts("g") is None
+        assert (await given(case.store)).use == window(quota=1)
+        case.clock.move(10)
+        assert await case.store.moving.starts("w") is None
+
+
+async def given(store: Store) -> Starts:
+    """Read the starts of the window `w`, which must have some."""
+    starts = await store.moving.starts("w")
+    assert starts is not None
+    return starts
+
+
+async def the_gate(store: Store) -> GateRecord:
+    """Read the one gate of a store."""
+    [found] = await store.gates()
+    return found

@@ -5,8 +5,8 @@ import pytest
 from msgspec.structs import replace
 
 from treadle.core.durations import SECOND
-from treadle.core.gates.breaker import Tell
 from treadle.core.gates.gate import FOREVER, GateUse
+from treadle.core.gates.tells import Tell
 from treadle.core.job import Claim, JobState
 from treadle.core.outcome import (
     Cancelled,

@@ -4,6 +4,7 @@
 from treadle.core.durations import HOUR, SECOND
 from treadle.core.gates.gate import FOREVER, PLACES, SWITCH, GateUse
 from treadle.core.job import JobState
+from treadle.core.outcome import Released
 from treadle.testing.conformance.gates.breakers import open_by_failures
 from treadle.testing.conformance.gates.kit import (
     add,
@@ -83,6 +84,24 @@ class TestShutting:
         assert await claim(worker) == []
         await case.store.open_gate("s")
         assert ids_of(await claim(worker, 500)) == ids
+
+    @scenario
+    async def test_one_key_of_a_switch_is_held_and_no_other(self, case: Case) -> None:
+        """Ready jobs of it, those that come, and those that run and come back; resume runs all."""
+        seven, eight = GateUse("s:7", SWITCH), GateUse("s:8", SWITCH)
+        ids = await add(case, 2, seven)
+        worker = await case.worker()
+        [running] = await worker.claim(1)
+        await case.store.shut_gate("s:7", note="no token")
+        others = await add(case, 2, eight)
+        ids += await add(case, 1, seven)
+        assert ids_of(await claim(worker)) == others
+        await worker.finish(running, Released())
+        assert await claim(worker) == []
+        shown = await gate(case, "s:7")
+        assert (shown.kind, shown.waiting, shown.note) == (SWITCH, 3, "no token")
+        assert await case.store.open_gate("s:7")
+        assert ids_of(await claim(worker)) == ids
 
 
 class TestNumbers:

@@ -202,6 +202,23 @@ class TestHoldsInLine:
         assert await holds(case, places(), B)
 
     @scenario
+    async def test_who_asks_is_told_how_many_stand_before_him(self, case: Case) -> None:
+        """Those who left the line, or ask no more, do not count."""
+
+        async def ahead(token: bytes) -> int:
+            case.clock.move(0.001)
+            return (await case.store.hold_take(places(), token, LEASE)).ahead
+
+        assert await holds(case, places(), A)
+        tokens = [bytes([n]) * 16 for n in (9, 5, 7, 6)]
+        assert [await ahead(token) for token in tokens] == [0, 1, 2, 3]
+        await case.store.hold_free("g", tokens[0])
+        case.clock.move(0.6 * ASKS_FOR / SECOND)
+        assert [await ahead(token) for token in tokens[2:]] == [1, 2]
+        case.clock.move(0.6 * ASKS_FOR / SECOND)
+        assert [await ahead(token) for token in tokens[2:]] == [0, 1]
+
+    @scenario
     async def test_who_asks_no_more_loses_his_turn(self, case: Case) -> None:
         """One that died in the line, or left it, holds nobody up."""
         assert await holds(case, places(), A)

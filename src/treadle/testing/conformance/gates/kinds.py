@@ -5,12 +5,23 @@ another limit under it. What runs already counts for what the gate bounds now.
 """
 # ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
+from msgspec.structs import replace
+
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import PLACES, GateUse, write_gates
+from treadle.core.gates.gate import FOREVER, PLACES, SWITCH, GateUse, write_gates
 from treadle.core.job import Claim
 from treadle.core.outcome import Succeeded
 from treadle.store.statements import COMMIT
-from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places, rate
+from treadle.testing.conformance.gates.kit import (
+    add,
+    breaker,
+    claim,
+    finish,
+    gate,
+    places,
+    rate,
+    window,
+)
 from treadle.testing.conformance.kit import Case, Hand, ids_of, new_job, scenario, settlement, take
 from treadle.testing.conformance.line.transactional import desk_of
 
@@ -24,7 +35,7 @@ class TestKinds:
     async def test_jobs_of_a_rate_give_back_the_places_that_it_became(self, case: Case) -> None:
         """All of them run, two at a time, one after the other and without upkeep."""
         ids = await add(case, 6, WIDE)
-        await case.store.set_gate(GateUse("g", PLACES, quota=2))
+        await case.store.set_gate(GateUse("g", PLACES, quota=2), change_kind=True)
         worker = await case.worker()
         started = []
         for _ in range(3):
@@ -40,7 +51,7 @@ class TestKinds:
         ids = await add(case, 6, WIDE)
         worker = await case.worker()
         running = await worker.claim(4)
-        await case.store.set_gate(GateUse("g", PLACES, quota=3))
+        await case.store.set_gate(GateUse("g", PLACES, quota=3), change_kind=True)
         assert (await gate(case, "g")).used == 4
         assert await claim(worker) == []
         await finish(worker, *running[:2])
@@ -65,10 +76,38 @@ class TestKinds:
         assert (await gate(case, "g")).used == 1
 
     @scenario
+    async def test_numbers_of_another_kind_are_refused(self, case: Case) -> None:
+        """Nothing changes, whatever the gate bounds and in whatever state it is."""
+        uses = [places(), WIDE, window("g"), breaker("g")]
+        for mine in uses:
+            use = replace(mine, name=mine.kind)
+            await add(case, 1, use)
+            await case.store.shut_gate(mine.kind, note="as it was")
+            was = await gate(case, mine.kind)
+            others = [other for other in uses if other.kind != mine.kind]
+            for other in (*others, GateUse("g", SWITCH)):
+                assert not await case.store.set_gate(replace(other, name=mine.kind))
+            assert await gate(case, mine.kind) == was
+            assert await case.store.set_gate(use)
+            assert (await gate(case, mine.kind)).is_set
+
+    @scenario
+    async def test_a_gate_that_was_only_shut_may_become_any_kind(self, case: Case) -> None:
+        """It bounds nothing yet, and stays shut; from then on it is what it was set to."""
+        await case.store.shut_gate("g")
+        assert await case.store.set_gate(places(quota=2))
+        shown = await gate(case, "g")
+        assert (shown.kind, shown.room, shown.shut_until) == (PLACES, 0, FOREVER)
+        assert not await case.store.set_gate(WIDE)
+        assert await case.store.reset_gate("g")
+        assert not await case.store.set_gate(WIDE)
+        assert await case.store.set_gate(WIDE, change_kind=True)
+
+    @scenario
     async def test_upkeep_counts_by_what_the_gate_bounds(self, case: Case) -> None:
         """It takes no place from a running job that knows of a rate only."""
         await add(case, 3, WIDE)
-        await case.store.set_gate(GateUse("g", PLACES, quota=2))
+        await case.store.set_gate(GateUse("g", PLACES, quota=2), change_kind=True)
         worker = await case.worker()
         await claim(worker)
         await case.store.prune(100)

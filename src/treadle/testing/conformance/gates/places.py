@@ -24,6 +24,22 @@ class TestPlaces:
         assert await case.states(ids) == ["running"] * 2 + ["blocked"] * 3
 
     @scenario
+    async def test_jobs_with_other_gates_between_them_take_the_same_places(
+        self, case: Case
+    ) -> None:
+        """One batch of two kinds of jobs by turns gets the places of the gate that both have."""
+        ids = []
+        for _ in range(4):
+            ids += await add(case, 1, places("shared", 5))
+            ids += await add(case, 1, places("own", 9), places("shared", 5))
+        worker = await case.worker()
+        running = await claim(worker)
+        used = [(await gate(case, name)).used for name in ("shared", "own")]
+        assert (ids_of(running), used) == (ids[:5], [5, 2])
+        await finish(worker, *running)
+        assert (ids_of(await claim(worker)), (await gate(case, "shared")).used) == (ids[5:], 3)
+
+    @scenario
     async def test_a_place_that_is_free_is_taken_in_the_same_exchange(self, case: Case) -> None:
         """Settling one job and claiming the next of its gate need one call."""
         ids = await add(case, 3, places())

@@ -2,8 +2,8 @@
 # ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
 from treadle.core.durations import SECOND
-from treadle.core.gates.breaker import Tell
 from treadle.core.gates.gate import FOREVER
+from treadle.core.gates.tells import Tell
 from treadle.core.job import JobState
 from treadle.core.lanes import Demand, Step
 from treadle.core.outcome import Failed, Released, Snoozed, Succeeded

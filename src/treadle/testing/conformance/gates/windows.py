@@ -256,9 +256,9 @@ class TestWindowsAtWork:
         case.clock.move(1)
         ids = await add(case, 3, window())
         assert ids_of(await claim(worker)) == ids[:2]
-        await case.store.set_gate(GateUse("w", PLACES, quota=4))
+        await case.store.set_gate(GateUse("w", PLACES, quota=4), change_kind=True)
         assert ids_of(await claim(worker)) == ids[2:]
-        await case.store.set_gate(window())
+        await case.store.set_gate(window(), change_kind=True)
         assert (await gate(case, "w")).room == 2
 
     @scenario
