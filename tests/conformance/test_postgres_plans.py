@@ -90,6 +90,12 @@ GATED: Final = (
     *("end_full", "end_staged", "end_again", "give_tags", "give_tags_waiting", "tell_gates"),
     *("free_noted", "gates_calm"),
 )
+NAMED: Final = (
+    *("take_keys", "take_left", "store_keyed", "free_ended", "free_left", "retake_keys"),
+    *("retake_left", "sweep", "keys", "drifted", "cancel", "retry_live", "retry_ended"),
+    *("seal", "parcels", "adopt_dead", "unseal", "drop_sealed"),
+)
+"""Statements of keys, control and moving in which others name jobs."""
 SETTLEMENTS: Final = ("settle_succeeded", "settle_noted", "settle_ended", "settle_waiting")
 LINE: Final = (
     *("claim_any", "claim_named", "claim_on", "claim_marked", "available", "available_marked"),
@@ -237,6 +243,7 @@ def test_a_plan_that_was_made_while_there_were_few_jobs_is_good_for_many(
         *CLAIMS,
         *SETTLEMENTS,
         *GATED,
+        *NAMED,
         "give_back",
         "mark_begun",
         "take_again",

@@ -57,21 +57,34 @@ def job_words(jobs: Sequence[NewJob]) -> Words:
     head: tuple[Any, ...] | None = None
     place = many = 0
     for job in jobs:
-        _check_id(job)
-        like = (
-            job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
-            job.key is not None, job.gates, job.tenant,
-        )  # fmt: skip
-        if like != head:
+        if (like := head_of(job)) != head:
             head = like
             words += _head(job)
             place, many = len(words) - 1, 0
         many += 1
         words[place] = many
-        words += (job.id.hex(), call_words(job, job.cost))
+        words += own_words(job)
         if job.key is not None:
             words += _key_words(job.key)
     return words
+
+
+def head_of(job: NewJob) -> tuple[Any, ...]:
+    """Give what jobs share that stand under one head."""
+    return (
+        job.queue, job.priority, job.task, job.at, job.delay, job.expires_at, job.expires_in,
+        job.key is not None, job.gates, job.tenant,
+    )  # fmt: skip
+
+
+def own_words(job: NewJob) -> tuple[str, bytes]:
+    """Write what a job has of its own: its id and its call.
+
+    Raises:
+        ValueError: its id is none.
+    """
+    _check_id(job)
+    return job.id.hex(), call_words(job, job.cost)
 
 
 def one_words(job: NewJob) -> Words | None:
@@ -169,14 +182,15 @@ def read_claim(row: list[Any] | bytes, now: int, gates: Sequence[bytes] = ()) ->
 
 def _plain_claim(row: bytes, now: int, gates: Sequence[bytes]) -> Claim:
     """Read a claim of a job that has nothing out of the ordinary: its values in one text."""
-    id_, number, attempt, created_at, task_size, queue_size, place, rest = row.split(b" ", 7)
+    id_, number, attempt, times, task_size, queue_size, place, rest = row.split(b" ", 7)
     task, queue = int(task_size), int(task_size) + int(queue_size)
+    created_at, _, run_at = times.partition(b":")
     said, created = _unpack(memoryview(rest)[queue:]), int(created_at)
     return Claim(
         unhexlify(id_), int(number), rest[:task].decode(), rest[task:queue].decode(), 0,
-        int(attempt), said.args, said.attempts_max, 0, 0, said.policy, created, created, None, None,
-        now, said.tags, said.meta, said.tenant, None,
-        None if place == _NO_GATES else gates[int(place) - 1],
+        int(attempt), said.args, said.attempts_max, 0, 0, said.policy, created,
+        int(run_at) if run_at else created, None, None, now, said.tags, said.meta, said.tenant,
+        None, None if place == _NO_GATES else gates[int(place) - 1],
     )  # fmt: skip
 
 

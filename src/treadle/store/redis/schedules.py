@@ -9,7 +9,7 @@ from treadle.core import fault
 from treadle.core.keys.key import check_key
 from treadle.store.contract import BATCH_MAX
 from treadle.store.redis.engine.runner import Runner
-from treadle.store.redis.rows import Words, job_words, read_number
+from treadle.store.redis.rows import Words, head_of, job_words, own_words, read_number
 from treadle.store.redis.scripts import script
 from treadle.store.scheduled import DueSchedules, Move, ScheduleRow, check_moves
 
@@ -54,16 +54,7 @@ class RedisSchedules:
         for job in check_moves(moves, BATCH_MAX):
             if job.key is not None:
                 check_key(job.key)
-        words: Words = []
-        for move in moves:
-            jobs, other = job_words(move.jobs), move.unfired
-            words += (
-                move.name, move.revision, "" if move.due is None else move.due,
-                int(move.body is not None), move.body or b"",
-                int(other is not None), "" if other is None or other.due is None else other.due,
-                b"" if other is None else other.body, len(move.jobs), len(jobs), *jobs,
-            )  # fmt: skip
-        done = await self._told("fire", now, words)
+        done = await self._told("fire", now, _move_words(moves))
         fault.point("fire.after_commit")
         return [said == _HELD for said in done]
 
@@ -75,6 +66,32 @@ class RedisSchedules:
         # is less than the first answer was, so it is not sent again by itself.
         steps = self._runner.script(script(name), (said, *words), again=name != "fire")
         return await self._runner.run(steps)
+
+
+def _move_words(moves: Sequence[Move]) -> Words:
+    """Write moves for `fire`; that a job has the head of the one before it takes no words.
+
+    Raises:
+        OverflowError, ValueError: as `job_words` says.
+    """
+    words: Words = []
+    head: tuple[Any, ...] | None = None
+    for move in moves:
+        jobs, other = move.jobs, move.unfired
+        alike = len(jobs) == 1 and jobs[0].key is None and head_of(jobs[0]) == head
+        letters = ("-" if move.body is None else "k") + ("-" if other is None else "o")
+        letters += "-" if not jobs else "a" if alike else "j"
+        due = "" if move.due is None else move.due
+        words += (move.name, move.revision, due, letters, move.body or b"")
+        if other is not None:
+            words += ("" if other.due is None else other.due, other.body)
+        if alike:
+            words += own_words(jobs[0])
+        elif jobs:
+            said = job_words(jobs)
+            words += (len(jobs), len(said), *said)
+            head = head_of(jobs[-1])
+    return words
 
 
 def _row(flat: Sequence[Any]) -> ScheduleRow | None:

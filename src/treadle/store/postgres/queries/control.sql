@@ -5,7 +5,7 @@
 with held as (
     select id from {p}jobs where id = any($1::uuid[]) order by id for update
 ), gone as (
-    delete from {p}jobs j using held where j.id = held.id returning j.*
+    delete from {p}jobs j using held where j.id between held.id and held.id returning j.*
 ), ended as (
     insert into {p}attempts (job, claim, attempt, worker, started_at, finished_at, outcome)
     select id, number, attempt, worker, started_at, {now}, 'cancelled'
@@ -34,14 +34,14 @@ update {p}jobs j set
     state = 'ready', run_at = {now}, forgiven = attempt, crashes = 0, reason = null,
     parked_at = null, expires_at = case when expires_at <= {now} then null else expires_at end,
     tag = {new_turn}
-from held where j.id = held.id
+from held where j.id between held.id and held.id
 returning j.id;
 
 -- name: retry_ended
 with held as (
     select id, number from {p}history h
     where id = any($1::uuid[]) and state in ('failed', 'cancelled', 'expired')
-        and not exists (select from {p}jobs j where j.id = h.id)
+        and (select true from {p}jobs j where j.id = h.id limit 1) is null
         and {may_run}
     order by id for update
 ), gone as (

@@ -725,9 +725,9 @@ where g.used > 0 and (g.kind <> 'places' or not exists (
 union
 -- Breakers that wait for a job that does not run.
 select g.name from {p}gates g
-where g.probe is not null and not exists (
-    select from {p}jobs j where j.id = g.probe and j.state = 'running'
-);
+where g.probe is not null and (
+    select true from {p}jobs j where j.id = g.probe and j.state || '' = 'running' limit 1
+) is null;
 
 -- name: mend
 -- The gates are locked: what others do to their places is either written or has not begun.

@@ -49,7 +49,7 @@ insert into {p}keys as k (name, job, until, until_at, hash)
 select g.name, g.id, g.until, case when g.until = 'time' then {now} + g.hold end, g.hash
 from unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::bytea[])
     as g (name, id, until, hold, hash)
-where {is_made} and not exists (select from {p}records r where r.id = g.id)
+where {is_made} and (select true from {p}records r where r.id = g.id limit 1) is null
 order by g.name
 on conflict (name) do update set
     job = case when {is_untaken} then excluded.job else k.job end,
@@ -74,7 +74,7 @@ update {p}keys k set
 from abandoned a join unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::bytea[])
     as g (name, id, until, hold, hash) on g.name = a.name
 where k.name = a.name and {is_made}
-    and not exists (select from {p}records r where r.id = g.id);
+    and (select true from {p}records r where r.id = g.id limit 1) is null;
 
 -- name: store_keyed
 -- After take_left, with the rows of take_keys locked. One row of answer for each job that is not
@@ -93,7 +93,7 @@ with given as (
 ), fresh as (
     select g.*, k.job as holder, k.next, k.hash as held_hash
     from given g join {p}keys k on k.name = g.key
-    where not exists (select from {p}records r where r.id = g.id)
+    where (select true from {p}records r where r.id = g.id limit 1) is null
 ), judged as (
     select f.*, case
         when f.holder = f.id then 'stored'
@@ -105,7 +105,8 @@ with given as (
     -- One that is parked at a gate is ready with its new values, and meets its gates anew.
     select j.id, case when j.waits_at is null then j.state else 'ready' end as state,
         j.created_at, j.attempt, f.place
-    from judged f join {p}jobs j on j.id = coalesce(f.next, f.holder)
+    from judged f
+    join {p}jobs j on j.id between coalesce(f.next, f.holder) and coalesce(f.next, f.holder)
     where f.how = 'replaced' and (
         j.state in ('ready', 'scheduled', 'retrying')
         or (j.state = 'blocked' and (j.reason = 'key' or j.waits_at is not null))
@@ -181,7 +182,7 @@ with leaving as (
     ) then array['claim', 'end'] else array['claim', 'end', 'record'] end
     else array['claim', 'end', 'record'] end as kinds
     from unnest($1::uuid[]) as g (id)
-    where not exists (select from {p}jobs j where j.id = g.id)
+    where (select true from {p}jobs j where j.id = g.id limit 1) is null
 ), {freed}
 select 1 from freed;
 
@@ -258,7 +259,7 @@ select distinct on (h.key) h.key, h.id, h.key_until, h.key_hash
 from {p}history h
 where h.id = any($1::uuid[]) and h.state in ('failed', 'cancelled', 'expired')
     and h.key is not null and h.key_until <> 'time'
-    and not exists (select from {p}jobs j where j.id = h.id)
+    and (select true from {p}jobs j where j.id = h.id limit 1) is null
 order by h.key, h.id
 on conflict (name) do update set
     job = case when {is_untaken} then excluded.job else k.job end,
@@ -279,7 +280,7 @@ with abandoned as materialized (
     from {p}history h
     where h.id = any($1::uuid[]) and h.state in ('failed', 'cancelled', 'expired')
         and h.key is not null and h.key_until <> 'time'
-        and not exists (select from {p}jobs j where j.id = h.id)
+        and (select true from {p}jobs j where j.id = h.id limit 1) is null
     order by h.key, h.id
 )
 update {p}keys k set
@@ -317,10 +318,10 @@ with page as (
     where id = any ((select ids from asked)::uuid[]) and state = 'succeeded'
 ), dead as (
     select p.name, p.version from page p
-    where p.until <> 'time' and p.job is not null and not exists (
-        select from {p}jobs j
-        where j.id = p.job and (p.until <> 'claim' or j.state <> 'running')
-    ) and not (p.until = 'record' and p.job = any (array(select id from remembered)))
+    where p.until <> 'time' and p.job is not null and (
+        select true from {p}jobs j
+        where j.id = p.job and (p.until <> 'claim' or j.state <> 'running') limit 1
+    ) is null and not (p.until = 'record' and p.job = any (array(select id from remembered)))
 ), locked as (
     select k.name from dead d join {p}keys k on k.name = d.name and k.xmin = d.version
     order by k.name for update of k skip locked

@@ -15,7 +15,7 @@ update {p}jobs j set
     reason = $2::text || case when state = 'blocked' then 'ready|'
         else state || '|' || coalesce(reason, '') end,
     state = 'blocked', waits_at = null
-from held where j.id = held.id;
+from held where j.id between held.id and held.id;
 
 -- name: parcels
 select {record_row}, cost, parked_at, ran from (
@@ -33,7 +33,7 @@ select {record_row}, cost, parked_at, ran from (
         cost, null, ran
     from {p}dead h
     where id = any($1::uuid[])
-        and not exists (select from {p}jobs j where j.id = h.id)
+        and (select true from {p}jobs j where j.id = h.id limit 1) is null
 ) as r;
 
 -- name: past_attempts
@@ -92,7 +92,7 @@ with kept as (
         created_at, run_at, expires_at, parked_at, reason, error, tags, meta, tenant, cost,
         progress, worker, started_at, finished_at, keep_until, outcome, ran, error_type, gates_text
     )
-    where not exists (select from {p}jobs j where j.id = given.id)
+    where (select true from {p}jobs j where j.id = given.id limit 1) is null
         and not exists (select from {p}history h where h.id = given.id)
     returning id, queue
 ), counted as (
@@ -128,7 +128,7 @@ update {p}jobs j set
     state = split_part(held.was, '|', 1),
     reason = nullif(substr(held.was, length(split_part(held.was, '|', 1)) + 2), ''),
     tag = {new_turn}
-from held where j.id = held.id
+from held where j.id between held.id and held.id
 returning j.id;
 
 -- name: drop_sealed
@@ -137,7 +137,7 @@ with held as (
     where id = any($1::uuid[]) and state = 'blocked' and starts_with(reason, $2::text)
     order by id for update
 ), gone as (
-    delete from {p}jobs j using held where j.id = held.id returning j.id
+    delete from {p}jobs j using held where j.id between held.id and held.id returning j.id
 ), attempts_gone as (
     delete from {p}attempts where job in (select id from gone)
 ), logs_gone as (

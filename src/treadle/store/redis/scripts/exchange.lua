@@ -337,32 +337,36 @@ local function place_of(gates)
   return place
 end
 
-local function plain(id, n, tried, task, of, words, created_at, gates)
-  return id .. ' ' .. n .. ' ' .. tried .. ' ' .. created_at .. ' ' .. text(#task) .. ' '
+-- `times` is when it was made, and behind a colon when it was due, if that is another time.
+local function plain(id, n, tried, task, of, words, times, gates)
+  return id .. ' ' .. n .. ' ' .. tried .. ' ' .. times .. ' ' .. text(#task) .. ' '
     .. text(#of) .. ' ' .. (gates and place_of(gates) or '0') .. ' ' .. task .. of .. words
 end
 
--- Claim a job that has never run and has nothing out of the ordinary but gates, as most: that it
--- has five fields, or six, and these five, and gates, says that it has no other, each of which
--- would be looked for.
+-- Claim a job that has never run and has nothing out of the ordinary but gates or a time at which
+-- it was due, as most: that it has five fields, or six, and these five, and one of the two, says
+-- that it has no other, each of which would be looked for.
 local function claim_new(id, queue)
   local key, row = JOB_ .. id, nil
   local fields = ask('HLEN', key)
   if fields == 5 then
     row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at')
   elseif fields == 6 then
-    row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at', 'gates')
+    row = ask('HMGET', key, 'state', 'task', 'queue', 'call', 'created_at', 'gates', 'run_at')
   end
   if not row or row[1] ~= 'ready' or not (row[2] and row[3] and row[4] and whole(row[5])) then
     return false
   end
-  local gates = row[6]
-  if fields == 6 and not gates then
+  local gates, due, times = row[6], row[7], row[5]
+  if fields == 6 and not gates and not (due and whole(due)) then
     return false
   elseif gates and not passes(id, gates, row[5], queue) then
     return true
   end
-  hold(id, queue, '1', '1', plain(id, '1', '1', row[2], row[3], row[4], row[5], gates))
+  if due then
+    times = times .. ':' .. due
+  end
+  hold(id, queue, '1', '1', plain(id, '1', '1', row[2], row[3], row[4], times, gates))
   return true
 end
 

@@ -13,6 +13,7 @@ from treadle.core.lanes import Demand, Step
 from treadle.core.outcome import Released, Succeeded
 from treadle.store.contract import BATCH_MAX, Store
 from treadle.testing.conformance.kit import (
+    ANY_LIMIT,
     Case,
     Hand,
     ids_of,
@@ -49,6 +50,19 @@ class TestClaim:
         record = await case.job(job)
         assert (record.state, record.worker, record.started_at) == ("running", "w1", case.now)
         assert (record.attempt, record.claim) == (1, 1)
+
+    @scenario
+    async def test_a_claim_says_when_its_job_was_due(self, case: Case) -> None:
+        """It is told from when the job was made, wherever the two differ, and only there."""
+        created = case.now
+        ids = await case.add()
+        ids += await case.add(at=created - SECOND)
+        ids += await case.add(delay=SECOND)
+        case.clock.move(2)
+        assert await case.store.stage([], ANY_LIMIT) == 1
+        claims = {claim.id: claim for claim in await (await case.worker()).claim(3)}
+        assert [claims[id_].run_at - created for id_ in ids] == [0, -SECOND, SECOND]
+        assert {claim.created_at for claim in claims.values()} == {created}
 
     @scenario
     async def test_each_claim_raises_the_number(self, case: Case) -> None:
