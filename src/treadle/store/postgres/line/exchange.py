@@ -65,25 +65,14 @@ def exchange(
     memory: Memory,
 ) -> Talk[Exchanged]:
     """Carry out one exchange; see the contract."""
-    me = (text(worker), request_id(request))
-    scan = memory.scan
+    me, scan = (text(worker), request_id(request)), memory.scan
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
-    peeked = scan.gated or any(touches(one) for one in settlements)
-    seen = (yield from _look(sql, settlements, demand, scan)) if peeked else None
-    succeeded = ("settle_succeeded", ()) if seen is None else seen.succeeded
-    batch = Batch(sql, me, settlements, memory.history, memory.now, succeeded)
-    claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
-    before = [] if seen is None else seen.before(sql, me)
-    between = [] if seen is None else seen.between(sql)
-    after = [] if seen is None else seen.after(sql, me[0], wanted, many=scan.parking)
-    lock = (sql["lock_worker" if seen is None else seen.lock], me[:1])
-    calls = [lock, *before, *batch.calls, *between, claim.call, *after]
-    now, (locked, *answers) = yield Ask([*calls, (sql["next_due"], ())], after=ring)
+    plan = yield from _planned(sql, me, settlements, demand, memory)
+    seen, batch, claim = plan.seen, plan.batch, plan.claim
+    now, (locked, *answers) = yield Ask([*plan.calls, (sql["next_due"], ())], after=ring)
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
-    done = answers[len(before) : len(before) + len(batch.calls)]
-    at = len(before) + len(done) + len(between)
-    rows, due = answers[at], answers[-1]
+    done, freed, rows, said, due = plan.sorted_out(answers)
     if claim.look is not None:
         rows = _in_turn(rows, claim.shares)
         scan.saw(claim.look, rows, wanted)
@@ -91,30 +80,29 @@ def exchange(
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, common, gone=not locked)
     if not locked:
         return answer
-    left = scan.looked(locked[0][-1], peeked=peeked)
+    left = scan.looked(locked[0][-1], peeked=plan.peeked)
     if seen is not None:
-        names = seen.to_wake(answers[at - len(between) : at])
+        names = seen.to_wake(freed)
         woken = (yield from wake(sql, names, ring)) if names else 0
         if claim.look is not None:
-            claimed, said = len(answer.claims), answers[at + 1 : -1]
-            left = _behind(seen, scan, said, now, claimed, wanted)
-            scan.common = answer.claims[-1].gates if answer.claims else scan.common
+            left = _behind(seen, scan, said, now, answer.claims, wanted)
         left = left or woken > 0
     left_out = left or claim.left_out(len(answer.claims))
     return replace(answer, more=True) if left_out else answer
 
 
 def _behind(
-    seen: Gates, scan: Scan, said: Sequence[Rows], now: int, claimed: int, wanted: int
+    seen: Gates, scan: Scan, said: Sequence[Rows], now: int, claims: Sequence[Claim], wanted: int
 ) -> bool:
     """Learn what a claim with gates says after it; tell whether it has left ready jobs behind.
 
     Parked jobs, or gates that were not seen beforehand, may have hidden others.
     """
     left = bool(said[-1][0][0])
-    scan.parking = left and claimed < wanted
+    scan.parking = left and len(claims) < wanted
     scan.remember(seen.names, now)
-    calm = seen.is_calm(said, claimed=claimed > 0)
+    scan.common = claims[-1].gates if claims else scan.common
+    calm = seen.is_calm(said, claimed=bool(claims))
     scan.felt(calm=calm, deceived=not calm and isinstance(seen, Ample))
     return left
 
@@ -196,6 +184,62 @@ def _claiming(
         return _Claiming((sql[seen.claim], (*rooms, *seen.told())), shares, look)
     call = sql["claim_named"], (*rooms, boolean(look.is_thorough))
     return _Claiming(call, shares, look, len(settlements))
+
+
+class _Plan(Struct, frozen=True):
+    """What one exchange sends: the lock, then settlements and a claim, with gates around them."""
+
+    seen: Gates | None
+    peeked: bool
+    batch: Batch
+    claim: _Claiming
+    lock: Call
+    before: Sequence[Call]
+    between: Sequence[Call]
+    after: Sequence[Call]
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """Give the statements in the order in which they are sent."""
+        batch = self.batch.calls
+        return [self.lock, *self.before, *batch, *self.between, self.claim.call, *self.after]
+
+    def sorted_out(
+        self, answers: Sequence[Rows]
+    ) -> tuple[Sequence[Rows], Sequence[Rows], Rows, Sequence[Rows], Rows]:
+        """Tell apart, behind the lock's: settlements, freed gates, claims, what follows, due."""
+        settled = len(self.before)
+        freed = settled + len(self.batch.calls)
+        at = freed + len(self.between)
+        return (
+            answers[settled:freed],
+            answers[freed:at],
+            answers[at],
+            answers[at + 1 : -1],
+            answers[-1],
+        )
+
+
+def _planned(
+    sql: Statements,
+    me: tuple[Value, Value],
+    settlements: Sequence[Settlement],
+    demand: Demand | None,
+    memory: Memory,
+) -> Talk[_Plan]:
+    """Choose what to send, after a look at the gates where jobs have some."""
+    scan = memory.scan
+    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
+    peeked = scan.gated or any(touches(one) for one in settlements)
+    seen = (yield from _look(sql, settlements, demand, scan)) if peeked else None
+    succeeded = ("settle_succeeded", ()) if seen is None else seen.succeeded
+    batch = Batch(sql, me, settlements, memory.history, memory.now, succeeded)
+    claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
+    lock = (sql["lock_worker" if seen is None else seen.lock], me[:1])
+    if seen is None:
+        return _Plan(seen, peeked, batch, claim, lock, (), (), ())
+    after = seen.after(sql, me[0], wanted, many=scan.parking)
+    return _Plan(seen, peeked, batch, claim, lock, seen.before(sql, me), seen.between(sql), after)
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
