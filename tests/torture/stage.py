@@ -19,7 +19,7 @@ from typing import Final, Self
 from tests.faults import clocks
 from tests.faults.scene import SOURCES, Process
 from tests.torture import crew
-from treadle.testing.faults import Spec
+from treadle.testing.faults import Spec, reached
 from treadle.testing.ledger import Ledger
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Postgres, Redis
@@ -49,9 +49,12 @@ class Seat:
         self.process: Process | None = None
         self.armed: Spec | None = None
         """The fault at which the next incarnation dies."""
+        self.doom: Spec | None = None
+        """The fault at which this one dies, when it comes to it."""
         self.starts = 0
         self.pids: list[int] = []
         self._started_at = 0.0
+        self._said_before = 0
 
     @property
     def url(self) -> str:
@@ -72,18 +75,31 @@ class Seat:
         self.starts += 1
         self._started_at = time.monotonic()
         command = [sys.executable]
-        if self.armed is not None:
-            command += ["-m", "treadle.testing.faults", str(self.armed), "--"]
-            self.armed = None
+        self.doom, self.armed = self.armed, None
+        if self.doom is not None:
+            command += ["-m", "treadle.testing.faults", str(self.doom), "--"]
         command += [str(Path(crew.__file__)), self.role, self.url, str(self.stage.ledger.path)]
         if self.role == "producer":
             name = f"p{self.number}r{self.starts}"
             command += [name, str(self.stage.seed * 1_000 + self.starts)]
         outside = {k: v for k, v in os.environ.items() if not k.startswith("TREADLE_")}
         environ = {**outside, "PYTHONPATH": SOURCES, **SETTINGS, **self.clock}
-        log = self.stage.folder / f"{self.role}-{self.number}.log"
-        self.process = Process(command, environ, log)
+        self._said_before = self.log.stat().st_size if self.log.exists() else 0
+        self.process = Process(command, environ, self.log)
         self.pids.append(self.process.child.pid)
+
+    @property
+    def log(self) -> Path:
+        """Where all incarnations write."""
+        return self.stage.folder / f"{self.role}-{self.number}.log"
+
+    @property
+    def met_its_doom(self) -> bool:
+        """Tell whether it died as it was told, which may be as late as at its stop."""
+        if self.doom is None:
+            return False
+        said = self.log.read_bytes()[self._said_before :].decode("utf-8", "replace")
+        return reached(said, self.doom)
 
     def kill(self) -> None:
         """End it by SIGKILL; its successor comes with the next look."""
@@ -167,18 +183,22 @@ class Stage:
             seat.tend()
 
     def stop(self, role: str) -> list[int]:
-        """Stop the processes of a role as one should, and give their exit codes."""
-        processes = [seat.process for seat in self.of(role) if seat.process is not None]
-        for process in processes:
+        """Stop the processes of a role as one should, and give their exit codes.
+
+        One that was to die at a fault point that it comes to only as it leaves did as it was told.
+        """
+        seats = [(seat, seat.process) for seat in self.of(role) if seat.process is not None]
+        for _, process in seats:
             if not process.ended:
                 process.child.terminate()
         codes = []
-        for process in processes:
+        for seat, process in seats:
             try:
-                codes.append(process.wait(STOP_S))
+                code = process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                codes.append(process.wait())
+                code = process.wait()
+            codes.append(0 if seat.met_its_doom else code)
         return codes
 
     def tidy(self) -> None:
