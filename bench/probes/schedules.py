@@ -129,7 +129,7 @@ def store_url(kind: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:///{Path(folder) / 'jobs.db'}"
         return
-    with Postgres() if kind == "postgres" else Redis() as server:
+    with Postgres(fsync="on") if kind == "postgres" else Redis() as server:
         yield server.url
 
 
