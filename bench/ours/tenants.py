@@ -4,7 +4,8 @@ Run by itself on one store, `python -m bench.ours.tenants URL [--waiting N] [--r
 tenant has so many jobs waiting and a worker drains them; in each round a tenant that was never
 seen before enqueues one job, and the time until that starts is taken. Before that, storing jobs
 without a tenant, with one and with many is compared by turns, so that a busy machine slows all of
-them alike; with `--waiting 0` that is all.
+them alike; with `--waiting 0` that is all. `--out FILE` keeps the waits beside those of other
+stores: bench/results/tenants.json came about so.
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ import argparse
 import asyncio
 import secrets
 import statistics
+import tempfile
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from bench.gates.drains import make_tables
+from bench.harness.machine import commit, describe_machine
+from bench.harness.report import FORMAT
 from treadle import Treadle, Worker
 
 _ROUNDS: Final = 7
 _BATCH: Final = 1_000
 _PAUSE_S: Final = 0.2
 _PATIENCE_S: Final = 60.0
+_WANTED_MS: Final = 1_000.0
 
 
 class Yard:
@@ -79,6 +88,36 @@ def compare(yard: Yard, jobs: int) -> None:
         print(f"store by {_BATCH:,}, {name}: {statistics.median(costs):.2f} us a job (median)")
 
 
+class Beside(msgspec.Struct, frozen=True):
+    """How long first jobs of new tenants have waited beside a great backlog on one store."""
+
+    date: str
+    commit: dict[str, object]
+    machine: dict[str, object]
+    waiting: int
+    stored_s: float
+    left: int
+    """Jobs of the great tenant that still waited at the end."""
+    waits_ms: list[float]
+    median_ms: float
+    max_ms: float
+    wanted_ms: float = _WANTED_MS
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What was measured on each kind of store; each may be of another run."""
+
+    format: int
+    stores: dict[str, Beside]
+
+
+def keep(out: Path, kind: str, found: Beside) -> None:
+    """Write the figures of one store beside those of others."""
+    kept = msgspec.json.decode(out.read_bytes(), type=Kept) if out.exists() else Kept(FORMAT, {})
+    kept.stores[kind] = found
+    out.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+
+
 def main() -> None:
     """Measure one store."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -86,7 +125,9 @@ def main() -> None:
     parser.add_argument("--waiting", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--out", type=Path, help="where to keep the waits")
     words = parser.parse_args()
+    machine = describe_machine(Path(tempfile.gettempdir()))
     namespace = f"tenants_{secrets.token_hex(4)}"
     if words.url.startswith("postgresql"):
         asyncio.run(make_tables(words.url, namespace))
@@ -95,7 +136,8 @@ def main() -> None:
     if words.waiting:
         begun = time.perf_counter()
         yard.bulk.using(tenant="great").enqueue_many(() for _ in range(words.waiting))
-        print(f"{words.waiting:,} jobs stored in {time.perf_counter() - begun:.0f} s")
+        stored = time.perf_counter() - begun
+        print(f"{words.waiting:,} jobs stored in {stored:.0f} s")
         asyncio.run(yard.wait_for_first(words.rounds))
         waits = sorted(yard.waits)
         left = yard.app.queues.counts("default").get("ready", 0)
@@ -104,6 +146,14 @@ def main() -> None:
             f"median {statistics.median(waits) * 1e3:.1f} ms, max {waits[-1] * 1e3:.1f} ms; "
             f"{left:,} jobs of the great tenant still waited"
         )
+        if words.out is not None:
+            found = Beside(
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                commit(), machine, words.waiting, round(stored, 1), left,
+                [round(wait * 1e3, 1) for wait in waits],
+                round(statistics.median(waits) * 1e3, 1), round(waits[-1] * 1e3, 1),
+            )  # fmt: skip
+            keep(words.out, words.url.partition("://")[0], found)
     yard.app.close()
 
 
