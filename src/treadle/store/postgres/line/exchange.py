@@ -66,9 +66,8 @@ def exchange(
 ) -> Talk[Exchanged]:
     """Carry out one exchange; see the contract."""
     me, scan = (text(worker), request_id(request)), memory.scan
-    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     plan = yield from _planned(sql, me, settlements, demand, memory)
-    seen, batch, claim = plan.seen, plan.batch, plan.claim
+    seen, batch, claim, wanted = plan.seen, plan.batch, plan.claim, plan.wanted
     now, (locked, *answers) = yield Ask([*plan.calls, (sql["next_due"], ())], after=ring)
     if locked and locked[0][0] == me[1]:
         return (yield from again(sql, locked[0], batch))
@@ -144,10 +143,10 @@ def _claiming(
     demand: Demand | None,
     scan: Scan,
     *,
+    wanted: int,
     seen: Gates | None,
 ) -> Talk[_Claiming]:
     """Choose how to claim; where gates were seen, jobs that have some are claimed, too."""
-    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     if demand is None or not wanted:
         return _Claiming((sql["remember"], me))
     settled = int8(len(settlements))
@@ -189,6 +188,7 @@ def _claiming(
 class _Plan(Struct, frozen=True):
     """What one exchange sends: the lock, then settlements and a claim, with gates around them."""
 
+    wanted: int
     seen: Gates | None
     peeked: bool
     batch: Batch
@@ -234,12 +234,14 @@ def _planned(
     seen = (yield from _look(sql, settlements, demand, scan)) if peeked else None
     succeeded = ("settle_succeeded", ()) if seen is None else seen.succeeded
     batch = Batch(sql, me, settlements, memory.history, memory.now, succeeded)
-    claim = yield from _claiming(sql, me, settlements, demand, scan, seen=seen)
+    claim = yield from _claiming(sql, me, settlements, demand, scan, wanted=wanted, seen=seen)
     lock = (sql["lock_worker" if seen is None else seen.lock], me[:1])
     if seen is None:
-        return _Plan(seen, peeked, batch, claim, lock, (), (), ())
+        return _Plan(wanted, seen, peeked, batch, claim, lock, (), (), ())
     after = seen.after(sql, me[0], wanted, many=scan.parking)
-    return _Plan(seen, peeked, batch, claim, lock, seen.before(sql, me), seen.between(sql), after)
+    return _Plan(
+        wanted, seen, peeked, batch, claim, lock, seen.before(sql, me), seen.between(sql), after
+    )
 
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
