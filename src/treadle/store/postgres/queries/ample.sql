@@ -124,13 +124,7 @@ select id, gates, expires_at from {p}jobs where state = 'ready' and queue = room
         part = case when g.kind = 'rate' then {part_after} else g.part end,
         woken = greatest(0, g.woken - t.n), touched_at = {hour}
     from asked t where g.name between t.name and t.name and (select yes from ample)
-), late as (
-    delete from {p}jobs j using picked where j.id between picked.id and picked.id and picked.is_late
-    returning j.*
-), {late_kept}, claimed as (
-    update {p}jobs j set
-        state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
-        started_at = {now}, reason = null
+), {taking}
     from picked
     where j.id between picked.id and picked.id and not picked.is_late and (select yes from ample)
     returning j.*

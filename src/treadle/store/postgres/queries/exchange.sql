@@ -317,13 +317,7 @@ where state = 'ready' and queue = room.name and {plain}
     from (select * from above union all select * from beyond union all select * from below) as j
 
 -- name: claiming
-), late as (
-    delete from {p}jobs j using picked where j.id between picked.id and picked.id and picked.is_late
-    returning j.*
-), {late_kept}, claimed as (
-    update {p}jobs j set
-        state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
-        started_at = {now}, reason = null
+), {taking}
     from picked where j.id between picked.id and picked.id and not picked.is_late
     returning j.*
 ), leaving as (

@@ -58,6 +58,16 @@ kept as (
     returning queue, state
 ), {counted}
 
+-- name: taking
+-- Of what was picked: ends what came too late, and begins to take the rest; its rows come next.
+late as (
+    delete from {p}jobs j using picked where j.id between picked.id and picked.id and picked.is_late
+    returning j.*
+), {late_kept}, claimed as (
+    update {p}jobs j set
+        state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
+        started_at = {now}, reason = null
+
 -- name: body
 id, task, queue, priority, tag, number, attempt, forgiven, crashes, attempts_max, args, policy,
 created_at, run_at, expires_at, worker, started_at, tags, meta, tenant, cost, progress, key,

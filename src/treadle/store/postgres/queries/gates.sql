@@ -577,13 +577,7 @@ select best.name, count(*) from (
             )
         end
     from spent s where g.name = s.name
-), late as (
-    delete from {p}jobs j using picked where j.id between picked.id and picked.id and picked.is_late
-    returning j.*
-), {late_kept}, claimed as (
-    update {p}jobs j set
-        state = 'running', number = number + 1, attempt = attempt + 1, worker = $1::text,
-        started_at = {now}, reason = null
+), {taking}
     from verdicts where j.id between verdicts.id and verdicts.id and verdicts.fits
     returning j.*
 ), remembered as (
