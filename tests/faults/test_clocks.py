@@ -27,7 +27,7 @@ __all__ = ["url"]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
     pytest.mark.skipif(
         clocks.library() is None, reason="there is no libfaketime for this platform"
     ),

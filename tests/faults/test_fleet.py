@@ -36,7 +36,7 @@ STORM_PAUSE_S: Final = 0.1
 
 
 @slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_store_away_for_a_dozen_leases_costs_no_running_job_anything(
     tmp_path: Path, server: Postgres | Redis
 ) -> None:
@@ -131,7 +131,7 @@ def storm(url: str) -> Iterator[threading.Event]:
 
 
 @slow
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_sessions_that_are_ended_cost_a_fleet_nothing(tmp_path: Path) -> None:
     """No worker exits; nothing is lost, and nothing that ran is run again."""
     with Postgres() as server:

@@ -24,7 +24,7 @@ from tests.faults.test_servers import IMPATIENT
 from treadle import StoreUnavailable
 from treadle.testing.servers import Postgres, Redis
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SETTINGS: Final = QUICK | IMPATIENT | PATIENT | {"TREADLE_LEASE": "10"}
 FEW: Final = 12

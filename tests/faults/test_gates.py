@@ -16,7 +16,7 @@ KILLED = 3
 WINDOWED = 50
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", EACH_STORE)
 def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -36,7 +36,7 @@ def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
         assert scene.places("bounded") == (0, 0)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", EACH_STORE)
 def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -65,7 +65,7 @@ def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("store", EACH_STORE)
 def test_no_second_sees_more_starts_than_a_window_allows(
     store: str, request: pytest.FixtureRequest, tmp_path: Path

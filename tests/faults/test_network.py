@@ -27,7 +27,7 @@ from treadle.store.open import open_store
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 from treadle.testing.proxy import Proxy
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 STORES: Final = ("redis", "postgres")
 TIMEOUT_S: Final = 2.0

@@ -30,7 +30,7 @@ ODD: Final = (
 EACH: Final = 8
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", EACH_STORE)
 def test_workers_that_die_as_they_claim_leave_each_tenant_its_turns(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
