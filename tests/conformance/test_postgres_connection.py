@@ -35,7 +35,8 @@ __all__ = ["case"]
 
 PASSWORD = "s3cr3t-and-more"  # noqa: S105 -- what no message may show
 SHORT = Settings(store_timeout=1.0)
-SOON_S = 4.0
+SOON_S = 20.0
+"""Long after a call of theirs must have given up, and before it would end by itself."""
 
 
 @pytest.fixture
