@@ -21,13 +21,14 @@ from treadle import Context, JobState, Retry, StoreUnavailable, Task, Treadle, W
 Mail = Task[[int], int]
 CTX: Final = context()
 ONCE: Final = Retry(attempts=1)
-HEARD_S: Final = 3.0
+HEARD_S: Final = 25.0
 
 
 @pytest.fixture
 def app(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
     """Give an application in a namespace of its own, and a table of the user's beside it."""
     monkeypatch.setenv("TREADLE_NAMESPACE", f"tx_{secrets.token_hex(4)}")
+    monkeypatch.setenv("TREADLE_POLL", "60")  # What is heard is heard long before a look.
     app = Treadle(postgres_url)
     made = app._make_store()  # noqa: SLF001 -- the application itself opens only what is there
     asyncio.run(made.migrate())
