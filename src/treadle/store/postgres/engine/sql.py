@@ -1,5 +1,8 @@
 """Loading statements: `queries/<verb>.sql`, each a list of `-- name: x` blocks.
 
+Those about gates stand in a folder, a file for each question: what a gate lets pass and bounds,
+how jobs with gates come in, are claimed, wait, let go and wake, and what people do to gates.
+
 Names are unique over all files. `{p}` is replaced by the namespace's schema and table prefix,
 which have been checked, so that no caller's text ever becomes part of a statement; `{x}` by the
 block of that name. A statement has `$1` for its parameters, as the server itself does.
@@ -16,8 +19,11 @@ from msgspec import Struct
 
 _FILES = (
     *("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
-    *("keys", "locks", "moving", "doctor", "schedules", "gates", "holds", "full", "tells"),
-    *("starts", "tenants", "ample"),
+    *("keys", "locks", "moving", "doctor", "schedules", "starts", "tenants"),
+)
+_GATES = (
+    *("room", "bounds", "enqueue", "claim", "ample", "park", "full", "free", "tells", "wake"),
+    *("holds", "control"),
 )
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
@@ -82,7 +88,7 @@ def texts(place: Place) -> dict[str, str]:
     """Read the text of every block, by name, with fragments and prefix filled in."""
     root = files("treadle.store.postgres") / "queries"
     blocks: dict[str, str] = {}
-    for file in _FILES:
+    for file in (*_FILES, *(f"gates/{name}" for name in _GATES)):
         for name, body in _BLOCK.findall((root / f"{file}.sql").read_text(encoding="utf-8")):
             assert name not in blocks, f"two statements are named {name}"
             blocks[name] = body.strip().rstrip(";")
