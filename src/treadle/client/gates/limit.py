@@ -34,7 +34,7 @@ from treadle.core.ids import new_id
 
 if TYPE_CHECKING:
     from treadle.client.snapshot import Home
-    from treadle.store.holding import HoldTaken
+    from treadle.store.parts.holding import HoldTaken
 
 _CLOCK_MAX_S: Final = 2.0
 """The longest rest when a clock tells when to ask: less than what keeps a place in the line."""

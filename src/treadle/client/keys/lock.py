@@ -29,7 +29,7 @@ from treadle.core.keys.key import KEY_MAX
 if TYPE_CHECKING:
     from treadle.client.link import Link
     from treadle.client.snapshot import Home
-    from treadle.store.keyed import LockTaken
+    from treadle.store.parts.keyed import LockTaken
 
 
 class Lock(Leased):
