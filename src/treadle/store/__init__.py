@@ -4,5 +4,5 @@
 `postgres` and `redis` do it on a server, `outbox` in a table of somebody else's database. To learn
 what a verb promises, read its docstring in `contract`; to see how, open the store's file of that
 name. `open` makes a store of a URL, `doctor` examines one (`findings` is what it finds); what
-stores share is in `statements`, `marking` and `paging`.
+stores share is in `statements`, `dialling`, `marking` and `paging`.
 """
