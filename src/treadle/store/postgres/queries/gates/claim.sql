@@ -172,7 +172,7 @@ select best.name, count(*) from (
                     else g.wake_at end,
                 case
                     when s.waits is null then null
-                    when g.shut_until > {now} then nullif(g.shut_until, 9007199254740991)
+                    when g.shut_until > {now} then nullif(g.shut_until, {forever})
                     when g.kind = 'window' then s.waits_until
                     when g.kind = 'rate' then case when s.n > 0 then s.full_at else g.full_at end
                         + 1 - ((g.burst - s.waits) * g.period

@@ -26,10 +26,10 @@ order by g.name limit $3::bigint;
 -- name: shut_gate
 insert into {p}gates as g (name, kind, quota, period, burst, shut_until, note, touched_at)
 values ($1::text, 'switch', 0, 0, 0,
-    least({now} + coalesce($2::bigint, 9007199254740991), 9007199254740991), $3::text, {hour})
+    least({now} + coalesce($2::bigint, {forever}), {forever}), $3::text, {hour})
 on conflict (name) do update set shut_until = excluded.shut_until, note = excluded.note,
     touched_at = excluded.touched_at, wake_at = case
-        when excluded.shut_until < 9007199254740991 and exists (
+        when excluded.shut_until < {forever} and exists (
             select from {p}jobs j where j.state = 'blocked' and j.waits_at = g.name
         ) then excluded.shut_until
     end
@@ -82,7 +82,7 @@ where g.name = any($1::text[]);
 -- name: prune_gates
 delete from {p}gates where name in (
     select g.name from {p}gates g
-    where g.touched_at <= {now} - 7200000000 and g.used = 0 and g.probe is null
+    where g.touched_at <= {now} - {gate_kept} and g.used = 0 and g.probe is null
         and g.full_at <= {now} and not g.is_set
         and (g.shut_until is null or g.shut_until <= {now})
         and not exists (

@@ -67,7 +67,7 @@ with seen as (
     from {p}queues q cross join lateral (
         select id, gates from {p}jobs
         where state = 'ready' and gates is not null and queue = q.name
-        limit 500 for update skip locked
+        limit {parked_max} for update skip locked
     ) as j
     where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
 ), {parking};
@@ -78,7 +78,7 @@ with seen as (
     select j.id, g.name as at
     from {p}queues q cross join lateral (
         select id, task from {p}jobs where state = 'ready' and queue = q.name
-        order by priority desc, tag, id limit 500
+        order by priority desc, tag, id limit {parked_max}
     ) as h
     join {p}gates g on g.name = 'task:' || h.task and g.name = any($2::text[])
         and g.shut_until > {now}

@@ -48,7 +48,7 @@ case
         select coalesce(sum(s.took), 0)::bigint from {starts} as s
     ))
     when g.kind = 'breaker' and g.tripped > 0 then case when g.probe is null then 1 else 0 end
-    else 1000000
+    else {all_room}
 end
 
 -- name: boundless
@@ -68,7 +68,7 @@ case when g.full_at < {now} then {now} else g.full_at end + {owed} / greatest(1,
 -- name: opens
 -- When a job that costs `w.cost` may pass; nothing when no clock can tell.
 case
-    when g.shut_until > {now} and g.shut_until >= 9007199254740991 then null
+    when g.shut_until > {now} and g.shut_until >= {forever} then null
     when g.kind = 'places' and g.used >= g.quota then null
     when g.probe is not null then null
     else greatest({now}, g.shut_until, case when g.kind = 'rate' then g.full_at + 1 - (
@@ -81,8 +81,8 @@ end
 (select case
     when o.at > {now} or o.at is null then o.at
     when {boundless} then {now}
-    else {now} + 1000000
+    else {now} + {woken_for}
 end from (select {opens} as at) as o)
 
 -- name: hour
-({now} - {now} % 3600000000)
+({now} - {now} % {an_hour})

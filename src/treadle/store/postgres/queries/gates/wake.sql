@@ -6,7 +6,7 @@
 -- The gates are locked. Wakes the best jobs that may pass; at claim they meet their other gates.
 with open as (
     select g.name, g.kind, greatest(0, {room} - {reserved} - case
-        when not {boundless} and {now} - g.woken_at < 1000000 then g.woken else 0 end) as n
+        when not {boundless} and {now} - g.woken_at < {woken_for} then g.woken else 0 end) as n
     from {p}gates g where g.name = any($1::text[]) and g.wake_at <= {now}
 ), found as (
     select o.name, o.n, j.id, j.cost,
@@ -21,7 +21,8 @@ with open as (
             where w.name = o.name limit 1
         ), 1) as cost
         from {p}jobs j where j.state = 'blocked' and j.waits_at = o.name
-        order by j.priority desc, j.tag, j.id limit least(o.n, 500) for update of j skip locked
+        order by j.priority desc, j.tag, j.id limit least(o.n, {looks_max})
+        for update of j skip locked
     ) as j
 ), chosen as (
     select name, id, cost from found where so_far <= n
@@ -31,7 +32,7 @@ with open as (
     returning 1
 ), noted as (
     update {p}gates g set woken_at = {now}, woken = c.n + case
-        when {now} - g.woken_at < 1000000 then g.woken else 0 end
+        when {now} - g.woken_at < {woken_for} then g.woken else 0 end
     from (select name, sum(cost) as n from chosen group by name) as c
     where g.name = c.name
 ), {turning}
@@ -41,7 +42,7 @@ select count(*) from woken;
 -- After wake: notes when to look at these gates next. One that was full just now is looked at once
 -- more, because a job that found it full may have been stored a moment later.
 update {p}gates g set wake_at = case
-    when b.cost is not null then b.at when g.wake_at = {now} then {now} + 1000000 end
+    when b.cost is not null then b.at when g.wake_at = {now} then {now} + {woken_for} end
 from (
     select g.name, w.cost, {look} as at
     from {p}gates g left join lateral (
