@@ -28,7 +28,7 @@ from treadle.core.ids import id_bytes, new_id
 from treadle.core.job import NewJob
 from treadle.core.schedule.record import Schedule, write_schedule
 from treadle.store.open import open_store
-from treadle.store.scheduled import Move
+from treadle.store.parts.scheduled import Move
 from treadle.testing.faults import Spec, reached
 from treadle.testing.ledger import Account, Entry, Ledger, Stored, judge
 

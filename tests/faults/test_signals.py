@@ -1,6 +1,8 @@
 """Signals: the first stops a worker gracefully, the second at once, and no job pays for it."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +25,21 @@ def busy_worker(scene: Scene, go: Path, jobs: int, *options: str) -> Process:
     return worker
 
 
+@contextlib.contextmanager
+def handed_down(number: signal.Signals, action: signal.Handlers) -> Iterator[None]:
+    """Let processes started within the block inherit this for a signal, whatever ours is."""
+    before = signal.signal(number, action)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_lets_running_jobs_end(tmp_path: Path, number: signal.Signals) -> None:
     """What runs ends and is settled, nothing new starts, and the worker exits with 0."""
     go = tmp_path / "go"
-    with Scene(tmp_path / "scene").prepare() as scene:
+    with Scene(tmp_path / "scene").prepare() as scene, handed_down(number, signal.SIG_DFL):
         worker = busy_worker(scene, go, 4, *GRACE)
         scene.enqueue("touch", "later")
         worker.send(number)
@@ -42,6 +54,18 @@ def test_the_first_signal_lets_running_jobs_end(tmp_path: Path, number: signal.S
             ("ready", 0)
         ]
         assert scene.query("select * from treadle_workers") == []
+
+
+def test_a_closed_terminal_does_not_stop_a_worker_under_nohup(tmp_path: Path) -> None:
+    """A worker that was started with SIGHUP ignored works on, and stops by the other signals."""
+    with Scene(tmp_path / "scene").prepare() as scene:
+        with handed_down(signal.SIGHUP, signal.SIG_IGN):
+            worker = scene.worker()
+        scene.until(lambda: worker.ready, "the worker is ready")
+        worker.send(signal.SIGHUP)
+        scene.enqueue("touch", "later")
+        scene.until_done()
+        assert scene.stop(worker) == 0, worker.said
 
 
 def test_a_second_signal_hands_running_jobs_back_unspent(tmp_path: Path) -> None:
