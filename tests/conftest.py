@@ -42,7 +42,8 @@ _session: Final[set[int]] = set()
 """Servers that this session started for all its tests; they end with it."""
 TASK_LEAKS: Final = ("Task was destroyed but it is pending", "exception was never retrieved")
 
-# No deadline, and no draw is too slow: a shared machine pauses at will. The blob replays a failure found elsewhere.
+# No deadline, and no draw is too slow: a shared machine pauses at will. The blob replays a failure
+# found elsewhere.
 settings.register_profile(
     "treadle",
     deadline=None,
