@@ -16,7 +16,7 @@ class TestPlaces:
 
     @scenario
     async def test_the_first_of_a_batch_says_how_many(self, case: Case) -> None:
-        """Where jobs that come together disagree about their gate, which one counts is no chance."""
+        """Where jobs that come together disagree about their gate, no chance says which counts."""
         batch = [new_job(gates=write_gates([places(quota=quota)])) for quota in range(3, 9)]
         await case.store.enqueue(new_id(), batch)
         assert ids_of(await claim(await case.worker())) == [job.id for job in batch[:3]]
