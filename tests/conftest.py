@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -73,6 +73,31 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f'replay: make test ARGS="--randomly-seed={seed}"')
 
 
+def _unserved(error: NoServerError) -> NoReturn:
+    """Skip a test whose server cannot be had here, by name; in CI fail it."""
+    if "CI" in os.environ:
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """Look out for fixtures without a server, the session's or one of their own."""
+    try:
+        yield
+    except NoServerError as error:
+        _unserved(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Look out for tests without a server of their own."""
+    try:
+        yield
+    except NoServerError as error:
+        _unserved(error)
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """Give the URL of a real Redis server, all keys of which belong to this session."""
@@ -86,18 +111,12 @@ def postgres_url() -> Iterator[str]:
 
 
 def _served(variable: str, make: type[Postgres | Redis]) -> Iterator[str]:
-    """Give a server from outside, or one of this session's own; else skip, in CI fail."""
+    """Give a server from outside, or one of this session's own."""
     given = _FROM_OUTSIDE.get(variable)
     if given is not None:
         yield given
         return
-    try:
-        server = make()
-    except NoServerError as error:
-        if "CI" in os.environ:
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    with server:
+    with make() as server:
         assert server.process is not None, "it was started just now"
         _session.add(server.process.pid)
         yield server.url

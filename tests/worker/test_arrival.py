@@ -15,7 +15,7 @@ from treadle.core.settings import Settings
 from treadle.events import Event
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.proxy import Proxy
-from treadle.testing.servers import NoServerError, Postgres, Redis
+from treadle.testing.servers import Postgres, Redis
 from treadle.worker.life.arrival import Arrival
 from treadle.worker.life.health import Health
 
@@ -39,10 +39,7 @@ def prepared(server: Server) -> Server:
 @pytest.fixture(params=[pytest.param("redis", marks=needs_program), "postgres"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Give a server of the test's own that has all that a worker needs, and is away."""
-    try:
-        made: Server = Postgres() if request.param == "postgres" else Redis()
-    except NoServerError as error:
-        pytest.skip(str(error))
+    made: Server = Postgres() if request.param == "postgres" else Redis()
     try:
         yield prepared(made)
     finally:
@@ -118,10 +115,7 @@ def test_a_worker_that_starts_before_its_store_begins_when_it_is_there(server: S
 
 def test_a_standby_that_is_made_the_primary_is_waited_for() -> None:
     """A server in recovery refuses a worker today and may be the primary in a moment."""
-    try:
-        server = Postgres()
-    except NoServerError as error:
-        pytest.skip(str(error))
+    server = Postgres()
 
     def promote() -> None:
         with psycopg.connect(server.url, autocommit=True) as db:
@@ -234,10 +228,7 @@ def test_a_burst_does_not_wait(server: Server) -> None:
 
 def test_a_server_without_tables_ends_the_start() -> None:
     """Nobody but a person migrates PostgreSQL: the command is named at once."""
-    try:
-        server = Postgres()
-    except NoServerError as error:
-        pytest.skip(str(error))
+    server = Postgres()
     with server:
         app = Treadle(server.url, settings=QUICK)
         with pytest.raises(StoreError, match="treadle migrate"):
