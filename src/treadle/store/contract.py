@@ -220,7 +220,7 @@ class StoreSession(Protocol):
 
         A settlement applies only while its job still runs under its claim number; else its
         verdict is `LOST` and nothing is written for it. Claims come best first (priority
-        high to low, then order tag, then id) from each step of the demand in turn, each with
+        high to low, then order tag, then id) from each share of the demand in turn, each with
         its attempt and claim number raised. A job past its expiry becomes `expired` instead.
         A stored row that cannot be read becomes a dead letter (`unreadable`) and does not
         fail the batch. With no settlements and nothing ready nothing is written.

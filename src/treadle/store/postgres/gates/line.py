@@ -151,7 +151,7 @@ def _told(settled: Sequence[Settlement]) -> tuple[Value, ...]:
 
 def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
     """Name the queues that are asked for; None is any."""
-    names = set() if demand is None else {step.queue for step in demand.steps}
+    names = set() if demand is None else {share.queue for share in demand.shares}
     return None if None in names else tuple(sorted(filter(None, names)))
 
 

@@ -164,14 +164,14 @@ def _claiming(
             name = "claim_marked"
             shares, values = yield from _marked(sql, look.marks, demand, wanted)
         return _Claiming((sql[name], (*me, settled, *values)), shares, look)
-    room = min(wanted, demand.steps[0].limit)
-    if demand.steps[0].queue is None:
-        # Lanes never mix a step for every queue with others.
+    room = min(wanted, demand.shares[0].limit)
+    if demand.shares[0].queue is None:
+        # Lanes never mix a share for every queue with others.
         name, values = "claim_any", (int8(room), boolean(look.is_thorough))
         if seen is not None:
             name, values = f"{seen.claim}_any", (None, int8s([room]), *seen.told())
         return _Claiming((sql[name], (*me, settled, *values)), (), look, len(settlements))
-    names = {step.queue for step in demand.steps}
+    names = {share.queue for share in demand.shares}
     shares = [(names.pop() or "", room)] if len(names) == 1 else []
     if not shares:
         # Asked beforehand: no transaction may stay open while this process can be stopped.
@@ -246,14 +246,14 @@ def _planned(
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
     """Give the parameters of a claim that goes on from a mark."""
-    step = demand.steps[0]
+    share = demand.shares[0]
     return (
         text(mark.queue),
-        int8(min(wanted, step.limit)),
+        int8(min(wanted, share.limit)),
         int8(mark.priority),
         int8(mark.tag),
         mark.id,
-        boolean(step.queue is None),
+        boolean(share.queue is None),
     )
 
 
@@ -261,7 +261,7 @@ def _marked(
     sql: Statements, marks: Sequence[Mark], demand: Demand, wanted: int
 ) -> Talk[tuple[list[Share], Sequence[Value]]]:
     """Give the parameters of a claim that goes on from several marks, and its shares."""
-    names = sorted({step.queue for step in demand.steps if step.queue is not None})
+    names = sorted({share.queue for share in demand.shares if share.queue is not None})
     takes_any = not names
     cut = pieces(marks, names or sorted({mark.queue for mark in marks}))
     columns = [
@@ -271,7 +271,7 @@ def _marked(
         int8s([piece.tag for piece in cut]),
         uuids([piece.id for piece in cut]),
     ]
-    first = min(wanted, demand.steps[0].limit)
+    first = min(wanted, demand.shares[0].limit)
     if takes_any:
         return [], (int8s([first]), boolean(takes_any), int8s([1] * len(cut)), *columns)
     shares = [(names[0], first)]
@@ -284,11 +284,11 @@ def _marked(
 
 
 def shared(demand: Demand, wanted: int, ready: dict[str, int]) -> list[Share]:
-    """Share what is ready out among the steps of a demand, in their order."""
+    """Share what is ready out among the shares of a demand, in their order."""
     shares = []
-    for step in demand.steps:
-        name = step.queue or ""
-        taken = min(step.limit, wanted, ready.get(name, 0))
+    for share in demand.shares:
+        name = share.queue or ""
+        taken = min(share.limit, wanted, ready.get(name, 0))
         if taken > 0:
             shares.append((name, taken))
             ready[name] -= taken
