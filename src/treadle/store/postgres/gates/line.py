@@ -114,8 +114,8 @@ def peek(
     settled = _first_of_each([s for s in settlements if touches(s)])
     held = {use.name for raw in {s.gates for s in settled} for use in _uses(raw)}
     queues = _queues_of(demand)
-    # A gate that is held need not be there yet.
-    made = [(GateUse(t.name), 0) for s in settled for t in s.tells if t.says == "hold"]
+    # A gate that is to be shut need not be there yet.
+    made = [(GateUse(t.name), 0) for s in settled for t in s.tells if t.says == "shut"]
     held |= {tell.name for s in settled for tell in s.tells}
     if known:
         return Seen(tuple(sorted(held.union(known))), made, (), settled, queues)
@@ -144,7 +144,7 @@ def _told(settled: Sequence[Settlement]) -> tuple[Value, ...]:
         int8s([one.number for one, _ in said]),
         texts([tell.name for _, tell in said]),
         texts([tell.says for _, tell in said]),
-        int8s([tell.hold for _, tell in said]),
+        int8s([tell.span for _, tell in said]),
         texts([lenient(tell.why) for _, tell in said]),
     )
 

@@ -183,7 +183,7 @@ class TestPausedTasks:
         await case.add(3)
         worker = await case.worker()
         [first] = await worker.claim(1)
-        told = Snoozed(60 * SECOND, tells=(Tell(MAIL, "hold", 10 * SECOND),))
+        told = Snoozed(60 * SECOND, tells=(Tell(MAIL, "shut", 10 * SECOND),))
         answer = await worker.exchange([settlement(first, told)], take(5))
         assert not answer.claims
         case.clock.move(10.1)
