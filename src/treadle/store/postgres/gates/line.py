@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from treadle.core.gates.gate import KINDS, GateUse, read_gates
-from treadle.store.contract import BATCH_MAX
 from treadle.store.postgres.engine.pack import int8, int8s, lenient, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
@@ -106,8 +105,10 @@ def peek(
     settlements: Sequence[Settlement],
     demand: Demand | None,
     known: tuple[str, ...] = (),
+    *,
+    wanted: int,
 ) -> Talk[Seen | None]:
-    """Read which gates the exchange may touch; None where there are none.
+    """Read which gates an exchange of so many jobs may touch; None where there are none.
 
     Where the gates of the last exchange are `known`, they are taken for these, too, unread.
     """
@@ -119,7 +120,6 @@ def peek(
     held |= {tell.name for s in settled for tell in s.tells}
     if known:
         return Seen(tuple(sorted(held.union(known))), made, (), settled, queues)
-    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     values = (names_of(queues), int8(wanted), texts(sorted(held)))
     _, [rows] = yield Ask([(sql["peek"], values)])
     sound = [(GateUse(row[0], row[1], 1, *row[2:5]), *row[5:]) for row in rows if _is_sound(row)]
