@@ -21,6 +21,7 @@ from treadle.core.durations import Duration, to_us
 from treadle.core.errors import BadTaskSignature
 from treadle.core.gates.limits import Limit, check_count, check_limits
 from treadle.core.job import PRIORITY_MAX, PRIORITY_MIN
+from treadle.core.keys.names import check_printable
 from treadle.core.keys.naming import check_names
 from treadle.core.keys.rules import Rule, check_rule
 from treadle.core.lanes import check_queue
@@ -172,13 +173,7 @@ def check_name(name: str) -> str:
     Raises:
         TypeError, ValueError: it is no str, is empty, or has over 200 characters.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"a task name is a str, not {type(name).__name__}")
-    if not (0 < len(name) <= NAME_MAX and name.isprintable()):
-        raise ValueError(
-            f"a task name has 1 to {NAME_MAX} printable characters; {name[:50]!r} has {len(name)}"
-        )
-    return name
+    return check_printable(name, "a task name", NAME_MAX)
 
 
 def check_priority(priority: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 from tests.conformance.read_counts import entries_read
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, NewJob
-from treadle.core.lanes import Demand, Step
+from treadle.core.lanes import Demand, Share
 from treadle.core.outcome import Failed, Released, Succeeded
 from treadle.core.settings import Settings
 from treadle.store.postgres.engine.wire import Row
@@ -288,7 +288,7 @@ def test_a_drain_ends_with_every_job_beside_an_open_transaction(postgres_schema:
         (("a", "b", "c"), take(BATCH, "a", "b", "c")),
         (
             ("a", "b", "c"),
-            Demand(BATCH, (Step("b", 12), Step("a", 28), *take(BATCH, *"abc").steps)),
+            Demand(BATCH, (Share("b", 12), Share("a", 28), *take(BATCH, *"abc").shares)),
         ),
     ],
     ids=["priorities", "every queue", "strict queues", "weighted queues"],

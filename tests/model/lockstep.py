@@ -107,7 +107,7 @@ class Lockstep:
     def _compare_claims(self, mate: Mate, demand: Demand, answer: Exchanged) -> None:
         wanted = self.oracle.claimable(demand, self.now)
         given = [claim.id for claim in answer.claims]
-        fitting = [row for step in demand.steps for row in self.oracle.ready(step.queue)]
+        fitting = [row for share in demand.shares for row in self.oracle.ready(share.queue)]
         if any(row.is_late(self.now) for row in fitting):
             # A store may spend part of a claim on finding out who is late, if it says so.
             assert set(given) <= {r.job.id for r in fitting if not r.is_late(self.now)}

@@ -92,9 +92,9 @@ class Oracle:
     def claimable(self, demand: Demand, now: int) -> list[bytes]:
         """Give what a claim takes, in order, when no late job is in its way."""
         chosen: list[bytes] = []
-        for step in demand.steps:
-            fitting = [row for row in self.ready(step.queue) if row.job.id not in chosen]
-            room = min(step.limit, demand.total - len(chosen))
+        for share in demand.shares:
+            fitting = [row for row in self.ready(share.queue) if row.job.id not in chosen]
+            room = min(share.limit, demand.total - len(chosen))
             chosen += [row.job.id for row in fitting if not row.is_late(now)][:room]
         return chosen
 

@@ -53,7 +53,7 @@ OUTCOMES: Sequence[Outcome] = (
     Failed(ERROR, retryable=False),
     Failed(ERROR, delay=0, tells=(Tell("k", "failed", why="down"),)),
     Failed(ERROR, delay=SECOND, tells=(Tell("k", "failed", why="down"),)),
-    Snoozed(SECOND, tells=(Tell("c", "hold", SECOND, "busy"),)),
+    Snoozed(SECOND, tells=(Tell("c", "shut", SECOND, "busy"),)),
 )  # fmt: skip
 
 
@@ -169,8 +169,8 @@ class Life:
             self.board.left(claim.id, has=has, outcome=outcome, now=now)
         for outcome in outcomes:
             for tell in getattr(outcome, "tells", ()):
-                if tell.says == "hold":
-                    self.board.shut[tell.name] = now + tell.hold
+                if tell.says == "shut":
+                    self.board.shut[tell.name] = now + tell.span
 
     def took(self, hand: Hand, claims: Sequence[Claim]) -> int:
         """Note what a worker was given."""

@@ -27,7 +27,7 @@ from tests.model.lockstep import Lockstep, Mate
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
 from treadle.core.job import ErrorInfo
-from treadle.core.lanes import Demand, Step
+from treadle.core.lanes import Demand, Share
 from treadle.core.outcome import (
     Cancelled,
     Failed,
@@ -76,9 +76,9 @@ kinds = st.fixed_dictionaries(
     }
 )
 """What jobs are like, without their ids: a walk is printed, and ids would hide the rest."""
-merged = st.builds(Demand, st.integers(0, 6), st.just((Step(None, 6),)))
+merged = st.builds(Demand, st.integers(0, 6), st.just((Share(None, 6),)))
 strict = st.builds(
-    lambda total, queues, limit: Demand(total, tuple(Step(queue, limit) for queue in queues)),
+    lambda total, queues, limit: Demand(total, tuple(Share(queue, limit) for queue in queues)),
     st.integers(1, 6),
     st.permutations(QUEUES),
     st.integers(1, 4),

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from treadle.core.durations import HOUR, MINUTE, SECOND, instant_us
-from treadle.core.schedule.advance import WAITING_MAX, Last, Step, advance, begin
+from treadle.core.schedule.advance import WAITING_MAX, Advanced, Last, advance, begin
 from treadle.core.schedule.record import (
     MISFIRES,
     OVERLAPS,
@@ -47,13 +47,13 @@ def schedule(trigger: AnyTrigger = EACH_MINUTE, **options: Any) -> Schedule:
     return begin(Schedule(name="a", plan=plan, incarnation="i", cursor=NOW), NOW).schedule
 
 
-def go(steps: Sequence[int], last: Last = ENDED, **options: Any) -> list[tuple[int, ...]]:
+def go(minutes: Sequence[int], last: Last = ENDED, **options: Any) -> list[tuple[int, ...]]:
     """Advance at these minutes; give the ticks that fire at each, as minutes."""
     found, fired = schedule(**options), []
-    for minute in steps:
-        step = advance(found, NOW + minute * MINUTE, last)
-        found = step.schedule
-        fired.append(tuple((tick - NOW) // MINUTE for tick in step.ticks))
+    for minute in minutes:
+        advanced = advance(found, NOW + minute * MINUTE, last)
+        found = advanced.schedule
+        fired.append(tuple((tick - NOW) // MINUTE for tick in advanced.ticks))
     return fired
 
 
@@ -82,10 +82,10 @@ def test_a_tick_that_is_too_late() -> None:
 
 def test_ticks_that_the_grace_drops_are_counted() -> None:
     """Each look at which some were too late counts as missed, so nobody wonders where they are."""
-    step = advance(schedule(grace=10 * SECOND), NOW + 5 * MINUTE + 30 * SECOND, ENDED)
-    assert (step.ticks, step.schedule.missed) == ((), 1)
-    step = advance(schedule(grace=10 * SECOND), NOW + MINUTE + SECOND, ENDED)
-    assert (len(step.ticks), step.schedule.missed) == (1, 0)
+    advanced = advance(schedule(grace=10 * SECOND), NOW + 5 * MINUTE + 30 * SECOND, ENDED)
+    assert (advanced.ticks, advanced.schedule.missed) == ((), 1)
+    advanced = advance(schedule(grace=10 * SECOND), NOW + MINUTE + SECOND, ENDED)
+    assert (len(advanced.ticks), advanced.schedule.missed) == (1, 0)
 
 
 def test_a_jitter_beyond_the_next_tick() -> None:
@@ -104,8 +104,8 @@ def test_catching_up_is_bounded() -> None:
     assert first.due == NOW + (TICKS_MAX + 1) * MINUTE
     found, rest = first.schedule, 0
     for _ in range(3):
-        step = advance(found, NOW + 250 * MINUTE, ENDED)
-        found, rest = step.schedule, rest + len(step.ticks)
+        advanced = advance(found, NOW + 250 * MINUTE, ENDED)
+        found, rest = advanced.schedule, rest + len(advanced.ticks)
     assert rest == 150
 
 
@@ -141,43 +141,43 @@ def test_overlap(overlap: str, fires: list[tuple[int, ...]], waiting: int) -> No
     assert go([1, 2, 3], LIVE, overlap=overlap) == fires
     found = schedule(overlap=overlap)
     for minute in (1, 2, 3):
-        step = advance(found, NOW + minute * MINUTE, LIVE)
-        assert step.cancel is (overlap == "cancel_running")
-        found = step.schedule
+        advanced = advance(found, NOW + minute * MINUTE, LIVE)
+        assert advanced.cancel is (overlap == "cancel_running")
+        found = advanced.schedule
     assert len(found.waiting) == waiting
     if waiting:
-        step = advance(found, NOW + 3 * MINUTE + 1, ENDED)
+        advanced = advance(found, NOW + 3 * MINUTE + 1, ENDED)
         # The one that waited longest goes first, and the next look is soon.
-        assert step.ticks == (NOW + MINUTE,)
+        assert advanced.ticks == (NOW + MINUTE,)
 
 
 def test_what_waits_is_bounded() -> None:
     """A job that never ends does not fill the record."""
     found = replace(schedule(overlap="queue_all", misfire="all"), waiting=tuple(range(WAITING_MAX)))
-    step = advance(found, NOW + 5 * MINUTE, LIVE)
-    assert len(step.schedule.waiting) == WAITING_MAX
-    assert step.schedule.missed == 5
+    advanced = advance(found, NOW + 5 * MINUTE, LIVE)
+    assert len(advanced.schedule.waiting) == WAITING_MAX
+    assert advanced.schedule.missed == 5
 
 
 def test_limit_start_end_and_skip() -> None:
     """They bound which ticks become jobs, and after the last one nothing is due."""
-    step = advance(schedule(limit=2, misfire="all", overlap="allow"), NOW + 5 * MINUTE, ENDED)
-    assert len(step.ticks) == 2
-    assert step.schedule.over
-    assert step.due is None
+    advanced = advance(schedule(limit=2, misfire="all", overlap="allow"), NOW + 5 * MINUTE, ENDED)
+    assert len(advanced.ticks) == 2
+    assert advanced.schedule.over
+    assert advanced.due is None
     windowed: dict[str, Any] = {"starts": NOW + 3 * MINUTE, "ends": NOW + 5 * MINUTE}
     assert go([2, 4, 9], misfire="all", overlap="allow", **windowed) == [(), (3, 4), (5,)]
     skipping = replace(schedule(overlap="allow"), skip=2)
     for minute, ticks in ((1, 0), (2, 0), (3, 1)):
-        step = advance(skipping, NOW + minute * MINUTE, ENDED)
-        skipping = step.schedule
-        assert len(step.ticks) == ticks
+        advanced = advance(skipping, NOW + minute * MINUTE, ENDED)
+        skipping = advanced.schedule
+        assert len(advanced.ticks) == ticks
 
 
 def test_a_paused_schedule_is_not_due() -> None:
     """Nothing fires, and it is not looked at until somebody resumes it."""
     paused = replace(schedule(), paused=Pause(NOW))
-    assert advance(paused, NOW + HOUR, ENDED) == Step(paused)
+    assert advance(paused, NOW + HOUR, ENDED) == Advanced(paused)
     assert begin(replace(paused, paused=None), NOW + HOUR).due == NOW + HOUR
 
 
@@ -185,10 +185,10 @@ def test_a_fixed_delay() -> None:
     """It counts from the end of the last job, and looks once a second while that lives."""
     found = schedule(Every(60, after="end"))
     assert advance(found, NOW + 59 * SECOND, ENDED).ticks == ()
-    step = advance(found, NOW + 60 * SECOND, ENDED)
-    assert step.ticks == (NOW + MINUTE,)
-    assert step.due == NOW + 2 * MINUTE
-    waits = advance(step.schedule, NOW + 5 * MINUTE, LIVE)
+    advanced = advance(found, NOW + 60 * SECOND, ENDED)
+    assert advanced.ticks == (NOW + MINUTE,)
+    assert advanced.due == NOW + 2 * MINUTE
+    waits = advance(advanced.schedule, NOW + 5 * MINUTE, LIVE)
     assert (waits.ticks, waits.due) == ((), NOW + 5 * MINUTE + SECOND)
     ended = Last(ended_at=NOW + 5 * MINUTE)
     assert advance(waits.schedule, NOW + 5 * MINUTE + 1, ended).due == NOW + 6 * MINUTE
@@ -260,27 +260,27 @@ class Advancing(RuleBasedStateMachine):
     def look(self) -> None:
         """Advance, as a worker that found it due would."""
         before = self.found
-        step = advance(before, self.now, Last(live=self.live))
-        self.found = read_schedule(write_schedule(step.schedule))
+        advanced = advance(before, self.now, Last(live=self.live))
+        self.found = read_schedule(write_schedule(advanced.schedule))
         misfire, overlap = self.policy
         due = ticks_between(trigger_of(before.plan.trigger), before.cursor, self.now, 10_000)
         known = [*before.waiting, *due]
-        assert set(step.ticks) <= set(known), "only what is due or waits can fire"
+        assert set(advanced.ticks) <= set(known), "only what is due or waits can fire"
         if overlap in ("skip", "queue_one", "queue_all"):
-            assert len(step.ticks) <= (0 if self.live else 1), "never two beside each other"
+            assert len(advanced.ticks) <= (0 if self.live else 1), "never two beside each other"
         if misfire == "one" and overlap == "allow":
-            assert list(step.ticks) == due[-1:]
+            assert list(advanced.ticks) == due[-1:]
         if misfire == "all" and overlap == "allow":
-            assert list(step.ticks) == due[:TICKS_MAX]
-        self.fired += step.ticks
-        self.live = self.live or bool(step.ticks)
+            assert list(advanced.ticks) == due[:TICKS_MAX]
+        self.fired += advanced.ticks
+        self.live = self.live or bool(advanced.ticks)
         assert self.found.cursor >= before.cursor, "the cursor never goes back"
         following = next_tick(EACH_MINUTE, self.found.cursor)
         if not self.found.waiting:
-            assert step.due == following, "the next look is at the next tick"
+            assert advanced.due == following, "the next look is at the next tick"
         else:
-            assert step.due is not None
-            assert step.due <= self.now + SECOND
+            assert advanced.due is not None
+            assert advanced.due <= self.now + SECOND
 
     @invariant()
     def nothing_fires_twice(self) -> None:

@@ -15,7 +15,7 @@ from treadle.core.settings import Settings
 from treadle.core.when.triggers import write_trigger
 from treadle.store.contract import Filter, Store
 from treadle.store.open import open_store
-from treadle.store.parts.scheduled import Move
+from treadle.store.parts.scheduled import DueSchedules, Move
 from treadle.worker.firing.firing import CROWD, Firing
 from treadle.worker.firing.watch import ARM_S, Watch
 
@@ -29,7 +29,16 @@ class Scene:
         self.store, self.clock = store, clock
         self.watch = Watch(Firing(store, "default", lambda _: True), lambda: "w")
         self.begun_s = self.now_s = 0.0
+        self.read = 0
+        """How many schedules the watch has read, at its last step."""
+        self._due_schedules = store.due_schedules
+        monkeypatch.setattr(store, "due_schedules", self._read)
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now_s)
+
+    async def _read(self, limit: int, *, now: int | None = None) -> DueSchedules:
+        found = await self._due_schedules(limit, now=now)
+        self.read += len(found.rows)
+        return found
 
     async def plant(self, count: int) -> None:
         """Store so many schedules."""
@@ -45,6 +54,7 @@ class Scene:
         """Step at this many seconds after the beginning; give how many jobs there are then."""
         self.clock.move(seconds - self.now_s)
         self.now_s = seconds
+        self.read = 0
         await self.watch.step()
         return len(await self.store.find(Filter(), limit=1_000))
 
@@ -79,6 +89,20 @@ def test_a_crowd_is_read_before_its_instant_and_fired_at_it(
         assert await scene.step(arms) == 0
         assert scene.watch.at_s == pytest.approx(1, abs=0.002)
         assert await scene.step(scene.watch.at_s) == CROWD
+
+    play(monkeypatch, CROWD, tale)
+
+
+def test_a_crowd_is_decided_about_before_its_instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the instant nothing of it is read any more: what was decided beforehand is written."""
+
+    async def tale(scene: Scene) -> None:
+        await scene.step(0)
+        assert scene.read == CROWD
+        await scene.step(scene.watch.at_s)
+        assert scene.read == CROWD
+        assert await scene.step(scene.watch.at_s) == CROWD
+        assert scene.read == 0
 
     play(monkeypatch, CROWD, tale)
 

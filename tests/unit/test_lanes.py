@@ -6,30 +6,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.core.lanes import Demand, Lanes, Step, check_queue
+from treadle.core.lanes import Demand, Lanes, Share, check_queue
 
 
 def take(demand: Demand, waiting: dict[str, int]) -> dict[str, int]:
     """Serve a demand from queues that hold so many jobs, as a store does."""
     got: dict[str, int] = {}
     left = demand.total
-    for step in demand.steps:
-        assert step.queue is not None
-        n = min(step.limit, left, waiting[step.queue])
-        waiting[step.queue] -= n
-        got[step.queue] = got.get(step.queue, 0) + n
+    for share in demand.shares:
+        assert share.queue is not None
+        n = min(share.limit, left, waiting[share.queue])
+        waiting[share.queue] -= n
+        got[share.queue] = got.get(share.queue, 0) + n
         left -= n
     return got
 
 
 def test_no_queues_means_all_merged() -> None:
     """Without names a worker takes the best job of any queue."""
-    assert Lanes.parse(None).demand(5) == Demand(5, (Step(None, 5),))
+    assert Lanes.parse(None).demand(5) == Demand(5, (Share(None, 5),))
 
 
 def test_names_alone_are_strict() -> None:
     """Names without weights are served in their order."""
-    assert Lanes.parse("critical, bulk").demand(3).steps == (Step("critical", 3), Step("bulk", 3))
+    assert Lanes.parse("critical, bulk").demand(3).shares == (
+        Share("critical", 3),
+        Share("bulk", 3),
+    )
 
 
 @given(st.lists(st.integers(1, 300), min_size=20, max_size=60))

@@ -54,6 +54,8 @@ class Scene:
         self.app.task(name="add")(self._add)
         self.events: list[Event] = []
         self.greeted = 0
+        self.worker: Worker | None = None
+        self.problem_at_hooks = ""
         self._more = asyncio.Event()
         self.app.on_startup(self._greet)
         self.app.on_event(self._take)
@@ -63,6 +65,8 @@ class Scene:
 
     def _greet(self) -> None:
         self.greeted += 1
+        if self.worker is not None:
+            self.problem_at_hooks = self.worker.health.problem
 
     def _take(self, event: Event) -> None:
         if event.name in ("worker.well", "worker.unwell", "worker.started"):
@@ -83,6 +87,7 @@ class Scene:
 
     async def see_it_work(self, worker: Worker, come: Callable[[], object]) -> None:
         """Start a worker, let its store come once it waits for it, and see a job done."""
+        self.worker = worker
         entering = asyncio.create_task(worker.__aenter__())
         await self.until_it_waits()
         assert not worker.health.ok
@@ -100,6 +105,7 @@ class Scene:
         names = [event.name for event in self.events]
         assert names == ["worker.unwell", "worker.well", "worker.started"]
         assert self.greeted == 1
+        assert self.problem_at_hooks.startswith("starting: ")
 
 
 def test_a_worker_that_starts_before_its_store_begins_when_it_is_there(server: Server) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.worker.floor import until
 from treadle import Treadle, Worker
-from treadle.core.lanes import Demand, Lanes, Step, read_reserve
+from treadle.core.lanes import Demand, Lanes, Share, read_reserve
 
 
 class Floor:
@@ -164,15 +164,15 @@ def test_a_burst_ends_with_reserved_slots_that_nobody_wants() -> None:
 def test_demands_alternate_between_reserved_and_shared_slots() -> None:
     """A demand never lets what an empty queue leaves go to another one."""
     lanes = Lanes.parse("a,b", {"mail": 2})
-    others = Demand(3, (Step("a", 3), Step("b", 3)))
+    others = Demand(3, (Share("a", 3), Share("b", 3)))
     told = []
     for room, held in ((5, []), (5, []), (3, ["mail", "mail"]), (1, ["mail", "a", "a", "a"])):
         told.append((lanes.demand(room, held), lanes.half_asked))
     assert told == [
-        (Demand(2, (Step("mail", 2),)), True),
+        (Demand(2, (Share("mail", 2),)), True),
         (others, False),
         (others, False),
-        (Demand(1, (Step("mail", 1),)), False),
+        (Demand(1, (Share("mail", 1),)), False),
     ]
     assert lanes.names == ("a", "b", "mail")
 
@@ -193,10 +193,10 @@ def test_no_order_of_starts_and_ends_takes_a_reserved_slot(seed: int) -> None:
             most = draw.choice([1, 2, slots])
             demand = lanes.demand(room, held.elements(), most=most) if room else Demand(0, ())
             left = demand.total
-            for step in demand.steps:
-                names = [step.queue] if step.queue else waiting
+            for share in demand.shares:
+                names = [share.queue] if share.queue else waiting
                 name = draw.choice(names) if names else "none"
-                taken = min(step.limit, left) if name in waiting else 0
+                taken = min(share.limit, left) if name in waiting else 0
                 held[name] += taken
                 left -= taken
         shared = sum(max(0, held[name] - reserve.get(name, 0)) for name in held)

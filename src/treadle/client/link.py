@@ -106,7 +106,10 @@ class Links:
         """Take the settings and what makes the store, unopened."""
         self._settings = settings
         self._make = make
+        self._opening = threading.Lock()
+        """Held by the thread that opens the store, for as long as that takes."""
         self._lock = threading.Lock()
+        """Held for the moment in which the link is changed, so that an event loop may wait."""
         self._link: Link | None = None
         _all_links.add(self)
 
@@ -123,11 +126,10 @@ class Links:
         """
         link = self._link
         if link is None:
-            with self._lock:
+            with self._opening:
                 link = self._link
                 if link is None:
-                    link = self._open()
-                    self._link = link
+                    link = self._first(self._open())
         return link
 
     async def aopen(self) -> Link:
@@ -144,14 +146,7 @@ class Links:
         except BaseException:
             store.close_now()
             raise
-        with self._lock:
-            link = self._link
-            if link is None:
-                link = self._link = Link(store, self._settings, SystemClock())
-        if link.store is not store:
-            # Another thread was faster.
-            store.close_now()
-        return link
+        return self._first(Link(store, self._settings, SystemClock()))
 
     async def aget(self) -> Link:
         """Do the same without blocking the event loop."""
@@ -162,6 +157,14 @@ class Links:
         store = self._make()
         link = Link(store, self._settings, SystemClock())
         store.open_now()
+        return link
+
+    def _first(self, made: Link) -> Link:
+        """Keep the link that has come first, of threads and event loops that open at once."""
+        with self._lock:
+            link = self._link = self._link or made
+        if link is not made:
+            made.store.close_now()
         return link
 
     @contextmanager
@@ -203,7 +206,7 @@ class Links:
 
         The store is fork-safe by itself and stays.
         """
-        self._lock = threading.Lock()
+        self._opening, self._lock = threading.Lock(), threading.Lock()
         if self._link is not None:
             self._link = Link(self._link.store, self._settings, self._link.clock)
 

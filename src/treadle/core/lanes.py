@@ -2,7 +2,7 @@
 
 `Lanes` reads `critical=6,default=3,bulk=1` (weighted), `critical,default` (strict, in
 that order) or nothing (every queue, best job first), and turns a number of free slots
-into steps that a store carries out one after the other inside one claim.
+into shares that a store carries out one after the other inside one claim.
 Weighted lanes follow largest-remainder sharing with the remainders carried over, so the
 shares are exact over time; an empty queue's share goes to the others, by their weights.
 Slots that are reserved for a queue are asked for by demands of their own, so that whatever an
@@ -24,18 +24,18 @@ QUEUES_MAX = 1_000
 _SLOTS_MAX = 2_000
 
 
-class Step(Struct, frozen=True):
-    """Take at most `limit` jobs from `queue`; None stands for every queue, merged."""
+class Share(Struct, frozen=True):
+    """One part of a demand: at most `limit` jobs from `queue`; None is every queue, merged."""
 
     queue: str | None
     limit: int
 
 
 class Demand(Struct, frozen=True):
-    """What a worker can take now: at most `total`, by these steps in order."""
+    """What a worker can take now: at most `total`, by these shares in order."""
 
     total: int
-    steps: tuple[Step, ...]
+    shares: tuple[Share, ...]
 
 
 class Lanes:
@@ -129,30 +129,30 @@ class Lanes:
             shared = total - sum(own.values())
             if own and not self.half_asked:
                 self.half_asked = shared > 0
-                steps = tuple(Step(name, count) for name, count in own.items())
-                return Demand(min(sum(own.values()), most), steps)
+                shares = tuple(Share(name, count) for name, count in own.items())
+                return Demand(min(sum(own.values()), most), shares)
             self.half_asked = False
             total = max(shared, 0)
         return self._shared(min(total, most))
 
     def _shared(self, total: int) -> Demand:
         if self.weights is None:
-            return Demand(total, (Step(None, total),))
-        everything = tuple(Step(name, total) for name in self.weights)
+            return Demand(total, (Share(None, total),))
+        everything = tuple(Share(name, total) for name in self.weights)
         if self.strict or len(self.weights) == 1:
             return Demand(total, everything)
-        shares = tuple(Step(name, n) for name, n in self._shares(total).items() if n)
+        shares = tuple(Share(name, n) for name, n in self._shares(total).items() if n)
         return Demand(total, shares + tuple(sorted(everything, key=self._drawn)))
 
-    def _drawn(self, step: Step) -> float:
+    def _drawn(self, share: Share) -> float:
         """Draw a place in the order for what empty queues leave, so that it follows the weights.
 
         The least of exponential draws is a queue's as often as its weight says (P. Efraimidis
         and P. Spirakis, "Weighted random sampling with a reservoir", 2006).
         """
         assert self.weights is not None
-        assert step.queue is not None
-        return self._random.expovariate(self.weights[step.queue])
+        assert share.queue is not None
+        return self._random.expovariate(self.weights[share.queue])
 
     def _shares(self, total: int) -> dict[str, int]:
         assert self.weights is not None

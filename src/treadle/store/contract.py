@@ -10,7 +10,7 @@ names; each way out of `running` lets them go in the same write. A job that meet
 parked (`blocked`, reason `gate`), by `exchange` or where it becomes ready; a gate that gains room
 wakes as many as may pass, the best first, in `exchange` and in `stage`, and `next_due` tells when
 the next one will. Who passes a gate without a job holds it: see `store.parts.holding`. What a
-settlement `tells` of gates is written with it: a breaker shuts or closes, and a hold shuts any
+settlement `tells` of gates is written with it: a breaker shuts or closes, and `shut` shuts any
 gate, as `core.gates.tells.told` says.
 
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
@@ -220,7 +220,7 @@ class StoreSession(Protocol):
 
         A settlement applies only while its job still runs under its claim number; else its
         verdict is `LOST` and nothing is written for it. Claims come best first (priority
-        high to low, then order tag, then id) from each step of the demand in turn, each with
+        high to low, then order tag, then id) from each share of the demand in turn, each with
         its attempt and claim number raised. A job past its expiry becomes `expired` instead.
         A stored row that cannot be read becomes a dead letter (`unreadable`) and does not
         fail the batch. With no settlements and nothing ready nothing is written.

@@ -19,7 +19,7 @@ from treadle.client.schedules.changes import TRIES, contended, move_with, readab
 from treadle.client.schedules.sync import is_record
 from treadle.core import fault
 from treadle.core.errors import ScheduleError
-from treadle.core.schedule.advance import Step, planned
+from treadle.core.schedule.advance import Advanced, planned
 from treadle.core.schedule.record import Schedule, Sealed
 from treadle.core.schedule.ticks import trigger_of
 from treadle.core.when.triggers import Every
@@ -178,7 +178,7 @@ class ScheduleMove:
             if row is None or schedule is None or schedule.sealed is not None:
                 continue
             kept = replace(_with_due(schedule, row.due), sealed=Sealed("out", self._move))
-            moves.append(move_with(name, row.revision, Step(kept), ()))
+            moves.append(move_with(name, row.revision, Advanced(kept), ()))
         await patiently(self._source.fire, moves)
 
     async def _adopt(self, names: Sequence[str]) -> None:
@@ -199,7 +199,9 @@ class ScheduleMove:
                 await self._unseal(self._source, [name], "out")
         await patiently(self._target.fire, moves)
 
-    def _copy(self, schedule: Schedule, row: ScheduleRow, other: ScheduleRow | None) -> Step | None:
+    def _copy(
+        self, schedule: Schedule, row: ScheduleRow, other: ScheduleRow | None
+    ) -> Advanced | None:
         """Give what is to be written there; None where it is written, or cannot be."""
         before = None
         if other is not None:
@@ -214,7 +216,7 @@ class ScheduleMove:
                 before = readable(other)
         seal = Sealed("in", self._move, row.revision, before)
         merged = schedule if before is None else _merged(schedule, before)
-        return Step(replace(merged, sealed=seal))
+        return Advanced(replace(merged, sealed=seal))
 
     async def _drop(self, names: Sequence[str]) -> None:
         """Delete here what lies there as it is here."""
@@ -301,12 +303,12 @@ def _with_due(schedule: Schedule, due: int | None) -> Schedule:
     return replace(schedule, cursor=max(schedule.cursor, due - trigger.period_us))
 
 
-def _opened(schedule: Schedule, now: int) -> Step:
+def _opened(schedule: Schedule, now: int) -> Advanced:
     opened = replace(schedule, sealed=None)
     try:
         return planned(opened, now)
     except ScheduleError:
-        return Step(opened)
+        return Advanced(opened)
 
 
 def _merged(moved: Schedule, old: Schedule) -> Schedule:

@@ -186,8 +186,7 @@ class Crew:
         self._emit("worker.started")
 
     def _emit(self, name: str, extra: dict[str, Any] | None = None) -> None:
-        if self.app.events:
-            self.app.events.emit(Event(name, time.time_ns() // 1000, worker=self.id, extra=extra))
+        emit(self.app, self.id, name, extra)
 
     async def stop(self, *, broken: bool) -> None:
         """Stop every part and leave; what is still held goes back unspent.
@@ -322,6 +321,12 @@ class Crew:
         while True:
             await asyncio.sleep(1.0)
             self.line.kit.journal.look()
+
+
+def emit(app: Treadle, worker: str | None, name: str, extra: dict[str, Any] | None = None) -> None:
+    """Tell of a worker, to whoever listens; one that waits for its store has no id yet."""
+    if app.events:
+        app.events.emit(Event(name, time.time_ns() // 1000, worker=worker, extra=extra))
 
 
 async def greet(app: Treadle) -> None:

@@ -16,14 +16,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError
 from treadle.core.lanes import Lanes, read_reserve
-from treadle.events import Event
 from treadle.store.contract import WorkerInfo
-from treadle.worker.crew import TOO_MANY_STUCK, Crew, greet
+from treadle.worker.crew import TOO_MANY_STUCK, Crew, emit, greet
 from treadle.worker.life.arrival import Arrival, NotStarted, unless
 from treadle.worker.life.health import Health
 from treadle.worker.life.rest import set_within
@@ -156,7 +155,7 @@ class Worker:
             StoreUnavailable: it was asked to stop before it had started.
             StoreError: the store cannot be used until somebody mends what it says.
         """
-        self.health.tell = partial(_emit, self.app)
+        self.health.tell = partial(emit, self.app, None)
         arrival = Arrival(self.health, self._stopping, patient=not self.burst)
         await arrival.until_done(lambda: unless(self._stopping, self.app.alink(here=True)))
         info = self._info()
@@ -367,12 +366,6 @@ async def _listen(crew: Crew, hungry: asyncio.Event, awake: asyncio.Event) -> No
             await asyncio.sleep(poll)
         awake.set()
         hungry.clear()
-
-
-def _emit(app: Treadle, name: str, extra: dict[str, Any] | None = None) -> None:
-    """Tell of a worker that has no id yet."""
-    if app.events:
-        app.events.emit(Event(name, time.time_ns() // 1000, extra=extra))
 
 
 def worker_info(slots: int, lanes: Lanes, lease_s: float) -> WorkerInfo:

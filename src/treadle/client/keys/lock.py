@@ -25,6 +25,7 @@ from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.errors import LockLost, LockTimeout, StoreError
 from treadle.core.ids import new_id
 from treadle.core.keys.key import KEY_MAX
+from treadle.core.keys.names import check_printable
 
 if TYPE_CHECKING:
     from treadle.client.link import Link
@@ -42,7 +43,7 @@ class Lock(Leased):
     LOST = LockLost
 
     def __init__(self, home: Home, name: str, timeout: Duration, lease: Duration) -> None:
-        self.name: Final = _checked(name)
+        self.name: Final = check_printable(name, "the name of a lock", KEY_MAX)
         self._home = home
         self._timeout = to_us(timeout, "timeout") / SECOND
         self._lease = read_lease(lease)
@@ -224,14 +225,3 @@ def _ended(hold: _Hold) -> str:
         f"the lease of hold {hold.fence} has ended, so somebody else may have had the lock since; "
         "what was done meanwhile may have been done beside him"
     )
-
-
-def _checked(name: str) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a lock is a str, not {type(name).__name__}")
-    if not (0 < len(name) <= KEY_MAX and name.isprintable()):
-        raise ValueError(
-            f"the name of a lock has 1 to {KEY_MAX} printable characters; {name[:50]!r} has "
-            f"{len(name):,}"
-        )
-    return name

@@ -15,7 +15,7 @@ from treadle.client.link import Steps
 from treadle.core.errors import ScheduleError, ScheduleNotFound, StoreUnavailable
 from treadle.core.ids import new_id
 from treadle.core.job import Met, NewJob
-from treadle.core.schedule.advance import Step
+from treadle.core.schedule.advance import Advanced
 from treadle.core.schedule.record import Schedule, read_schedule, write_schedule
 from treadle.core.schedule.ticks import tick_job
 from treadle.store.parts.scheduled import Move, ScheduleRow, Unfired
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 TRIES: Final = 20
 """How often a change is tried while others change the same schedule."""
 
-Apply = Callable[[Schedule, int], Step]
+Apply = Callable[[Schedule, int], Advanced]
 
 
-def move_of(namespace: str, name: str, revision: int, step: Step) -> Move:
-    """Write a step as what the store is asked for, with the jobs of its ticks."""
-    jobs = tuple(tick_job(namespace, step.schedule, tick) for tick in step.ticks)
-    return move_with(name, revision, step, jobs)
+def move_of(namespace: str, name: str, revision: int, advanced: Advanced) -> Move:
+    """Write what a schedule came to as what the store is asked for, with the jobs of its ticks."""
+    jobs = tuple(tick_job(namespace, advanced.schedule, tick) for tick in advanced.ticks)
+    return move_with(name, revision, advanced, jobs)
 
 
-def move_with(name: str, revision: int, step: Step, jobs: Sequence[NewJob]) -> Move:
+def move_with(name: str, revision: int, advanced: Advanced, jobs: Sequence[NewJob]) -> Move:
     """Do the same with jobs that are made already."""
-    schedule = replace(step.schedule, job=jobs[-1].id) if jobs else step.schedule
-    other = step.unfired
+    schedule = replace(advanced.schedule, job=jobs[-1].id) if jobs else advanced.schedule
+    other = advanced.unfired
     unfired = None if other is None else Unfired(write_schedule(other.schedule), other.due)
-    return Move(name, revision, write_schedule(schedule), step.due, tuple(jobs), unfired)
+    return Move(name, revision, write_schedule(schedule), advanced.due, tuple(jobs), unfired)
 
 
 def store_now(store: Store) -> Steps[int]:
@@ -71,11 +71,11 @@ def change(store: Store, name: str, apply: Apply) -> Steps[tuple[Schedule, int |
     for _ in range(TRIES):
         row, schedule = yield from read_one(store, name)
         now = yield from store_now(store)
-        step = apply(schedule, now)
-        move = move_with(name, row.revision, step, ())
+        advanced = apply(schedule, now)
+        move = move_with(name, row.revision, advanced, ())
         [done] = yield store.fire([move])
         if done:
-            return step.schedule, step.due
+            return advanced.schedule, advanced.due
     raise contended(name)
 
 
@@ -95,8 +95,8 @@ def run_now(store: Store, namespace: str, name: str) -> Steps[tuple[NewJob, Met 
         if job.key is not None:
             [fate] = yield store.enqueue(new_id(), [job])
             return job, fate if isinstance(fate, Met) else None
-        step = Step(schedule, due=row.due)
-        [done] = yield store.fire([move_with(name, row.revision, step, (job,))])
+        advanced = Advanced(schedule, due=row.due)
+        [done] = yield store.fire([move_with(name, row.revision, advanced, (job,))])
         if done:
             return job, None
     raise contended(name)

@@ -18,7 +18,7 @@ from treadle.client.schedules.changes import readable
 from treadle.client.schedules.options import new_incarnation
 from treadle.client.schedules.views import SyncDiff
 from treadle.core.durations import DAY
-from treadle.core.schedule.advance import Step, begin, planned
+from treadle.core.schedule.advance import Advanced, begin, planned
 from treadle.core.schedule.record import Schedule, write_schedule
 from treadle.store.parts.scheduled import Move, ScheduleRow
 
@@ -100,8 +100,8 @@ class Changes:
         if old.plan == wanted.plan and old.declared:
             return None
         changed = replace(old, plan=wanted.plan, declared=True, waiting=())
-        step = planned(changed, now) if old.plan.trigger == wanted.plan.trigger else None
-        return "changed", _move(revision, step or begin(changed, now))
+        advanced = planned(changed, now) if old.plan.trigger == wanted.plan.trigger else None
+        return "changed", _move(revision, advanced or begin(changed, now))
 
     def _remember(self, name: str, gone: Gone | None) -> None:
         """Keep, or forget, what a schedule had come to."""
@@ -112,7 +112,7 @@ class Changes:
         elif row is not None:
             self.moves.append(Move(row.name, row.revision, None))
 
-    def _new(self, wanted: Declared) -> Step:
+    def _new(self, wanted: Declared) -> Advanced:
         """Make a schedule, or take one up again that was removed while nobody declared it."""
         now, name = self._stored.now, wanted.name
         row = self._stored.gone.get(name)
@@ -134,6 +134,6 @@ class Changes:
         return begin(replace(again, waiting=()), now)
 
 
-def _move(revision: int, step: Step) -> Move:
-    schedule = step.schedule
-    return Move(schedule.name, revision, write_schedule(schedule), step.due)
+def _move(revision: int, advanced: Advanced) -> Move:
+    schedule = advanced.schedule
+    return Move(schedule.name, revision, write_schedule(schedule), advanced.due)

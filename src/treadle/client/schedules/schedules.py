@@ -21,7 +21,7 @@ from treadle.client.schedules.options import ScheduleOptions, make_plan, new_inc
 from treadle.client.schedules.views import Backfilled, ScheduleInfo
 from treadle.core.errors import DuplicateSchedule, ScheduleError, UnknownTask
 from treadle.core.job import JobState, Met, NewJob
-from treadle.core.schedule.advance import Step, begin, planned
+from treadle.core.schedule.advance import Advanced, begin, planned
 from treadle.core.schedule.record import Pause, Plan, Schedule, check_name, read_schedule
 from treadle.core.when.triggers import AnyTrigger
 from treadle.job import Job
@@ -190,11 +190,11 @@ class Schedules(ScheduleReads):
         store, space = (await self._home.alink()).store, self._home.settings.namespace
         return await carry(backfill(store, space, name, (start, end), limit))
 
-    def _change(self, name: str, apply: Callable[[Schedule, int], Step]) -> ScheduleInfo:
+    def _change(self, name: str, apply: Callable[[Schedule, int], Advanced]) -> ScheduleInfo:
         link = self._home.link
         return ScheduleInfo.of(*link.run_steps(change(link.store, name, apply)))
 
-    async def _achange(self, name: str, apply: Callable[[Schedule, int], Step]) -> ScheduleInfo:
+    async def _achange(self, name: str, apply: Callable[[Schedule, int], Advanced]) -> ScheduleInfo:
         store = (await self._home.alink()).store
         return ScheduleInfo.of(*await carry(change(store, name, apply)))
 
@@ -212,31 +212,31 @@ def _add(store: Store, name: str, plan: Plan, *, instead: bool) -> Steps[Schedul
             raise DuplicateSchedule(name, "take another name, or give replace=True")
         if row is None:
             schedule = Schedule(name=name, plan=plan, incarnation=new_incarnation(), cursor=now)
-            step = begin(schedule, now)
+            advanced = begin(schedule, now)
         else:
             old = read_schedule(row.body)
             changed = replace(old, plan=plan)
             same = old.plan.trigger == plan.trigger
-            step = planned(changed, now) if same else begin(replace(changed, waiting=()), now)
-        if step.schedule.over and row is None:
+            advanced = planned(changed, now) if same else begin(replace(changed, waiting=()), now)
+        if advanced.schedule.over and row is None:
             raise ScheduleError(
                 f"schedule {name!r} would never be due: its trigger has no tick after now within "
                 "its start and end"
             )
-        move = move_with(name, 0 if row is None else row.revision, step, ())
+        move = move_with(name, 0 if row is None else row.revision, advanced, ())
         [done] = yield store.fire([move])
         if done:
-            return ScheduleInfo.of(step.schedule, step.due)
+            return ScheduleInfo.of(advanced.schedule, advanced.due)
     raise contended(name)
 
 
-def _pausing(note: str, by: str | None) -> Callable[[Schedule, int], Step]:
+def _pausing(note: str, by: str | None) -> Callable[[Schedule, int], Advanced]:
     if len(note) > NOTE_MAX:
         raise ValueError(f"a note has at most {NOTE_MAX} characters, not {len(note)}")
     author = _user() if by is None else by[:NOTE_MAX]
 
-    def paused(schedule: Schedule, now: int) -> Step:
-        return Step(replace(schedule, paused=Pause(now, note, author)))
+    def paused(schedule: Schedule, now: int) -> Advanced:
+        return Advanced(replace(schedule, paused=Pause(now, note, author)))
 
     return paused
 
@@ -248,13 +248,13 @@ def _user() -> str:
         return ""  # A process in a container may run as a user that has no name.
 
 
-def _resumed(schedule: Schedule, now: int) -> Step:
+def _resumed(schedule: Schedule, now: int) -> Advanced:
     if schedule.paused is None:
         return planned(schedule, now)
     return begin(replace(schedule, paused=None), now)
 
 
-def _skipping(count: int) -> Callable[[Schedule, int], Step]:
+def _skipping(count: int) -> Callable[[Schedule, int], Advanced]:
     if type(count) is not int or not 0 <= count <= SKIP_MAX:
         raise ValueError(f"count must be an int from 0 to {SKIP_MAX:,}, not {count!r}")
     return lambda schedule, now: planned(replace(schedule, skip=count), now)

@@ -31,6 +31,7 @@ from treadle.core.gates.gate import (
     GateUse,
 )
 from treadle.core.gates.window import QUOTA_MAX
+from treadle.core.keys.names import check_printable
 from treadle.core.payload.template import check_fields, fields_of
 
 if TYPE_CHECKING:
@@ -386,14 +387,7 @@ def check_gate(name: str) -> str:
     Raises:
         TypeError, ValueError: it is no str, is empty, too long or not printable.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a limit is a str, not {type(name).__name__}")
-    if not (0 < len(name) <= NAME_MAX and name.isprintable()):
-        raise ValueError(
-            f"the name of a limit has 1 to {NAME_MAX} printable characters; {name[:50]!r} has "
-            f"{len(name)}"
-        )
-    return name
+    return check_printable(name, "the name of a limit", NAME_MAX)
 
 
 def _fields_of(key: str) -> tuple[str, ...]:

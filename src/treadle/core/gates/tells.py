@@ -20,7 +20,7 @@ WHY_MAX: Final = 200
 """Characters of the reason that a gate keeps."""
 DOUBLINGS_MAX: Final = 4
 """How often a cool-down doubles, with each probe that fails: to sixteen times its length."""
-ORDER: Final = ("failed", "well", "hold")
+ORDER: Final = ("failed", "well", "shut")
 """In which order a gate learns what attempts say that ended together."""
 
 
@@ -28,9 +28,9 @@ class Tell(Struct, frozen=True, gc=False, array_like=True):
     """What an attempt says of one gate."""
 
     name: str
-    says: Literal["well", "failed", "hold"]
-    hold: int = 0
-    """Of `hold`: microseconds, from the store's now, in which nothing shall pass."""
+    says: Literal["well", "failed", "shut"]
+    span: int = 0
+    """Of `shut`: microseconds, from the store's now, in which nothing shall pass."""
     why: str | None = None
 
 
@@ -53,11 +53,11 @@ def breakers(gates: bytes | None) -> Sequence[GateUse]:
 def told(gate: Gate, tell: Tell, job: bytes, now: int) -> bool:
     """Let a gate know what an attempt of this job says; tell whether that changed it.
 
-    A hold shuts it, and the latest instant counts. A breaker that is shut learns nothing: those
-    that ran as it opened say what is known. Half open it heeds its probe alone.
+    Of what shuts it the latest instant counts. A breaker that is shut learns nothing: those that
+    ran as it opened say what is known. Half open it heeds its probe alone.
     """
-    if tell.says == "hold":
-        return _hold(gate, min(now + tell.hold, FOREVER), tell.why, now)
+    if tell.says == "shut":
+        return _shut(gate, min(now + tell.span, FOREVER), tell.why, now)
     if gate.kind != BREAKER or gate.is_shut(now):
         return False
     if gate.tripped:
@@ -92,7 +92,7 @@ def _trip(gate: Gate, why: str | None, now: int) -> None:
     gate.note, gate.wake_at = why, gate.shut_until
 
 
-def _hold(gate: Gate, until: int, why: str | None, now: int) -> bool:
+def _shut(gate: Gate, until: int, why: str | None, now: int) -> bool:
     if until <= now or (gate.shut_until is not None and gate.shut_until >= until):
         return False
     gate.shut_until, gate.note, gate.wake_at = until, why, until

@@ -46,7 +46,7 @@ class Last(Struct, frozen=True):
     """When it ended; None when that is not known, as after it was pruned."""
 
 
-class Step(Struct, frozen=True):
+class Advanced(Struct, frozen=True):
     """What is to be written."""
 
     schedule: Schedule
@@ -56,24 +56,24 @@ class Step(Struct, frozen=True):
     """When it is to be looked at again; None: not until somebody changes it."""
     cancel: bool = False
     """The last job is to be cancelled before."""
-    unfired: Step | None = None
+    unfired: Advanced | None = None
     """What is to be written instead when none of the ticks became a job, as others hold the key."""
 
 
-def begin(schedule: Schedule, now: int) -> Step:
+def begin(schedule: Schedule, now: int) -> Advanced:
     """Give a schedule that is new, resumed or has a new trigger: earlier ticks are not its own."""
     return planned(replace(schedule, cursor=max(schedule.cursor, now - 1)), now)
 
 
-def planned(schedule: Schedule, now: int) -> Step:
+def planned(schedule: Schedule, now: int) -> Advanced:
     """Find when to look at a schedule that was changed; its cursor stays where it is."""
     return _rest(replace(schedule, over=False), now)
 
 
-def advance(schedule: Schedule, now: int, last: Last) -> Step:
+def advance(schedule: Schedule, now: int, last: Last) -> Advanced:
     """Decide about what is due; with nothing due only the next look is found."""
     if schedule.paused is not None or schedule.over or schedule.sealed is not None:
-        return Step(schedule)
+        return Advanced(schedule)
     trigger = trigger_of(schedule.plan.trigger)
     following: int | None = None
     if isinstance(trigger, Every) and trigger.after == "end":
@@ -153,7 +153,7 @@ def _skipped(due: list[int], schedule: Schedule) -> tuple[list[int], Schedule]:
     return due[count:], skipped
 
 
-def _overlapped(schedule: Schedule, due: list[int], moment: _Moment) -> Step:
+def _overlapped(schedule: Schedule, due: list[int], moment: _Moment) -> Advanced:
     """Apply the overlap policy to what is due and to what has waited."""
     overlap, last = schedule.plan.overlap, moment.last
     if overlap in ("allow", "cancel_running"):
@@ -180,7 +180,7 @@ def _limited(schedule: Schedule, ticks: list[int]) -> list[int]:
 
 def _fired(
     schedule: Schedule, fire: list[int], waiting: tuple[int, ...], moment: _Moment, *, cancel: bool
-) -> Step:
+) -> Advanced:
     """Count what fires, and find when to look again."""
     moved = replace(
         schedule,
@@ -188,12 +188,12 @@ def _fired(
         fired=schedule.fired + len(fire),
         tick=fire[-1] if fire else schedule.tick,
     )
-    step = _rest(moved, moment.now, live=bool(fire or waiting), following=moment.following)
+    advanced = _rest(moved, moment.now, live=bool(fire or waiting), following=moment.following)
     unfired = None
     if fire and schedule.plan.key is not None:
         kept = replace(schedule, waiting=waiting, missed=schedule.missed + len(fire))
         unfired = _rest(kept, moment.now, live=bool(waiting), following=moment.following)
-    return replace(step, ticks=tuple(fire), cancel=cancel, unfired=unfired)
+    return replace(advanced, ticks=tuple(fire), cancel=cancel, unfired=unfired)
 
 
 def _rest(
@@ -203,14 +203,14 @@ def _rest(
     live: bool = False,
     ended_at: int | None = None,
     following: int | None = None,
-) -> Step:
+) -> Advanced:
     """Find when to look again; a schedule that has no tick any more is over."""
     if schedule.sealed is not None:
-        return Step(schedule)
+        return Advanced(schedule)
     if schedule.remaining == 0:
-        return Step(replace(schedule, over=True, waiting=()))
+        return Advanced(replace(schedule, over=True, waiting=()))
     if schedule.paused is not None:
-        return Step(schedule)
+        return Advanced(schedule)
     trigger = trigger_of(schedule.plan.trigger)
     plan = schedule.plan
     if isinstance(trigger, Every) and trigger.after == "end":
@@ -227,5 +227,5 @@ def _rest(
     if schedule.waiting:
         looks.append(now + LOOK_AGAIN)
     if not looks:
-        return Step(replace(schedule, over=True))
-    return Step(schedule, due=min(looks))
+        return Advanced(replace(schedule, over=True))
+    return Advanced(schedule, due=min(looks))

@@ -12,6 +12,7 @@ from msgspec import Struct, ValidationError, json
 
 from treadle.core.errors import ScheduleError
 from treadle.core.keys.key import Key
+from treadle.core.keys.names import check_printable
 
 Misfire = Literal["one", "all", "skip"]
 Overlap = Literal["skip", "allow", "queue_one", "queue_all", "cancel_running"]
@@ -136,11 +137,4 @@ def check_name(name: object) -> str:
         TypeError, ValueError: it is no str, is empty, has over 200 characters, characters that
             cannot be printed, or blanks at its ends.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"a schedule's name is a str, not {type(name).__name__}")
-    if not (0 < len(name) <= NAME_MAX and name.isprintable() and name == name.strip()):
-        raise ValueError(
-            f"a schedule's name has 1 to {NAME_MAX} printable characters and no blanks at its "
-            f"ends; {name[:50]!r} has {len(name)}"
-        )
-    return name
+    return check_printable(name, "a schedule's name", NAME_MAX, strict=True)

@@ -17,6 +17,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from treadle.core.errors import BadArguments
+from treadle.core.keys.names import check_printable
 from treadle.core.payload.template import check_fields, fields_of
 
 if TYPE_CHECKING:
@@ -85,13 +86,7 @@ def check_tenant(name: str) -> str:
     Raises:
         TypeError, ValueError: it is no str, is empty, over 200 characters or not printable.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"a tenant is a str, not {type(name).__name__}")
-    if not (0 < len(name) <= NAME_MAX and name.isprintable()):
-        raise ValueError(
-            f"a tenant has 1 to {NAME_MAX} printable characters; {name[:50]!r} has {len(name):,}"
-        )
-    return name
+    return check_printable(name, "a tenant", NAME_MAX)
 
 
 def tenant_of(

@@ -254,9 +254,9 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self, worker: str, request: bytes, demand: Demand | None, now: int | None
     ) -> Exchanged | None:
         """Answer an exchange that has nothing to write; None where it may have."""
-        steps = () if demand is None or not demand.total else demand.steps
-        queues = [step.queue for step in steps if step.queue is not None]
-        names = None if len(queues) < len(steps) else queues
+        shares = () if demand is None or not demand.total else demand.shares
+        queues = [share.queue for share in shares if share.queue is not None]
+        names = None if len(queues) < len(shares) else queues
         words = (self._sql, worker, request, names, self._scan)
         return await drive(self._runner.run(lambda: idle(*words), now, line=True))
 

@@ -424,10 +424,10 @@ def _stored(answer: bytes) -> Sequence[Fate]:
 def _demand_words(demand: Demand | None) -> Words:
     """Say what to claim: how many jobs, and how many of each queue in turn."""
     total = 0 if demand is None else min(demand.total, BATCH_MAX)
-    steps = () if demand is None or not total else demand.steps
-    words: Words = [total, len(steps)]
-    for step in steps:
-        words += (step.queue or "", step.limit)
+    shares = () if demand is None or not total else demand.shares
+    words: Words = [total, len(shares)]
+    for share in shares:
+        words += (share.queue or "", share.limit)
     return words
 
 

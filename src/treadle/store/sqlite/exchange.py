@@ -192,13 +192,13 @@ def _claim(book: Book, worker: str, demand: Demand) -> tuple[list[Claim], bool]:
     tasks = {name for name, is_task in found if is_task} | book.held_tasks()
     gated = db.execute(sql["any_gated"]).fetchone() is not None
     wanted = min(demand.total, BATCH_MAX)
-    for step in demand.steps:
-        room = min(step.limit, wanted - len(claims))
+    for share in demand.shares:
+        room = min(share.limit, wanted - len(claims))
         if room <= 0:
             break
-        if step.queue is not None and step.queue in paused:
+        if share.queue is not None and share.queue in paused:
             continue
-        names = _open_queues(db, sql) if step.queue is None else [step.queue]
+        names = _open_queues(db, sql) if share.queue is None else [share.queue]
         if names and gated:
             room, parked = admit(book, partial(_heads, db, sql, names), room, tasks)
             fell_away = fell_away or parked

@@ -286,8 +286,8 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
         return answer
 
     async def _promising(self, demand: Demand) -> bool:
-        names = [step.queue for step in demand.steps if step.queue is not None]
-        return await self.ready(names if len(names) == len(demand.steps) else None)
+        names = [share.queue for share in demand.shares if share.queue is not None]
+        return await self.ready(names if len(names) == len(demand.shares) else None)
 
     async def _idle(self, worker: str, request: bytes, now: int | None) -> Exchanged:
         """Answer an exchange that has nothing to write without taking the lock."""

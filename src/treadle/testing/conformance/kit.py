@@ -24,7 +24,7 @@ from treadle.core.decide import Rules, decide
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, ErrorInfo, JobRecord, NewJob, Orphan
-from treadle.core.lanes import Demand, Step
+from treadle.core.lanes import Demand, Share
 from treadle.core.outcome import Outcome, Settlement, Verdict
 from treadle.core.retry import JobPolicy
 from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Store, WorkerInfo
@@ -213,7 +213,7 @@ def worker_info(
 def take(limit: int, *queues: str) -> Demand:
     """Ask for `limit` jobs: of every queue, merged, or of these queues in their order."""
     names: tuple[str | None, ...] = queues or (None,)
-    return Demand(limit, tuple(Step(name, limit) for name in names))
+    return Demand(limit, tuple(Share(name, limit) for name in names))
 
 
 def settlement(claim: Claim, outcome: Outcome, rules: Rules | None = None) -> Settlement:

@@ -17,7 +17,7 @@ from treadle.client.schedules.changes import move_of, readable
 from treadle.client.schedules.sync import is_record
 from treadle.core.durations import MINUTE, SECOND
 from treadle.core.errors import ScheduleError
-from treadle.core.schedule.advance import Last, Step, advance
+from treadle.core.schedule.advance import Advanced, Last, advance
 from treadle.core.schedule.record import Schedule
 from treadle.core.schedule.ticks import trigger_of
 from treadle.core.when.triggers import Every
@@ -43,7 +43,7 @@ class Decided(NamedTuple):
     moves: list[Move]
     dues: list[int | None]
     """When each of those that were decided about is looked at again."""
-    cancels: list[tuple[ScheduleRow, Step]]
+    cancels: list[tuple[ScheduleRow, Advanced]]
     """Those whose last job is to be cancelled before."""
 
 
@@ -92,16 +92,16 @@ class Deciding:
         if schedule is None or row.due is None or row.due <= now or _from_the_end(schedule):
             return None
         try:
-            step = advance(schedule, row.due, Last())
+            advanced = advance(schedule, row.due, Last())
         except ScheduleError:
             return None
         grace = schedule.plan.grace
         until = row.due + (_USABLE if grace is None else min(_USABLE, grace + 1))
-        if step.due is not None:
-            until = min(until, step.due)
+        if advanced.due is not None:
+            until = min(until, advanced.due)
         last = None if schedule.plan.overlap == "allow" else schedule.job
-        move = move_of(self._namespace, row.name, row.revision, step)
-        task = schedule.plan.task if step.ticks else None
+        move = move_of(self._namespace, row.name, row.revision, advanced)
+        task = schedule.plan.task if advanced.ticks else None
         return Early(row.revision, row.due, until, last, move, task)
 
     async def still(self, rows: Sequence[ScheduleRow], due: int) -> list[Early]:
@@ -170,15 +170,15 @@ class Deciding:
             return
         last = Last() if schedule.job is None else lasts.get(schedule.job, Last())
         try:
-            step = advance(schedule, now, last)
+            advanced = advance(schedule, now, last)
         except ScheduleError as error:
             decided.moves.extend(self._leave(row, now, str(error)))
             return
-        decided.moves.append(move_of(self._namespace, row.name, row.revision, step))
-        decided.dues.append(step.due)
-        if step.cancel:
-            decided.cancels.append((row, step))
-        self._check_task(row.name, schedule.plan.task if step.ticks else None)
+        decided.moves.append(move_of(self._namespace, row.name, row.revision, advanced))
+        decided.dues.append(advanced.due)
+        if advanced.cancel:
+            decided.cancels.append((row, advanced))
+        self._check_task(row.name, schedule.plan.task if advanced.ticks else None)
 
     def _leave(self, row: ScheduleRow, now: int, why: str) -> list[Move]:
         """Leave a schedule to workers that can read it; after a minute let others pass it."""

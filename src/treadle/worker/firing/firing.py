@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from treadle.core import fault
 from treadle.core.durations import SECOND
-from treadle.core.schedule.advance import Step
+from treadle.core.schedule.advance import Advanced
 from treadle.store.contract import BATCH_MAX
 from treadle.store.parts.scheduled import Move, ScheduleRow
 from treadle.worker.firing.deciding import Deciding, Early
@@ -174,19 +174,19 @@ class Firing:
             len(rows), won, jobs, next_in, late, found.workers, found.first, more, now
         )  # fmt: skip
 
-    async def _cancel(self, steps: Sequence[tuple[ScheduleRow, Step]]) -> None:
+    async def _cancel(self, done: Sequence[tuple[ScheduleRow, Advanced]]) -> None:
         """Cancel the last jobs of schedules that are still as they were read.
 
         Before the write, not after it: a worker that dies in between leaves the tick due.
         """
-        if not steps:
+        if not done:
             return
         fault.point("fire.before_cancel")
-        present = await self._store.schedules([row.name for row, _ in steps])
+        present = await self._store.schedules([row.name for row, _ in done])
         jobs = [
-            step.schedule.job
-            for (row, step), found in zip(steps, present, strict=True)
-            if found is not None and found.revision == row.revision and step.schedule.job
+            advanced.schedule.job
+            for (row, advanced), found in zip(done, present, strict=True)
+            if found is not None and found.revision == row.revision and advanced.schedule.job
         ]
         if jobs:
             await self._store.cancel(jobs)

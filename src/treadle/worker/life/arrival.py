@@ -87,6 +87,7 @@ class Arrival:
         if self._failed:
             waited = time.monotonic() - self._since
             _log.warning("the store answers after %d tries in %.1f s", self._failed, waited)
+            self._health.arrived()
             self._failed = 0
 
 

@@ -16,6 +16,7 @@ from treadle.core.durations import as_datetime
 
 _NOT_STARTED = "it has not been started"
 _STOPPED = "it has stopped"
+_STARTING = "starting: its store answers, and it is not through with its start yet"
 _START = "start"
 
 
@@ -61,6 +62,11 @@ class Health:
         self._troubles[_START] = (since, f"waiting for the store: {why}")
         if first:
             self._tell_trouble()
+
+    def arrived(self) -> None:
+        """Note that the store it waited for answers, and that the rest of the start goes on."""
+        if _START in self._troubles:
+            self._troubles[_START] = (SystemClock().wall(), _STARTING)
 
     def started(self) -> None:
         """Begin: the store has just answered."""

@@ -55,4 +55,4 @@ def held(attempt: Attempt, signal: RetryLater | Snooze) -> tuple[Tell, ...]:
     names = [name for name in own if any(limit.owns(task, name) for limit in named)]
     why = " ".join(bounded(f"{task}: {signal}").split())[:WHY_MAX]
     found = names[:TELLS_MAX] or [signal.hold]
-    return tuple(Tell(name, "hold", signal.delay_us, why) for name in found)
+    return tuple(Tell(name, "shut", signal.delay_us, why) for name in found)

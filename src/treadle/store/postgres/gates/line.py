@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from treadle.core.gates.gate import KINDS, GateUse, read_gates
-from treadle.store.contract import BATCH_MAX
 from treadle.store.postgres.engine.pack import int8, int8s, lenient, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
@@ -106,20 +105,21 @@ def peek(
     settlements: Sequence[Settlement],
     demand: Demand | None,
     known: tuple[str, ...] = (),
+    *,
+    wanted: int,
 ) -> Talk[Seen | None]:
-    """Read which gates the exchange may touch; None where there are none.
+    """Read which gates an exchange of so many jobs may touch; None where there are none.
 
     Where the gates of the last exchange are `known`, they are taken for these, too, unread.
     """
     settled = _first_of_each([s for s in settlements if touches(s)])
     held = {use.name for raw in {s.gates for s in settled} for use in _uses(raw)}
     queues = _queues_of(demand)
-    # A gate that is held need not be there yet.
-    made = [(GateUse(t.name), 0) for s in settled for t in s.tells if t.says == "hold"]
+    # A gate that is to be shut need not be there yet.
+    made = [(GateUse(t.name), 0) for s in settled for t in s.tells if t.says == "shut"]
     held |= {tell.name for s in settled for tell in s.tells}
     if known:
         return Seen(tuple(sorted(held.union(known))), made, (), settled, queues)
-    wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     values = (names_of(queues), int8(wanted), texts(sorted(held)))
     _, [rows] = yield Ask([(sql["peek"], values)])
     sound = [(GateUse(row[0], row[1], 1, *row[2:5]), *row[5:]) for row in rows if _is_sound(row)]
@@ -144,14 +144,14 @@ def _told(settled: Sequence[Settlement]) -> tuple[Value, ...]:
         int8s([one.number for one, _ in said]),
         texts([tell.name for _, tell in said]),
         texts([tell.says for _, tell in said]),
-        int8s([tell.hold for _, tell in said]),
+        int8s([tell.span for _, tell in said]),
         texts([lenient(tell.why) for _, tell in said]),
     )
 
 
 def _queues_of(demand: Demand | None) -> tuple[str, ...] | None:
     """Name the queues that are asked for; None is any."""
-    names = set() if demand is None else {step.queue for step in demand.steps}
+    names = set() if demand is None else {share.queue for share in demand.shares}
     return None if None in names else tuple(sorted(filter(None, names)))
 
 

@@ -39,7 +39,8 @@ from treadle.store.postgres.line.settle import Batch
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
 
-Share = tuple[str, int]
+Portion = tuple[str, int]
+"""A queue, and how many of its jobs are claimed: what of a demand's share there is."""
 Gates = Seen | Ample
 
 _BATCH: Final = 32
@@ -73,7 +74,7 @@ def exchange(
         return (yield from again(sql, locked[0], batch))
     done, freed, rows, said, due = plan.sorted_out(answers)
     if claim.look is not None:
-        rows = _in_turn(rows, claim.shares)
+        rows = _in_turn(rows, claim.portions)
         scan.saw(claim.look, rows, wanted)
     common = seen.common if isinstance(seen, Ample) else None
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, common, gone=not locked)
@@ -107,10 +108,15 @@ def _behind(
 
 
 def _look(
-    sql: Statements, settlements: Sequence[Settlement], demand: Demand | None, scan: Scan
+    sql: Statements,
+    settlements: Sequence[Settlement],
+    demand: Demand | None,
+    scan: Scan,
+    *,
+    wanted: int,
 ) -> Talk[Gates | None]:
     """Read which gates the exchange may touch, and choose the short way where it will do."""
-    seen = yield from peek(sql, settlements, demand, scan.known)
+    seen = yield from peek(sql, settlements, demand, scan.known, wanted=wanted)
     if seen is None or not scan.calm:
         return seen
     return ample(seen, settlements, scan.common) or seen
@@ -120,7 +126,7 @@ class _Claiming(Struct, frozen=True):
     """How an exchange claims: with which statement, shared out how, from which look."""
 
     call: Call
-    shares: Sequence[Share] = ()
+    portions: Sequence[Portion] = ()
     look: Look | None = None
     settled: int = 0
 
@@ -129,7 +135,7 @@ class _Claiming(Struct, frozen=True):
 
         So does one that comes with a batch of settlements, and finds nothing else.
         """
-        planned = sum(count for _, count in self.shares) if len(self.shares) > 1 else 0
+        planned = sum(count for _, count in self.portions) if len(self.portions) > 1 else 0
         passed_over = self.look is not None and (
             not self.look.is_whole or (not claimed and self.settled >= _BATCH)
         )
@@ -158,31 +164,31 @@ def _claiming(
             return _Claiming((sql["claim_ample_on"], (*me, settled, *told)), (), look)
         look = scan.begin((), demand)
     if look.marks:
-        shares: list[Share] = []
+        portions: list[Portion] = []
         name, values = "claim_on", _from(look.marks[0], demand, wanted)
         if not look.is_single:
             name = "claim_marked"
-            shares, values = yield from _marked(sql, look.marks, demand, wanted)
-        return _Claiming((sql[name], (*me, settled, *values)), shares, look)
-    room = min(wanted, demand.steps[0].limit)
-    if demand.steps[0].queue is None:
-        # Lanes never mix a step for every queue with others.
+            portions, values = yield from _marked(sql, look.marks, demand, wanted)
+        return _Claiming((sql[name], (*me, settled, *values)), portions, look)
+    room = min(wanted, demand.shares[0].limit)
+    if demand.shares[0].queue is None:
+        # Lanes never mix a share for every queue with others.
         name, values = "claim_any", (int8(room), boolean(look.is_thorough))
         if seen is not None:
             name, values = f"{seen.claim}_any", (None, int8s([room]), *seen.told())
         return _Claiming((sql[name], (*me, settled, *values)), (), look, len(settlements))
-    names = {step.queue for step in demand.steps}
-    shares = [(names.pop() or "", room)] if len(names) == 1 else []
-    if not shares:
+    names = {share.queue for share in demand.shares}
+    portions = [(names.pop() or "", room)] if len(names) == 1 else []
+    if not portions:
         # Asked beforehand: no transaction may stay open while this process can be stopped.
         asked = (sql["available"], (texts(sorted(filter(None, names))), int8(wanted)))
         _, [ready] = yield Ask([asked])
-        shares = shared(demand, wanted, dict(ready))
-    rooms = (*me, settled, *_rooms(shares))
+        portions = shared(demand, wanted, dict(ready))
+    rooms = (*me, settled, *_rooms(portions))
     if seen is not None:
-        return _Claiming((sql[seen.claim], (*rooms, *seen.told())), shares, look)
+        return _Claiming((sql[seen.claim], (*rooms, *seen.told())), portions, look)
     call = sql["claim_named"], (*rooms, boolean(look.is_thorough))
-    return _Claiming(call, shares, look, len(settlements))
+    return _Claiming(call, portions, look, len(settlements))
 
 
 class _Plan(Struct, frozen=True):
@@ -231,7 +237,7 @@ def _planned(
     scan = memory.scan
     wanted = 0 if demand is None else max(0, min(demand.total, BATCH_MAX))
     peeked = scan.gated or any(touches(one) for one in settlements)
-    seen = (yield from _look(sql, settlements, demand, scan)) if peeked else None
+    seen = (yield from _look(sql, settlements, demand, scan, wanted=wanted)) if peeked else None
     succeeded = ("settle_succeeded", ()) if seen is None else seen.succeeded
     batch = Batch(sql, me, settlements, memory.history, memory.now, succeeded)
     claim = yield from _claiming(sql, me, settlements, demand, scan, wanted=wanted, seen=seen)
@@ -246,22 +252,22 @@ def _planned(
 
 def _from(mark: Mark, demand: Demand, wanted: int) -> Sequence[Value]:
     """Give the parameters of a claim that goes on from a mark."""
-    step = demand.steps[0]
+    share = demand.shares[0]
     return (
         text(mark.queue),
-        int8(min(wanted, step.limit)),
+        int8(min(wanted, share.limit)),
         int8(mark.priority),
         int8(mark.tag),
         mark.id,
-        boolean(step.queue is None),
+        boolean(share.queue is None),
     )
 
 
 def _marked(
     sql: Statements, marks: Sequence[Mark], demand: Demand, wanted: int
-) -> Talk[tuple[list[Share], Sequence[Value]]]:
-    """Give the parameters of a claim that goes on from several marks, and its shares."""
-    names = sorted({step.queue for step in demand.steps if step.queue is not None})
+) -> Talk[tuple[list[Portion], Sequence[Value]]]:
+    """Give the parameters of a claim that goes on from several marks, and its portions."""
+    names = sorted({share.queue for share in demand.shares if share.queue is not None})
     takes_any = not names
     cut = pieces(marks, names or sorted({mark.queue for mark in marks}))
     columns = [
@@ -271,49 +277,49 @@ def _marked(
         int8s([piece.tag for piece in cut]),
         uuids([piece.id for piece in cut]),
     ]
-    first = min(wanted, demand.steps[0].limit)
+    first = min(wanted, demand.shares[0].limit)
     if takes_any:
         return [], (int8s([first]), boolean(takes_any), int8s([1] * len(cut)), *columns)
-    shares = [(names[0], first)]
+    portions = [(names[0], first)]
     if len(names) > 1:
         _, [ready] = yield Ask([(sql["available_marked"], (int8(wanted), *columns))])
-        shares = shared(demand, wanted, dict(ready))
-    rooms = [sum(count for name, count in shares if name == queue) for queue in names]
+        portions = shared(demand, wanted, dict(ready))
+    rooms = [sum(count for name, count in portions if name == queue) for queue in names]
     numbers = int8s([names.index(piece.queue) + 1 for piece in cut])
-    return shares, (int8s(rooms), boolean(takes_any), numbers, *columns)
+    return portions, (int8s(rooms), boolean(takes_any), numbers, *columns)
 
 
-def shared(demand: Demand, wanted: int, ready: dict[str, int]) -> list[Share]:
-    """Share what is ready out among the steps of a demand, in their order."""
-    shares = []
-    for step in demand.steps:
-        name = step.queue or ""
-        taken = min(step.limit, wanted, ready.get(name, 0))
+def shared(demand: Demand, wanted: int, ready: dict[str, int]) -> list[Portion]:
+    """Share what is ready out among the shares of a demand, in their order."""
+    portions = []
+    for share in demand.shares:
+        name = share.queue or ""
+        taken = min(share.limit, wanted, ready.get(name, 0))
         if taken > 0:
-            shares.append((name, taken))
+            portions.append((name, taken))
             ready[name] -= taken
             wanted -= taken
-    return shares
+    return portions
 
 
-def _rooms(shares: Iterable[Share]) -> tuple[Value, Value]:
+def _rooms(portions: Iterable[Portion]) -> tuple[Value, Value]:
     """Add up what each queue is claimed from."""
     rooms: dict[str, int] = {}
-    for name, count in shares:
+    for name, count in portions:
         rooms[name] = rooms.get(name, 0) + count
     return texts(list(rooms)), int8s(list(rooms.values()))
 
 
-def _in_turn(rows: Rows, shares: Sequence[Share]) -> Rows:
+def _in_turn(rows: Rows, portions: Sequence[Portion]) -> Rows:
     """Put claimed rows in the order of the demand: each share in turn, the best first."""
     best_first(rows)
-    if len(shares) <= 1:
+    if len(portions) <= 1:
         return rows
     by_queue: dict[str, list[Row]] = {}
     for row in reversed(rows):
         by_queue.setdefault(row[QUEUE], []).append(row)
     ordered = []
-    for name, count in shares:
+    for name, count in portions:
         left = by_queue.get(name, [])
         ordered += [left.pop() for _ in range(min(count, len(left)))]
     return ordered

@@ -128,8 +128,8 @@ class Scan:
             # The marks of what a whole look does not reach stay; it passes other queues by.
             self._marks = {(mark.queue, mark.priority): mark for mark in marks}
             return Look(began, is_whole=True, is_thorough=began >= self._thorough_at)
-        takes_any = demand.steps[0].queue is None
-        alone = len(marks) == len(demand.steps) == 1 and not (takes_any and self._among_others)
+        takes_any = demand.shares[0].queue is None
+        alone = len(marks) == len(demand.shares) == 1 and not (takes_any and self._among_others)
         return Look(
             began,
             is_whole=False,
@@ -192,7 +192,7 @@ class Scan:
 
 
 def _asked_for(demand: Demand, marks: Iterable[Mark]) -> list[Mark]:
-    names = {step.queue for step in demand.steps}
+    names = {share.queue for share in demand.shares}
     return [mark for mark in marks if None in names or mark.queue in names]
 
 

@@ -208,14 +208,15 @@ local function settle()
     end
   end
 
-  -- Let gates know what attempts say of them; of holds the latest counts, whatever their order.
+  -- Let gates know what attempts say of them; of those that shut one the latest counts, whatever
+  -- their order.
   local function tell(settled, freed)
-    local holds = {}
+    local shuts = {}
     for i = 1, #said, 2 do
       for _, word in ipairs(cjson.decode(said[i + 1])) do
         local why = type(word[4]) == 'string' and word[4] or ''
-        if word[2] == 'hold' then
-          holds[#holds + 1] = {word[1], word[3], why}
+        if word[2] == 'shut' then
+          shuts[#shuts + 1] = {word[1], word[3], why}
         else
           book().tell(word[1], word[2], why, said[i], freed)
         end
@@ -230,8 +231,8 @@ local function settle()
         end
       end
     end
-    for _, hold in ipairs(holds) do
-      book().hold(unpack(hold))
+    for _, shut in ipairs(shuts) do
+      book().shut(unpack(shut))
     end
   end
 

@@ -156,13 +156,13 @@ class Book:
     def tell(self, said: Sequence[tuple[bytes, Tell]]) -> set[str]:
         """Let gates know what attempts of jobs say of them; name those that it changed.
 
-        Failures come first and holds last, so that the order of those that ended together does
+        Failures come first and what shuts last, so that the order of those that ended together does
         not count.
         """
         changed = set()
         for id_, tell in sorted(said, key=_order):
-            # A hold may name a gate that nobody has named yet.
-            gate = self.of(GateUse(tell.name)) if tell.says == "hold" else self.find(tell.name)
+            # What shuts may name a gate that nobody has named yet.
+            gate = self.of(GateUse(tell.name)) if tell.says == "shut" else self.find(tell.name)
             if gate is not None and told(gate, tell, id_, self.now):
                 changed.add(tell.name)
         return changed

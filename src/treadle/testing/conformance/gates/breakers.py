@@ -406,7 +406,7 @@ class TestHolds:
         ids = await add(case, 4, places(quota=2))
         worker = await case.worker()
         claims = await claim(worker)
-        held = Tell("g", "hold", 30 * SECOND, "mail: busy")
+        held = Tell("g", "shut", 30 * SECOND, "mail: busy")
         await worker.finish(claims[0], Failed(ERROR, delay=30 * SECOND, tells=(held,)))
         assert await claim(worker) == []
         shown = await gate(case, "g")
@@ -426,13 +426,13 @@ class TestHolds:
         spans = [20, 50, 10]
         await worker.settle(
             *(
-                settlement(one, Snoozed(span * SECOND, tells=(Tell("g", "hold", span * SECOND),)))
+                settlement(one, Snoozed(span * SECOND, tells=(Tell("g", "shut", span * SECOND),)))
                 for one, span in zip(claims[:3], spans, strict=True)
             )
         )
         until = case.now + 50 * SECOND
         assert (await gate(case, "g")).shut_until == until
-        await worker.finish(claims[3], Snoozed(SECOND, tells=(Tell("g", "hold", SECOND),)))
+        await worker.finish(claims[3], Snoozed(SECOND, tells=(Tell("g", "shut", SECOND),)))
         assert (await gate(case, "g")).shut_until == until
 
     @scenario
@@ -442,7 +442,7 @@ class TestHolds:
         worker = await case.worker()
         [one] = await claim(worker)
         await case.store.shut_gate("g", note="by ann")
-        await worker.finish(one, Snoozed(SECOND, tells=(Tell("g", "hold", SECOND, "busy"),)))
+        await worker.finish(one, Snoozed(SECOND, tells=(Tell("g", "shut", SECOND, "busy"),)))
         shown = await gate(case, "g")
         assert (shown.shut_until, shown.note) == (FOREVER, "by ann")
 
@@ -453,7 +453,7 @@ class TestHolds:
         worker = await case.worker()
         [one] = await claim(worker)
         assert one.id == plain
-        await worker.finish(one, Snoozed(SECOND, tells=(Tell("new", "hold", 60 * SECOND),)))
+        await worker.finish(one, Snoozed(SECOND, tells=(Tell("new", "shut", 60 * SECOND),)))
         ids = await add(case, 1, GateUse("new"))
         assert await case.states(ids) == ["blocked"]
 
@@ -463,7 +463,7 @@ class TestHolds:
         await add(case, 2, places(quota=2))
         worker = await case.worker()
         one, two = await claim(worker)
-        hold = Snoozed(SECOND, tells=(Tell("g", "hold", 60 * SECOND),))
+        hold = Snoozed(SECOND, tells=(Tell("g", "shut", 60 * SECOND),))
         await worker.finish(one, Released())
         await worker.finish(one, hold)
         assert (await gate(case, "g")).shut_until is None
@@ -480,7 +480,7 @@ class TestHolds:
         await add(case, 1, places(), attempts_max=1)
         worker = await case.worker()
         [one] = await claim(worker)
-        hold = Tell("g", "hold", 60 * SECOND)
+        hold = Tell("g", "shut", 60 * SECOND)
         await worker.finish(one, Failed(ERROR, delay=60 * SECOND, tells=(hold,)))
         assert (await case.job(one.id)).state == JobState.FAILED
         assert (await gate(case, "g")).room == 0

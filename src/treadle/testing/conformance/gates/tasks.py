@@ -5,7 +5,7 @@ from treadle.core.durations import SECOND
 from treadle.core.gates.gate import FOREVER
 from treadle.core.gates.tells import Tell
 from treadle.core.job import JobState
-from treadle.core.lanes import Demand, Step
+from treadle.core.lanes import Demand, Share
 from treadle.core.outcome import Failed, Released, Snoozed, Succeeded
 from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places
 from treadle.testing.conformance.kit import ERROR, Case, ids_of, scenario, settlement, take
@@ -149,13 +149,13 @@ class TestPausedTasks:
 
     @scenario
     async def test_every_queue_is_held(self, case: Case) -> None:
-        """A task's jobs wait wherever they are, and a step for another queue goes on."""
+        """A task's jobs wait wherever they are, and a share for another queue goes on."""
         await case.add(2, queue="a")
         await case.add(2, queue="b")
         bills = await case.add(1, queue="b", task="shop.bill")
         await case.store.shut_gate(MAIL)
         worker = await case.worker()
-        demand = Demand(10, (Step("a", 5), Step("b", 5)))
+        demand = Demand(10, (Share("a", 5), Share("b", 5)))
         found = []
         for _ in range(20):
             answer = await worker.exchange(demand=demand)
@@ -183,7 +183,7 @@ class TestPausedTasks:
         await case.add(3)
         worker = await case.worker()
         [first] = await worker.claim(1)
-        told = Snoozed(60 * SECOND, tells=(Tell(MAIL, "hold", 10 * SECOND),))
+        told = Snoozed(60 * SECOND, tells=(Tell(MAIL, "shut", 10 * SECOND),))
         answer = await worker.exchange([settlement(first, told)], take(5))
         assert not answer.claims
         case.clock.move(10.1)

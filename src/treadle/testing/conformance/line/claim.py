@@ -9,7 +9,7 @@ import pytest
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobState
-from treadle.core.lanes import Demand, Step
+from treadle.core.lanes import Demand, Share
 from treadle.core.outcome import Released, Succeeded
 from treadle.store.contract import BATCH_MAX, Store
 from treadle.testing.conformance.kit import (
@@ -110,7 +110,7 @@ class TestClaim:
         [job] = await case.add()
         worker = await case.worker()
         assert list((await worker.exchange(demand=None)).claims) == []
-        assert list((await worker.exchange(demand=Demand(0, (Step(None, 5),)))).claims) == []
+        assert list((await worker.exchange(demand=Demand(0, (Share(None, 5),)))).claims) == []
         assert (await case.job(job)).state == JobState.READY
 
     @scenario
@@ -164,12 +164,12 @@ class TestLimits:
 
     @scenario
     async def test_total_and_step_both_bound_a_claim(self, case: Case) -> None:
-        """Neither the whole demand nor any of its steps is exceeded."""
+        """Neither the whole demand nor any of its shares is exceeded."""
         ids = await case.add(10)
         worker = await case.worker()
-        by_total = await worker.exchange(demand=Demand(3, (Step(None, 9),)))
-        by_step = await worker.exchange(demand=Demand(9, (Step("default", 2),)))
-        found = [ids_of(by_total.claims), ids_of(by_step.claims)]
+        by_total = await worker.exchange(demand=Demand(3, (Share(None, 9),)))
+        by_share = await worker.exchange(demand=Demand(9, (Share("default", 2),)))
+        found = [ids_of(by_total.claims), ids_of(by_share.claims)]
         assert found == [ids[:3], ids[3:5]]
 
     @scenario

@@ -5,7 +5,7 @@ from collections import Counter
 
 from treadle.core.durations import SECOND
 from treadle.core.job import NewJob
-from treadle.core.lanes import Demand, Lanes, Step
+from treadle.core.lanes import Demand, Lanes, Share
 from treadle.core.outcome import Failed, Succeeded
 from treadle.testing.conformance.kit import (
     ERROR,
@@ -74,9 +74,9 @@ class TestOrder:
     async def test_a_step_after_a_share_takes_what_is_left(self, case: Case) -> None:
         """A queue may be named twice: its share first, then what others did not use."""
         a, b = await case.add(6, queue="a"), await case.add(1, queue="b")
-        steps = (Step("a", 2), Step("b", 2), Step("a", 6), Step("b", 6))
+        shares = (Share("a", 2), Share("b", 2), Share("a", 6), Share("b", 6))
         worker = await case.worker()
-        answer = await worker.exchange(demand=Demand(6, steps))
+        answer = await worker.exchange(demand=Demand(6, shares))
         assert ids_of(answer.claims) == [*a[:2], *b, *a[2:5]]
 
     @scenario

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from treadle.client.schedules.changes import move_with
 from treadle.core.durations import MINUTE, SECOND, as_datetime
 from treadle.core.job import JobState
-from treadle.core.schedule.advance import Step
+from treadle.core.schedule.advance import Advanced
 from treadle.core.schedule.record import Pause
 from treadle.store.parts.scheduled import Move
 from treadle.testing.conformance.kit import Case, scenario
@@ -85,8 +85,8 @@ class TestAhead:
         rows = [row for row in await case.store.schedules(["paused", "removed"]) if row]
         still = replace(await stored(case, "paused"), paused=Pause(case.now))
         moves = [
-            replace(move_with("paused", rows[0].revision, Step(still), ()), due=rows[0].due),
-            replace(move_with("removed", rows[1].revision, Step(still), ()), body=None),
+            replace(move_with("paused", rows[0].revision, Advanced(still), ()), due=rows[0].due),
+            replace(move_with("removed", rows[1].revision, Advanced(still), ()), body=None),
         ]
         assert await case.store.fire(moves) == [True, True]
         assert (await who.look()).jobs == 0

@@ -31,8 +31,8 @@ async def plant(case: Case, trigger: AnyTrigger, name: str = "a", **options: obj
     said = {"trigger": write_trigger(trigger), "task": "shop.mail", "args": b"[[],{}]"}
     plan = Plan(**(said | options))  # type: ignore[arg-type]
     schedule = Schedule(name=name, plan=plan, incarnation=f"i-{name}", cursor=case.now)
-    step = begin(schedule, case.now)
-    move = Move(name, 0, write_schedule(step.schedule), step.due)
+    advanced = begin(schedule, case.now)
+    move = Move(name, 0, write_schedule(advanced.schedule), advanced.due)
     assert await case.store.fire([move]) == [True]
 
 

@@ -2,7 +2,7 @@
 
 from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
-from treadle.core.lanes import Demand, Step
+from treadle.core.lanes import Demand, Share
 from treadle.core.outcome import Succeeded
 from treadle.testing.conformance.kit import Case, ids_of, new_job, scenario, settlement, take
 from treadle.testing.conformance.tenants.kit import add, turns
@@ -128,7 +128,7 @@ class TestTurns:
         await add(case, "a", 100, queue="q1")
         await add(case, "a", 100, queue="q2")
         worker = await case.worker()
-        demand = Demand(10, (Step("q1", 5), Step("q2", 5)))
+        demand = Demand(10, (Share("q1", 5), Share("q2", 5)))
         claims = (await worker.exchange(demand=demand)).claims
         for _ in range(3):
             done = [settlement(claim, Succeeded(None)) for claim in claims]

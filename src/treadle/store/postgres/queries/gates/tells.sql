@@ -1,13 +1,13 @@
 -- Called by: exchange, before free_settled and for the same claims, with their gates locked. Rides
 -- the primary keys. What it makes of what attempts say is told in core/gates/tells.py; no order
--- among them counts, because only one of them can be a breaker's probe, and of holds the latest
--- instant wins.
+-- among them counts, because only one of them can be a breaker's probe, and of those that shut
+-- a gate the latest instant wins.
 
 -- name: tell_gates
 with said as (
     select s.* from unnest(
         $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::text[]
-    ) with ordinality as s (id, number, gate, says, hold, why, place)
+    ) with ordinality as s (id, number, gate, says, span, why, place)
     join {p}jobs j on j.id between s.id and s.id and j.number = s.number
     where {runs} and not {is_repeat}
 ), learnt as (
@@ -23,9 +23,9 @@ with said as (
         coalesce(bool_or(l.breaks), false) as breaks,
         count(*) filter (where l.counts) as counted,
         array_agg(l.why order by l.place) filter (where l.breaks or l.counts) as whys,
-        max(l.hold) filter (where l.says = 'hold') as hold,
-        (array_agg(l.why order by l.hold desc, l.place) filter (where l.says = 'hold'))[1]
-            as held_why,
+        max(l.span) filter (where l.says = 'shut') as span,
+        (array_agg(l.why order by l.span desc, l.place) filter (where l.says = 'shut'))[1]
+            as shut_why,
         array(select at from unnest(g.failed) as at where at > {now} - g.period) as lately
     from learnt l join {p}gates g on g.name = l.gate
     group by g.name
@@ -35,7 +35,7 @@ with said as (
     from news n join {p}gates g on g.name = n.name
 ), next as (
     select j.*,
-        case when j.hold > 0 then {now} + least(j.hold, {forever} - {now}) end as held_until,
+        case when j.span > 0 then {now} + least(j.span, {forever} - {now}) end as told_until,
         case
             when j.trips then {now} + g.burst * (1 << least(g.tripped, {doublings_max})::int)
             when not j.heals then g.shut_until
@@ -48,7 +48,7 @@ with said as (
             when not j.heals then g.note
         end as note
     from judged j join {p}gates g on g.name = j.name
-    where j.trips or j.heals or j.counted > 0 or j.hold > 0
+    where j.trips or j.heals or j.counted > 0 or j.span > 0
 )
 update {p}gates g set
     tripped = case when n.trips then g.tripped + 1 when n.heals then 0 else g.tripped end,
@@ -58,12 +58,12 @@ update {p}gates g set
         when n.counted > 0 then n.lately || array_fill({now}, array[n.counted::int])
         else g.failed
     end,
-    shut_until = case when n.held_until > coalesce(n.shut_until, 0) then n.held_until
+    shut_until = case when n.told_until > coalesce(n.shut_until, 0) then n.told_until
         else n.shut_until end,
-    note = case when n.held_until > coalesce(n.shut_until, 0) then n.held_why else n.note end,
+    note = case when n.told_until > coalesce(n.shut_until, 0) then n.shut_why else n.note end,
     touched_at = {hour},
     wake_at = case
-        when n.held_until > coalesce(n.shut_until, 0) then n.held_until
+        when n.told_until > coalesce(n.shut_until, 0) then n.told_until
         when n.trips then n.shut_until
         when n.heals then {now}
         else g.wake_at

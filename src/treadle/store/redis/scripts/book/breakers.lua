@@ -65,7 +65,7 @@ function B.tell(name, says, why, id, freed)
 end
 
 -- Let nothing pass a gate for so long; the latest instant counts.
-function B.hold(name, span, why)
+function B.shut(name, span, why)
   local gate = B.of({name = name, kind = 'switch', quota = 0, period = 0, burst = 0})
   local till = math.min(now + span, FOREVER)
   if not gate.shut_until or gate.shut_until < till then
