@@ -24,7 +24,9 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
     *("enqueue", "exchange", "worker", "rescue", "upkeep"),
-    *("keys", "locks", "schedules", "gates", "holds", "full", "tells", "tenants", "ample"),
+    *("keys", "locks", "schedules", "tenants"),
+    *("gates/room", "gates/bounds", "gates/enqueue", "gates/claim", "gates/ample", "gates/park"),
+    *("gates/full", "gates/free", "gates/tells", "gates/wake", "gates/holds", "gates/control"),
 )
 BIG: Final = ("jobs", "dead", "rest", "attempts", "logs", "requests", "keys", "schedules")
 RIDES: Final = {
