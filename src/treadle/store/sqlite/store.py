@@ -135,6 +135,8 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
         self._pool.check_file()
         try:
             self._bell.open()
+            if self._path is not None:
+                self._runner.overdue.open(Path(f"{self._path}-next"))
         except OSError as error:
             msg = f"{self._name}: its bell cannot be opened: {error}; check the folder's rights"
             raise StoreUnavailable(msg) from error
@@ -150,6 +152,7 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
                 waiter.close()
         self._waiters.clear()
         self._bell.close()
+        self._runner.overdue.close()
         self._lives.close()
         self._known_queues.clear()
         self._pool.close()

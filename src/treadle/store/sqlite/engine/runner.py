@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
+from treadle.store.sqlite.engine.overdue import Overdue
 from treadle.store.sqlite.engine.turns import Turns
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Runner:
         self.loans: set[Loan] = set()
         """The transactions that tasks of this process hold now."""
         self.turns = Turns()
+        self.overdue = Overdue()
+        """Who has waited too long, in this process or another."""
 
     def write(self, body: Body[T], now: int | None = None, *, clocked: bool = True) -> Pauses[T]:
         """Run `body` in a transaction that holds the write lock from its first statement.
@@ -74,7 +77,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            yield from self._until_free(lambda: connection.execute("begin immediate"))
+            yield from self._until_turn(lambda: connection.execute("begin immediate"))
             seen = self.clock.seen(connection) if clocked else 0
             answer = body(connection, seen if now is None else now)
             if clocked and self.last is not None:
@@ -120,7 +123,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            answer = yield from self._until_free(lambda: body(connection, self._now(now)))
+            answer = yield from self._until_turn(lambda: body(connection, self._now(now)))
             sound = True
         except sqlite3.Error as error:
             raise self._explained(error) from error
@@ -180,7 +183,7 @@ class Runner:
         connection = yield from self._connection(self.pool.separate)
         kept = False
         try:
-            yield from self._until_free(lambda: connection.execute("begin immediate"))
+            yield from self._until_turn(lambda: connection.execute("begin immediate"))
             self.clock.seen(connection)
             loan = Loan(connection, self._take_back, turn, thread)
             self.loans.add(loan)
@@ -227,6 +230,25 @@ class Runner:
                     raise
             begun = time.monotonic() if begun is None else begun
             blocks = yield self._pause(begun, blocks=blocks)
+
+    def _until_turn(self, attempt: Callable[[], T]) -> Pauses[T]:
+        """Try until the lock is free for this write: nobody who is overdue goes first."""
+        since: int | None = None
+        blocks: bool | None = None
+        try:
+            while True:
+                if not self.overdue.before(since):
+                    try:
+                        return attempt()
+                    except sqlite3.OperationalError as error:
+                        if _primary(error) not in _BUSY:
+                            raise
+                since = time.monotonic_ns() if since is None else since
+                pause = self._pause(since / 1e9, blocks=blocks)
+                blocks = yield self.overdue.pause(since, pause)
+        finally:
+            if since is not None:
+                self.overdue.done(since)
 
     def _connection(
         self, take: Callable[[], sqlite3.Connection | None] | None = None
