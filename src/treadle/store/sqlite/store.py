@@ -138,7 +138,8 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
             if self._path is not None:
                 self._runner.overdue.open(Path(f"{self._path}-next"))
         except OSError as error:
-            msg = f"{self._name}: its bell cannot be opened: {error}; check the folder's rights"
+            advice = "check the folder's rights"
+            msg = f"{self._name}: a file beside it cannot be opened: {error}; {advice}"
             raise StoreUnavailable(msg) from error
 
     async def close(self) -> None:

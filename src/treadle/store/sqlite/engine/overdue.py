@@ -6,7 +6,7 @@ two transactions for seconds. Such a one puts a mark into a file beside the data
 into memory by every process; who finds it there does not begin before that one has.
 
 The mark is a courtesy and guards nothing: the lock is SQLite's. It says until when it holds,
-so that one whose writer was killed or stopped is over by itself, within `_LONGEST_NS`.
+so that one whose writer was killed or stopped is over by itself (docs/adr/0025).
 """
 
 from __future__ import annotations
@@ -15,25 +15,31 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # Since when its writer waits, and until when it holds; CLOCK_MONOTONIC, in nanoseconds.
 _MARK = struct.Struct("qq")
 _NOTHING = (0, 0)
-_LATE_NS = 50_000_000
-"""From when a wait is too long: some exchanges of a drain."""
+LATE_NS = 100_000_000
+"""From when a wait is too long. Workers of a fleet wait for each other for less, mostly."""
 _SLACK_NS = 20_000_000
 """For a thread that comes back late from its pause, beside others that compute."""
-_LONGEST_NS = 100_000_000
+LONGEST_NS = 100_000_000
+"""The longest that a mark may hold."""
 _NEXT_PAUSE_S = 0.000_5
-_NEXT_NS = 1_000_000_000
+_BEHIND_PAUSE_S = 0.003
+"""Less than an exchange takes: the mark is put anew before who drains comes again."""
+_PATIENT_NS = 1_000_000_000
 """Who waits longer than this, as for a backup, looks as rarely as others do."""
 
 
 class Overdue:
     """The mark of one file; until it is opened, of this process alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int] = time.monotonic_ns) -> None:
+        """Take the clock: nanoseconds, the same for all processes of the machine."""
+        self.now = now
         self._mark: bytearray | mmap.mmap = bytearray(_MARK.size)
 
     def open(self, path: Path) -> None:
@@ -53,31 +59,33 @@ class Overdue:
             os.close(fd)
 
     def close(self) -> None:
-        """Let go of the file; the last thread that looks at it unmaps it."""
+        """Let go of the file; it is unmapped once no thread looks at it any more."""
         self._mark = bytearray(_MARK.size)
 
     def before(self, since: int | None) -> bool:
-        """Tell whether somebody goes before one who waits since then, or (None) has just come."""
+        """Tell whether another goes before one who waits since then, or (None) has just come."""
         marked, until = _MARK.unpack_from(self._mark)
-        if not until or since is not None and since <= marked:
+        if not until or (since is not None and since <= marked):
             return False
-        now = time.monotonic_ns()
-        # A time that no writer can have put there is ignored: it must not stop anybody.
-        return bool(now < until <= now + _LONGEST_NS and marked <= now)
+        now = self.now()
+        # Times that no writer can have put there are ignored: they must not stop anybody.
+        return bool(marked <= now < until <= now + LONGEST_NS)
 
     def pause(self, since: int, pause: float) -> float:
-        """Say how many seconds to pause for one who waits since then; mark one who is overdue.
+        """Say for how many seconds one who waits since then pauses; mark who is overdue.
 
-        Of several the one who waits longest has the mark, and looks often: the lock is free
-        for nobody else meanwhile.
+        Of several the mark is of the one who waits longest. That one looks often, because
+        nobody else of treadle takes the lock meanwhile.
         """
-        now = time.monotonic_ns()
+        now = self.now()
         waited = now - since
-        if waited < _LATE_NS or self.before(since):
+        if waited < LATE_NS:
             return pause
-        if waited < _NEXT_NS:
-            pause = _NEXT_PAUSE_S
-        _MARK.pack_into(self._mark, 0, since, now + int(pause * 1e9) + _SLACK_NS)
+        behind = self.before(since)
+        if waited < _PATIENT_NS:
+            pause = min(pause, _BEHIND_PAUSE_S if behind else _NEXT_PAUSE_S)
+        if not behind:
+            _MARK.pack_into(self._mark, 0, since, now + int(pause * 1e9) + _SLACK_NS)
         return pause
 
     def done(self, since: int) -> None:

@@ -5,6 +5,7 @@ a transaction as a generator that yields how long to pause while another connect
 lock; `drive_now` sleeps those pauses on the caller's thread, `drive` awaits them on a loop.
 So each verb is written once, and a locked file never blocks an event loop. `lend` begins a
 transaction that a task keeps (`engine.loan`); while one lasts, the writes of others wait for it.
+Who has waited too long for the lock goes before those who come later (`engine.overdue`).
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            yield from self._until_turn(lambda: connection.execute("begin immediate"))
+            yield from self._until_next(lambda: connection.execute("begin immediate"))
             seen = self.clock.seen(connection) if clocked else 0
             answer = body(connection, seen if now is None else now)
             if clocked and self.last is not None:
@@ -123,7 +124,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            answer = yield from self._until_turn(lambda: body(connection, self._now(now)))
+            answer = yield from self._until_next(lambda: body(connection, self._now(now)))
             sound = True
         except sqlite3.Error as error:
             raise self._explained(error) from error
@@ -183,7 +184,7 @@ class Runner:
         connection = yield from self._connection(self.pool.separate)
         kept = False
         try:
-            yield from self._until_turn(lambda: connection.execute("begin immediate"))
+            yield from self._until_next(lambda: connection.execute("begin immediate"))
             self.clock.seen(connection)
             loan = Loan(connection, self._take_back, turn, thread)
             self.loans.add(loan)
@@ -231,23 +232,25 @@ class Runner:
             begun = time.monotonic() if begun is None else begun
             blocks = yield self._pause(begun, blocks=blocks)
 
-    def _until_turn(self, attempt: Callable[[], T]) -> Pauses[T]:
-        """Try until the lock is free for this write: nobody who is overdue goes first."""
-        since: int | None = None
+    def _until_next(self, attempt: Callable[[], T]) -> Pauses[T]:
+        """Try until the lock is this write's; whoever is overdue goes first."""
+        since = 0
+        begun = 0.0
         blocks: bool | None = None
         try:
             while True:
-                if not self.overdue.before(since):
+                if not self.overdue.before(since or None):
                     try:
                         return attempt()
                     except sqlite3.OperationalError as error:
                         if _primary(error) not in _BUSY:
                             raise
-                since = time.monotonic_ns() if since is None else since
-                pause = self._pause(since / 1e9, blocks=blocks)
+                if not since:
+                    since, begun = self.overdue.now(), time.monotonic()
+                pause = self._pause(begun, blocks=blocks)
                 blocks = yield self.overdue.pause(since, pause)
         finally:
-            if since is not None:
+            if since:
                 self.overdue.done(since)
 
     def _connection(
