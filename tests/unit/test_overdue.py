@@ -192,7 +192,7 @@ def test_an_overdue_process_is_served_or_forgotten(tmp_path: Path, *, killed: bo
         [sys.executable, "-c", PRODUCER, str(path)], stdout=subprocess.PIPE, text=True
     ) as producer:
         assert producer.stdout is not None
-        while not seen.before(None):
+        while not seen.before(seen.now()):
             assert producer.poll() is None
             os.sched_yield()
         if killed:

@@ -62,17 +62,17 @@ class Overdue:
         """Let go of the file; it is unmapped once no thread looks at it any more."""
         self._mark = bytearray(_MARK.size)
 
-    def before(self, since: int | None) -> bool:
-        """Tell whether another goes before one who waits since then, or (None) has just come."""
+    def before(self, since: int) -> bool:
+        """Tell whether somebody goes before one who came then."""
         marked, until = _MARK.unpack_from(self._mark)
-        if not until or (since is not None and since <= marked):
+        if not until or since <= marked:
             return False
         now = self.now()
         # Times that no writer can have put there are ignored: they must not stop anybody.
         return bool(marked <= now < until <= now + LONGEST_NS)
 
     def pause(self, since: int, pause: float) -> float:
-        """Say for how many seconds one who waits since then pauses; mark who is overdue.
+        """Say for how many seconds one who came then pauses; mark who is overdue.
 
         Of several the mark is of the one who waits longest. That one looks often, because
         nobody else of treadle takes the lock meanwhile.
@@ -89,6 +89,6 @@ class Overdue:
         return pause
 
     def done(self, since: int) -> None:
-        """Take the mark away, if it is of the one who waited since then."""
+        """Take the mark away, if it is of the one who came then."""
         if _MARK.unpack_from(self._mark)[0] == since:
             _MARK.pack_into(self._mark, 0, *_NOTHING)

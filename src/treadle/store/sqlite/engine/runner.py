@@ -220,38 +220,24 @@ class Runner:
             )
 
     def _until_free(self, attempt: Callable[[], T]) -> Pauses[T]:
-        """Try until the lock is free, giving way in between."""
-        begun: float | None = None
+        """Try until the file is free, giving way in between."""
+        begun = time.monotonic()
         blocks: bool | None = None
-        while True:
-            try:
-                return attempt()
-            except sqlite3.OperationalError as error:
-                if _primary(error) not in _BUSY:
-                    raise
-            begun = time.monotonic() if begun is None else begun
+        while (done := _attempted(attempt)) is None:
             blocks = yield self._pause(begun, blocks=blocks)
+        return done[0]
 
     def _until_next(self, attempt: Callable[[], T]) -> Pauses[T]:
         """Try until the lock is this write's; whoever is overdue goes first."""
-        since = 0
-        begun = 0.0
+        since, begun = self.overdue.now(), time.monotonic()
         blocks: bool | None = None
         try:
-            while True:
-                if not self.overdue.before(since or None):
-                    try:
-                        return attempt()
-                    except sqlite3.OperationalError as error:
-                        if _primary(error) not in _BUSY:
-                            raise
-                if not since:
-                    since, begun = self.overdue.now(), time.monotonic()
+            while self.overdue.before(since) or (done := _attempted(attempt)) is None:
                 pause = self._pause(begun, blocks=blocks)
                 blocks = yield self.overdue.pause(since, pause)
         finally:
-            if since:
-                self.overdue.done(since)
+            self.overdue.done(since)
+        return done[0]
 
     def _connection(
         self, take: Callable[[], sqlite3.Connection | None] | None = None
@@ -371,6 +357,16 @@ class Runner:
         if _primary(error) in _BUSY:
             return self._locked()
         return StoreUnavailable(f"{self.name}: {type(error).__name__}: {error}")
+
+
+def _attempted(attempt: Callable[[], T]) -> tuple[T] | None:
+    """Give what an attempt gave; None when the file was locked."""
+    try:
+        return (attempt(),)
+    except sqlite3.OperationalError as error:
+        if _primary(error) not in _BUSY:
+            raise
+    return None
 
 
 def _in_transaction(connection: sqlite3.Connection, body: Callable[[], T]) -> T:
