@@ -37,7 +37,7 @@ store.enqueue_now(job.id, [job])
 print("stored", flush=True)
 """
 
-Write = Callable[[Runner, str], Pauses[None]]
+Write = Callable[["Yard", Runner, str], Pauses[None]]
 
 
 class Yard:
