@@ -121,6 +121,27 @@ def test_who_has_waited_a_little_has_no_claim_to_the_lock(yard: Yard) -> None:
     assert not yard.waiting(late)
 
 
+def test_in_memory_the_only_connection_goes_by_the_same_rule(yard: Yard) -> None:
+    """Where there is no file, who has waited too long for the connection has it first."""
+    pool = Pool(None)
+    runner = Runner(pool, StoreClock(SystemClock(), "t_"), name="memory", timeout=PATIENCE_S)
+    runner.overdue = Overdue(lambda: yard.now)
+    held = pool.take()
+    assert held is not None
+    held.execute("create table wrote (name)")
+    late = yard.write(runner, "late")
+    assert yard.waiting(late)
+    yard.now += LATE_NS
+    assert yard.waiting(late)
+    pool.give(held)
+    rounds = [yard.write(runner, f"drain {n}") for n in range(ROUNDS)]
+    assert all(yard.waiting(one) for one in rounds)
+    assert not yard.waiting(late)
+    assert not any(yard.waiting(one) for one in rounds)
+    assert yard.order == ["late", *(f"drain {n}" for n in range(ROUNDS))]
+    pool.close()
+
+
 def test_of_several_the_one_who_waits_longest_is_next(yard: Yard) -> None:
     """Overdue writes go in the order in which they came, not in that in which they look."""
     first = yard.write(yard.runner(), "first")

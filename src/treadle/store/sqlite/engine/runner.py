@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -78,7 +79,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            yield from self._until_next(lambda: connection.execute("begin immediate"))
+            yield from self._until_locked(lambda: connection.execute("begin immediate"))
             seen = self.clock.seen(connection) if clocked else 0
             answer = body(connection, seen if now is None else now)
             if clocked and self.last is not None:
@@ -103,7 +104,10 @@ class Runner:
         try:
             # A reader, too, finds the file busy while another process recovers it after a crash.
             answer = yield from self._until_free(
-                lambda: _in_transaction(connection, lambda: body(connection, self._now(now)))
+                lambda: _attempted(
+                    lambda: _in_transaction(connection, lambda: body(connection, self._now(now)))
+                ),
+                in_order=False,
             )
             sound = True
         except sqlite3.Error as error:
@@ -124,7 +128,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            answer = yield from self._until_next(lambda: body(connection, self._now(now)))
+            answer = yield from self._until_locked(lambda: body(connection, self._now(now)))
             sound = True
         except sqlite3.Error as error:
             raise self._explained(error) from error
@@ -184,7 +188,7 @@ class Runner:
         connection = yield from self._connection(self.pool.separate)
         kept = False
         try:
-            yield from self._until_next(lambda: connection.execute("begin immediate"))
+            yield from self._until_locked(lambda: connection.execute("begin immediate"))
             self.clock.seen(connection)
             loan = Loan(connection, self._take_back, turn, thread)
             self.loans.add(loan)
@@ -219,44 +223,41 @@ class Runner:
                 "task.using(connection=db), and leave other calls for after the job"
             )
 
-    def _until_free(self, attempt: Callable[[], T]) -> Pauses[T]:
-        """Try until the file is free, giving way in between."""
-        begun = time.monotonic()
-        blocks: bool | None = None
-        while (done := _attempted(attempt)) is None:
-            blocks = yield self._pause(begun, blocks=blocks)
-        return done[0]
-
-    def _until_next(self, attempt: Callable[[], T]) -> Pauses[T]:
-        """Try until the lock is this write's; whoever is overdue goes first."""
-        since, begun = self.overdue.now(), time.monotonic()
-        blocks: bool | None = None
-        try:
-            while self.overdue.before(since) or (done := _attempted(attempt)) is None:
-                pause = self._pause(begun, blocks=blocks)
-                blocks = yield self.overdue.pause(since, pause)
-        finally:
-            self.overdue.done(since)
-        return done[0]
+    def _until_locked(self, attempt: Callable[[], T]) -> Pauses[T]:
+        """Try until the file's lock is this write's; in memory the connection is the lock."""
+        in_order = self.pool.path is not None
+        return (yield from self._until_free(lambda: _attempted(attempt), in_order=in_order))
 
     def _connection(
         self, take: Callable[[], sqlite3.Connection | None] | None = None
     ) -> Pauses[sqlite3.Connection]:
-        begun: float | None = None
-        blocks: bool | None = None
-        while (connection := self._take(take or self.pool.take)) is None:
-            begun = time.monotonic() if begun is None else begun
-            blocks = yield self._pause(begun, blocks=blocks)
-        return connection
+        attempt = partial(self._take, take or self.pool.take)
+        return (yield from self._until_free(attempt, in_order=self.pool.path is None))
 
-    def _take(self, take: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection | None:
+    def _until_free(self, attempt: Callable[[], tuple[T] | None], *, in_order: bool) -> Pauses[T]:
+        """Try until an attempt gives something; in order: whoever is overdue goes first."""
+        since, begun = self.overdue.now(), time.monotonic()
+        blocks: bool | None = None
+        try:
+            while (in_order and self.overdue.before(since)) or (done := attempt()) is None:
+                pause = self._pause(begun, blocks=blocks)
+                blocks = yield self.overdue.pause(since, pause) if in_order else pause
+        finally:
+            if in_order:
+                self.overdue.done(since)
+        return done[0]
+
+    def _take(
+        self, take: Callable[[], sqlite3.Connection | None]
+    ) -> tuple[sqlite3.Connection] | None:
         """Take a connection; None while there is none, or the file is too busy to open one."""
         try:
-            return take()
+            connection = take()
         except sqlite3.Error as error:
             if _primary(error) in _BUSY:
                 return None
             raise self._explained(error) from error
+        return None if connection is None else (connection,)
 
     def _pause(self, begun: float, *, blocks: bool | None) -> float:
         """Say how long to pause next, with jitter, for one who waits since `begun`.
