@@ -62,10 +62,15 @@ class Overdue:
         """Let go of the file; it is unmapped once no thread looks at it any more."""
         self._mark = bytearray(_MARK.size)
 
+    @property
+    def marked(self) -> bool:
+        """Whether there is a mark at all, be it over or not; mostly there is none."""
+        return _MARK.unpack_from(self._mark) != _NOTHING
+
     def before(self, since: int) -> bool:
         """Tell whether somebody goes before one who came then."""
         marked, until = _MARK.unpack_from(self._mark)
-        if not until or since <= marked:
+        if since <= marked:
             return False
         now = self.now()
         # Times that no writer can have put there are ignored: they must not stop anybody.

@@ -226,16 +226,18 @@ class Runner:
     def _until_locked(self, attempt: Callable[[], T]) -> Pauses[T]:
         """Try until the file's lock is this write's; in memory the connection is the lock."""
         in_order = self.pool.path is not None
-        return (yield from self._until_free(lambda: _attempted(attempt), in_order=in_order))
+        return self._until_free(partial(_attempted, attempt), in_order=in_order)
 
     def _connection(
         self, take: Callable[[], sqlite3.Connection | None] | None = None
     ) -> Pauses[sqlite3.Connection]:
         attempt = partial(self._take, take or self.pool.take)
-        return (yield from self._until_free(attempt, in_order=self.pool.path is None))
+        return self._until_free(attempt, in_order=self.pool.path is None)
 
     def _until_free(self, attempt: Callable[[], tuple[T] | None], *, in_order: bool) -> Pauses[T]:
         """Try until an attempt gives something; in order: whoever is overdue goes first."""
+        if not (in_order and self.overdue.marked) and (done := attempt()) is not None:
+            return done[0]
         since, begun = self.overdue.now(), time.monotonic()
         blocks: bool | None = None
         try:
