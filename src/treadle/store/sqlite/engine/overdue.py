@@ -23,8 +23,9 @@ _MARK = struct.Struct("qq")
 _NOTHING = (0, 0)
 LATE_NS = 100_000_000
 """From when a wait is too long. Workers of a fleet wait for each other for less, mostly."""
-_SLACK_NS = 20_000_000
-"""For a thread that comes back late from its pause, beside others that compute."""
+_SLACK_NS = 60_000_000
+"""For a thread that comes back late from its pause: it waits for a processor, and in each step of
+its look for the interpreter lock."""
 LONGEST_NS = 100_000_000
 """The longest that a mark may hold."""
 _NEXT_PAUSE_S = 0.000_5
