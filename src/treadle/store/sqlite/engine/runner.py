@@ -5,6 +5,7 @@ a transaction as a generator that yields how long to pause while another connect
 lock; `drive_now` sleeps those pauses on the caller's thread, `drive` awaits them on a loop.
 So each verb is written once, and a locked file never blocks an event loop. `lend` begins a
 transaction that a task keeps (`engine.loan`); while one lasts, the writes of others wait for it.
+Who has waited too long for the lock goes before those who come later (`engine.overdue`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
+from treadle.store.sqlite.engine.overdue import Overdue
 from treadle.store.sqlite.engine.turns import Turns
 
 if TYPE_CHECKING:
@@ -60,6 +63,8 @@ class Runner:
         self.loans: set[Loan] = set()
         """The transactions that tasks of this process hold now."""
         self.turns = Turns()
+        self.overdue = Overdue()
+        """Who has waited too long, in this process or another."""
 
     def write(self, body: Body[T], now: int | None = None, *, clocked: bool = True) -> Pauses[T]:
         """Run `body` in a transaction that holds the write lock from its first statement.
@@ -74,7 +79,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            yield from self._until_free(lambda: connection.execute("begin immediate"))
+            yield from self._until_locked(lambda: connection.execute("begin immediate"))
             seen = self.clock.seen(connection) if clocked else 0
             answer = body(connection, seen if now is None else now)
             if clocked and self.last is not None:
@@ -99,7 +104,10 @@ class Runner:
         try:
             # A reader, too, finds the file busy while another process recovers it after a crash.
             answer = yield from self._until_free(
-                lambda: _in_transaction(connection, lambda: body(connection, self._now(now)))
+                lambda: _attempted(
+                    lambda: _in_transaction(connection, lambda: body(connection, self._now(now)))
+                ),
+                in_order=False,
             )
             sound = True
         except sqlite3.Error as error:
@@ -120,7 +128,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            answer = yield from self._until_free(lambda: body(connection, self._now(now)))
+            answer = yield from self._until_locked(lambda: body(connection, self._now(now)))
             sound = True
         except sqlite3.Error as error:
             raise self._explained(error) from error
@@ -180,7 +188,7 @@ class Runner:
         connection = yield from self._connection(self.pool.separate)
         kept = False
         try:
-            yield from self._until_free(lambda: connection.execute("begin immediate"))
+            yield from self._until_locked(lambda: connection.execute("begin immediate"))
             self.clock.seen(connection)
             loan = Loan(connection, self._take_back, turn, thread)
             self.loans.add(loan)
@@ -215,37 +223,43 @@ class Runner:
                 "task.using(connection=db), and leave other calls for after the job"
             )
 
-    def _until_free(self, attempt: Callable[[], T]) -> Pauses[T]:
-        """Try until the lock is free, giving way in between."""
-        begun: float | None = None
-        blocks: bool | None = None
-        while True:
-            try:
-                return attempt()
-            except sqlite3.OperationalError as error:
-                if _primary(error) not in _BUSY:
-                    raise
-            begun = time.monotonic() if begun is None else begun
-            blocks = yield self._pause(begun, blocks=blocks)
+    def _until_locked(self, attempt: Callable[[], T]) -> Pauses[T]:
+        """Try until the file's lock is this write's; in memory the connection is the lock."""
+        in_order = self.pool.path is not None
+        return self._until_free(partial(_attempted, attempt), in_order=in_order)
 
     def _connection(
         self, take: Callable[[], sqlite3.Connection | None] | None = None
     ) -> Pauses[sqlite3.Connection]:
-        begun: float | None = None
-        blocks: bool | None = None
-        while (connection := self._take(take or self.pool.take)) is None:
-            begun = time.monotonic() if begun is None else begun
-            blocks = yield self._pause(begun, blocks=blocks)
-        return connection
+        attempt = partial(self._take, take or self.pool.take)
+        return self._until_free(attempt, in_order=self.pool.path is None)
 
-    def _take(self, take: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection | None:
+    def _until_free(self, attempt: Callable[[], tuple[T] | None], *, in_order: bool) -> Pauses[T]:
+        """Try until an attempt gives something; in order: whoever is overdue goes first."""
+        if not (in_order and self.overdue.marked) and (done := attempt()) is not None:
+            return done[0]
+        since, begun = self.overdue.now(), time.monotonic()
+        blocks: bool | None = None
+        try:
+            while (in_order and self.overdue.before(since)) or (done := attempt()) is None:
+                pause = self._pause(begun, blocks=blocks)
+                blocks = yield self.overdue.pause(since, pause) if in_order else pause
+        finally:
+            if in_order:
+                self.overdue.done(since)
+        return done[0]
+
+    def _take(
+        self, take: Callable[[], sqlite3.Connection | None]
+    ) -> tuple[sqlite3.Connection] | None:
         """Take a connection; None while there is none, or the file is too busy to open one."""
         try:
-            return take()
+            connection = take()
         except sqlite3.Error as error:
             if _primary(error) in _BUSY:
                 return None
             raise self._explained(error) from error
+        return None if connection is None else (connection,)
 
     def _pause(self, begun: float, *, blocks: bool | None) -> float:
         """Say how long to pause next, with jitter, for one who waits since `begun`.
@@ -346,6 +360,16 @@ class Runner:
         if _primary(error) in _BUSY:
             return self._locked()
         return StoreUnavailable(f"{self.name}: {type(error).__name__}: {error}")
+
+
+def _attempted(attempt: Callable[[], T]) -> tuple[T] | None:
+    """Give what an attempt gave; None when the file was locked."""
+    try:
+        return (attempt(),)
+    except sqlite3.OperationalError as error:
+        if _primary(error) not in _BUSY:
+            raise
+    return None
 
 
 def _in_transaction(connection: sqlite3.Connection, body: Callable[[], T]) -> T:
