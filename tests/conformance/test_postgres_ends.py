@@ -213,7 +213,7 @@ def test_a_hard_limit_frees_what_was_locked_although_the_code_goes_on(
     said: list[Exception] = []
     gate, agate, written = threading.Event(), asyncio.Event(), threading.Event()
 
-    @app.task(name="stuck", retry=ONCE, timeout=0.1)
+    @app.task(name="stuck", retry=ONCE, timeout=1.0)
     def stuck(ctx: Context = CTX) -> None:
         with ctx.transaction() as db:
             db.execute("insert into sales values ('ann')")
@@ -227,7 +227,7 @@ def test_a_hard_limit_frees_what_was_locked_although_the_code_goes_on(
                 said.append(error)
             written.set()
 
-    @app.task(name="astuck", retry=ONCE, timeout=0.1)
+    @app.task(name="astuck", retry=ONCE, timeout=1.0)
     async def astuck(ctx: Context = CTX) -> None:
         async with ctx.transaction() as db:
             await db.execute("insert into sales values ('ann')")
@@ -245,16 +245,16 @@ def test_a_hard_limit_frees_what_was_locked_although_the_code_goes_on(
         async with Worker(app):
             job = await (astuck if is_async else stuck).aenqueue()
             try:
-                await job.await_(10)
+                await job.await_(30)
                 assert job.state is JobState.FAILED
                 with psycopg.connect(postgres_url) as db:
-                    db.execute("set lock_timeout = '5s'")
+                    db.execute("set lock_timeout = '20s'")
                     db.execute("lock table sales")
                     assert db.execute("select * from sales").fetchall() == []
             finally:
                 gate.set()
                 agate.set()
-            assert await asyncio.to_thread(written.wait, 10)
+            assert await asyncio.to_thread(written.wait, 30)
 
     asyncio.run(main())
     assert said, "what came late was written"
