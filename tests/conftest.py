@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from treadle.testing.servers import (
     NoServerError,
@@ -27,7 +27,7 @@ from treadle.testing.servers import (
     redis_program,
 )
 
-LEAK_WAIT_S: Final = 2.0
+LEAK_WAIT_S: Final = 10.0
 """How long a thread that is already ending may take before it counts as left behind."""
 
 # Started once a process by the standard library and kept by it on purpose.
@@ -42,8 +42,15 @@ _session: Final[set[int]] = set()
 """Servers that this session started for all its tests; they end with it."""
 TASK_LEAKS: Final = ("Task was destroyed but it is pending", "exception was never retrieved")
 
-# No deadline: a shared machine pauses at will. The blob replays a failure found elsewhere.
-settings.register_profile("treadle", deadline=None, derandomize=False, print_blob=True)
+# No deadline, and no draw is too slow: a shared machine pauses at will. The blob replays a failure
+# found elsewhere.
+settings.register_profile(
+    "treadle",
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("treadle")
 
 

@@ -20,12 +20,13 @@ from tests.conformance.selling import CTX, ONCE, check, ends, open_shop, run, sa
 from treadle import Context, JobState, StoreUnavailable, Task, Treadle, Worker
 
 Mail = Task[[int], int]
-HEARD_S: Final = 3.0
+HEARD_S: Final = 25.0
 
 
 @pytest.fixture
 def app(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
     """Give an application, and a table of the user's beside it."""
+    monkeypatch.setenv("TREADLE_POLL", "60")  # What is heard is heard long before a look.
     yield from open_shop(postgres_url, monkeypatch)
 
 

@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 async def ask(url: str, statement: str) -> Any:  # noqa: ANN401 -- what the statement gives
     """Run a statement on a connection of its own."""
-    connection = await asyncpg.connect(url, timeout=5)
+    connection = await asyncpg.connect(url, timeout=30)
     try:
         return await connection.fetchval(statement)
     finally:

@@ -20,7 +20,7 @@ from treadle.worker.life.arrival import Arrival
 from treadle.worker.life.health import Health
 
 WAIT_S = 25.0
-QUICK = Settings(beat=0.5, store_timeout=1.0, poll=0.2, lease=5.0)
+QUICK = Settings(beat=0.5, store_timeout=2.0, poll=0.2, lease=5.0)
 
 Server = Postgres | Redis
 
@@ -141,7 +141,7 @@ def test_a_standby_that_is_made_the_primary_is_waited_for() -> None:
 def test_a_server_that_reads_its_files_is_waited_for() -> None:
     """Redis answers while it loads, and says that it does so; the worker waits until it has."""
     server = Redis("--appendonly", "no")
-    # It listens to others each 2 MiB: some 40 keys of half of one, a tenth of a second each.
+    # It listens to others each 2 MiB: some 80 keys of half of one, a tenth of a second each.
     loading = Redis("--appendonly", "no", "--key-load-delay", "100000", port=server.port)
     loading.folder.rmdir()
     loading.folder = server.folder
@@ -154,7 +154,7 @@ def test_a_server_that_reads_its_files_is_waited_for() -> None:
     try:
         server.start()
         with redis.Redis(port=server.port) as client:
-            client.mset({f"other:{n}": os.urandom(500_000) for n in range(40)})
+            client.mset({f"other:{n}": os.urandom(500_000) for n in range(80)})
             client.save()
         server.end()
         loading.answers = lambda: _is_loading(server.port)  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from treadle.store.postgres.store import PostgresStore
 from treadle.testing.servers import Postgres, Redis
 
 WAIT_S = 25.0
-QUICK = Settings(beat=0.1, store_timeout=1.0, poll=0.2, lease=5.0)
+QUICK = Settings(beat=0.1, store_timeout=4.0, poll=0.2, lease=5.0)
 
 Server = Postgres | Redis
 
