@@ -37,7 +37,7 @@ from treadle.core.outcome import (
 from treadle.core.settings import Settings
 from treadle.store.contract import BATCH_MAX, QueueRecord, Store
 from treadle.store.open import open_store
-from treadle.store.scheduled import Move, Unfired
+from treadle.store.parts.scheduled import Move, Unfired
 from treadle.testing.conformance.kit import (
     ERROR,
     LEASE_S,
