@@ -1,5 +1,6 @@
 """Jobs on Redis that an enqueue hands to an idle worker, and the cases in which it must not."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.conformance.own_redis import needs_program
 from treadle.core.clock import MovedClock
 from treadle.core.ids import new_id
 from treadle.core.outcome import Succeeded, Verdict
@@ -15,6 +17,8 @@ from treadle.core.settings import Settings
 from treadle.store.contract import Store
 from treadle.store.open import open_store
 from treadle.store.redis.keys import key
+from treadle.store.redis.line.claims import Handed
+from treadle.store.redis.rows import call_words
 from treadle.testing.conformance.kit import (
     Case,
     Hand,
@@ -24,7 +28,9 @@ from treadle.testing.conformance.kit import (
     new_job,
     scenario,
     take,
+    worker_info,
 )
+from treadle.testing.servers import Redis
 
 __all__ = ["case"]
 
@@ -56,9 +62,14 @@ async def idle(case: Case, store: Store | None = None) -> Hand:
     """Give a worker that has found nothing to do and waits for news."""
     worker = await case.worker(store=store)
     assert await worker.claim(10) == []
-    for _ in range(2):  # A task's first wait returns at once.
-        await worker.store.wait(work=True, ends=False, timeout=0.01)
+    await wait_again(worker)
     return worker
+
+
+async def wait_again(worker: Hand) -> None:
+    """Wait until the worker has nothing more to look for, and is known to wait."""
+    while await worker.store.wait(work=True, ends=False, timeout=0.01):
+        pass
 
 
 def until_unheard(server: Any, channel: str) -> None:  # noqa: ANN401 -- the client's own
@@ -77,8 +88,7 @@ async def test_a_job_that_meets_an_idle_worker_is_claimed_for_it(
     """It is running once the enqueue has returned, and what the worker gets is its first claim."""
     worker, job = await idle(case), new_job()
     await case.enqueue(job)
-    [record] = await case.store.get([job.id])
-    assert record is not None
+    record = await case.job(job.id)
     assert (record.state, record.attempt, record.claim) == ("running", 1, 1)
     assert record.worker == worker.name
     assert record.started_at == record.created_at
@@ -154,16 +164,39 @@ async def test_a_worker_that_has_not_beaten_of_late_is_handed_none(case: Case) -
     assert await case.states([job.id]) == ["ready"]
 
 
+@scenario
+async def test_a_job_with_a_priority_is_listed(case: Case) -> None:
+    """Only what a plain claim can tell is handed over."""
+    await idle(case)
+    job = new_job(priority=5)
+    await case.enqueue(job)
+    assert await case.states([job.id]) == ["ready"]
+
+
+@scenario
+async def test_a_worker_that_was_rescued_does_not_start_what_came_for_it(case: Case) -> None:
+    """Stopped past its lease with the news unread: it asks the server, which does not know it."""
+    worker, job = await idle(case), new_job()
+    await case.enqueue(job)
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    case.clock.move(worker.info.lease / 1e6 + 1)
+    rescuer = await case.worker("w2", store=await case.open())
+    assert [one.claim.id for one in await rescuer.rescue_in_two_looks(case.clock)] == [job.id]
+    answer = await worker.exchange(demand=take(10))
+    assert answer.gone
+    assert not answer.claims
+
+
 @pytest.mark.parametrize("what", ["queue", "task"])
 @scenario
 async def test_what_is_paused_is_handed_to_nobody(case: Case, what: str) -> None:
     """A job of a paused queue, or beside a paused task, waits where a claim would find it."""
-    await idle(case)
-    job = new_job()
+    worker, job = await idle(case), new_job()
     if what == "queue":
         await case.store.pause(job.queue)
     else:
         await case.store.shut_gate(f"task:{job.task}")
+    await wait_again(worker)
     await case.enqueue(job)
     assert await case.states([job.id]) == ["ready"]
 
@@ -175,11 +208,11 @@ async def test_one_that_others_are_before_is_listed(
     own: str,
 ) -> None:
     """What a worker would claim first is handed over alone: order is what it was."""
-    await idle(case)
-    first, second = new_job(delay=1), new_job()
+    worker, first, second = await idle(case), new_job(delay=1), new_job()
     await case.enqueue(first)
     case.clock.move(1)
     await case.store.stage([], 10)
+    await wait_again(worker)
     await case.enqueue(second)
     assert await case.states([first.id, second.id]) == ["ready", "ready"]
     listed = server.zrange(key(f"{own}_default", "ready", second.queue), 0, -1)
@@ -191,10 +224,12 @@ async def test_what_was_handed_goes_back_when_its_worker_leaves(case: Case) -> N
     """A worker that stops in that moment has not begun it: the attempt is not spent."""
     worker, job = await idle(case), new_job()
     await case.enqueue(job)
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
     assert await worker.store.leave(worker.name) == 1
-    [record] = await case.store.get([job.id])
-    assert record is not None
+    record = await case.job(job.id)
     assert (record.state, record.attempt) == ("ready", 0)
+    await worker.register()
+    assert [(claim.number, claim.attempt) for claim in await worker.claim(10)] == [(3, 1)]
 
 
 @scenario
@@ -234,3 +269,32 @@ async def test_an_exchange_with_such_a_claim_is_answered_again_with_it(case: Cas
         assert ids_of(answer.claims) == [job.id]
     await worker.store.wait(work=True, ends=False, timeout=0.01)
     assert await worker.claim(10) == []
+
+
+@needs_program
+def test_what_came_with_the_news_is_claimed_without_the_server() -> None:
+    """A server that dies right after the enqueue is not needed for the claim."""
+
+    async def play() -> None:
+        with Redis() as server:
+            store = open_store(server.url, "default", Settings(store_timeout=1))
+            await store.open()
+            worker, job = Hand(store, worker_info("w1")), new_job()
+            await worker.register()
+            await worker.claim(10)
+            await wait_again(worker)
+            await store.enqueue(job.id, [job])
+            assert await store.wait(work=True, ends=False, timeout=10)
+            server.kill()
+            assert ids_of(await worker.claim(10)) == [job.id]
+            await store.close()
+
+    asyncio.run(play())
+
+
+def test_news_that_are_late_bring_nothing() -> None:
+    """The claim has been given by an exchange that was faster; twice the same news is one claim."""
+    row, handed = b"00ff 1 1 5 1 1 0 tq" + call_words(new_job(), 1), Handed()
+    assert handed.others("w", [row], handed=True) == [row]
+    handed.came("w", row)
+    assert handed.take("w") == ([], [])
