@@ -33,7 +33,7 @@ from treadle.core.schedule.advance import begin
 from treadle.core.schedule.record import Schedule, write_schedule
 from treadle.store.contract import Store
 from treadle.store.open import open_store
-from treadle.store.scheduled import MOVES_MAX, Move
+from treadle.store.parts.scheduled import MOVES_MAX, Move
 from treadle.testing.servers import Postgres, Redis
 
 STORES: Final = ("sqlite", "postgres", "redis")

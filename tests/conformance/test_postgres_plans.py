@@ -276,7 +276,7 @@ def test_what_the_line_does_is_planned_alike_whatever_history_holds(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_claim_costs_the_same_whatever_history_holds(
     db: Session, postgres_schema: str, clock: MovedClock
 ) -> None:

@@ -196,7 +196,7 @@ def until(happened: Any, seconds: float) -> None:  # noqa: ANN401 -- any questio
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 def test_a_failover_by_sentinels_is_followed() -> None:
     """The primary dies, a replica takes its place, and calls go on there by themselves."""
     with contextlib.ExitStack() as stack:

@@ -165,7 +165,7 @@ def test_what_a_server_refuses_is_a_measure_that_failed(postgres_url: str, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_the_price_of_limits_is_measured_on_each_store(engine: str, tmp_path: Path) -> None:
     """A quick run gives every figure that a bar asks for."""

@@ -40,7 +40,7 @@ def account(printed: str, task: str) -> list[int]:
     return [int(word.replace(",", "")) for word in re.findall(r"\b[\d,]+\b", line)]
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 def test_every_job_is_accounted_for(finished: tuple[Path, str]) -> None:
     """Each task's jobs have ended, none is lost, and what they left behind is there."""
     _, printed = finished
@@ -52,7 +52,7 @@ def test_every_job_is_accounted_for(finished: tuple[Path, str]) -> None:
     assert account(printed, "write_report")[0] == 80
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 def test_jobs_of_the_killed_worker_come_back(finished: tuple[Path, str]) -> None:
     """At least ten jobs have a lost attempt of that worker and another one of another worker."""
     _, printed = finished
@@ -65,7 +65,7 @@ def test_jobs_of_the_killed_worker_come_back(finished: tuple[Path, str]) -> None
         assert lost_by == killed[1] != done_by
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 def test_a_ledger_that_was_tampered_with_disagrees(finished: tuple[Path, str]) -> None:
     """Without one report or one mail the exit code is 1, and the missing thing is named."""
     home, _ = finished
@@ -83,7 +83,7 @@ def test_a_ledger_that_was_tampered_with_disagrees(finished: tuple[Path, str]) -
     assert run(*ledger).returncode == 1
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 def test_no_process_is_left_behind(finished: tuple[Path, str]) -> None:
     """When the demo has ended, nothing runs that was started for its folder."""
     home, _ = finished

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 PAGE: Final = 500
 PAGES_MAX: Final = 100
+LONG_S: Final = 60.0
+"""How long the start of a hundred jobs may take."""
 EACH_STORE: Final = (
     "sqlite",
     pytest.param("postgres", marks=pytest.mark.slow),
@@ -150,11 +152,14 @@ def away(scene: FarScene, server: Postgres | Redis, seconds: float, *, jobs: int
 
     None runs twice, none fails, and none gets a crash.
     """
-    scene.enqueue("slow", *(f"slow{n}" for n in range(jobs)), rest=(seconds / 2,))
+    go, keys = scene.folder / "go", [f"held{n}" for n in range(jobs)]
+    scene.enqueue("stubborn", *keys, rest=(str(go),))
     workers = [scene.worker("--slots", str(jobs // 2)) for _ in range(2)]
-    scene.until(lambda: scene.running("slow") == jobs, "every job runs")
+    scene.until(lambda: all(scene.started(key) for key in keys), "every job runs", LONG_S)
     server.kill()
-    time.sleep(seconds)  # What passes is the lease of real processes.
+    time.sleep(seconds / 2)  # What passes is the lease of real processes.
+    go.touch()
+    time.sleep(seconds / 2)
     server.start()
     account = finish(scene, *workers)
     assert account.overrun == []

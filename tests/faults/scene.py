@@ -28,7 +28,7 @@ from treadle.core.ids import id_bytes, new_id
 from treadle.core.job import NewJob
 from treadle.core.schedule.record import Schedule, write_schedule
 from treadle.store.open import open_store
-from treadle.store.scheduled import Move
+from treadle.store.parts.scheduled import Move
 from treadle.testing.faults import Spec, reached
 from treadle.testing.ledger import Account, Entry, Ledger, Stored, judge
 
@@ -47,6 +47,8 @@ QUICK: Final = {
 PATIENT: Final = {"TREADLE_SUSPECT_AFTER": "3"}
 """The second look comes late enough for a busy machine to beat first after an outage."""
 _LOOK_S: Final = 0.01
+_LOCK_S: Final = 0.5
+_FREEZES_MAX: Final = 20
 
 _WITNESS: Final = """
 create table witness (job blob not null, state text not null);
@@ -94,6 +96,11 @@ class Process:
     def wait(self, timeout: float = WAIT_S) -> int:
         """Wait for its end and give its exit code, negative for a signal."""
         return self.child.wait(timeout)
+
+    def freeze(self) -> None:
+        """Stop it with SIGSTOP, and wait until all of it stands still."""
+        self.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.child.pid, os.WSTOPPED | os.WNOWAIT)
 
     def kill(self) -> None:
         """End it for certain, stopped or not."""
@@ -217,6 +224,31 @@ class Scene:
         self.until(lambda: worker.ready or worker.ended, "the worker is ready")
         worker.send(signal.SIGTERM)
         return worker.wait()
+
+    def freeze(self, worker: Process) -> None:
+        """Stop a worker in a moment in which it does not hold the file's write lock.
+
+        With the lock in its hands it would keep everybody from the file, and nobody could take
+        its jobs over.
+        """
+        for _ in range(_FREEZES_MAX):
+            worker.freeze()
+            if self._is_free():
+                return
+            worker.send(signal.SIGCONT)
+        raise AssertionError(f"{_FREEZES_MAX} times the worker stood still with the file locked")
+
+    def _is_free(self) -> bool:
+        """Tell whether the file's write lock can be had."""
+        with contextlib.closing(
+            sqlite3.connect(self.file, timeout=_LOCK_S, isolation_level=None)
+        ) as db:
+            try:
+                db.execute("begin immediate")
+            except sqlite3.OperationalError:
+                return False
+            db.execute("rollback")
+            return True
 
     def end(self) -> None:
         """End every process that is left."""

@@ -271,11 +271,13 @@ def test_the_same_holds_on_an_event_loop(tmp_path: Path) -> None:
 
 def test_a_worker_outlives_a_lock_longer_than_its_patience(tmp_path: Path) -> None:
     """It says once that the store is away and once that it is back, and does its work."""
-    with Scene(tmp_path, QUICK | {"TREADLE_STORE_TIMEOUT": "0.2"}).prepare() as scene:
-        scene.enqueue("slow", "slow0", rest=(0.1,))
+    go, settings = tmp_path / "go", QUICK | {"TREADLE_STORE_TIMEOUT": "0.2"}
+    with Scene(tmp_path / "scene", settings).prepare() as scene:
+        scene.enqueue("stubborn", "held", rest=(str(go),))
         worker = scene.worker()
-        scene.until(lambda: scene.running("slow") == 1, "the job runs")
+        scene.until(lambda: scene.started("held") == 1, "the job runs")
         with locked(scene, "begin immediate"):
+            go.touch()
             scene.until(lambda: "the store does not answer" in worker.said, "it says so")
         scene.until_done()
         scene.until(lambda: "the store answers again" in worker.said, "it says that, too")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults import clocks, workload
 from tests.faults.far import EACH_STORE, scene_on
-from tests.faults.scene import check_crowd, finish
+from tests.faults.scene import PATIENT, check_crowd, finish
 
 WORKERS = 8
 JOBS = 60
@@ -16,7 +16,7 @@ KILLED = 3
 WINDOWED = 50
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", EACH_STORE)
 def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -25,7 +25,7 @@ def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
     # One job may be what each of them runs as it dies, and is not to be taken for poison then.
     allowed = str(KILLED + 1)
     with scene_on(store, tmp_path / "scene", request) as scene:
-        scene.settings["TREADLE_MAX_CRASHES"] = allowed
+        scene.settings |= PATIENT | {"TREADLE_MAX_CRASHES": allowed}
         scene.enqueue("bounded", *(f"bounded{n}" for n in range(JOBS)))
         doomed = [scene.worker(fault="execute.after_return:kill@3") for _ in range(KILLED)]
         # Each of them comes to its turn: what a dead one held is freed by the next one's rescue.
@@ -36,7 +36,7 @@ def test_eight_workers_never_overrun_a_bound_while_some_are_killed(
         assert scene.places("bounded") == (0, 0)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", EACH_STORE)
 def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -65,7 +65,7 @@ def test_a_pause_of_a_task_outlives_the_workers_that_meet_it(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("store", EACH_STORE)
 def test_no_second_sees_more_starts_than_a_window_allows(
     store: str, request: pytest.FixtureRequest, tmp_path: Path

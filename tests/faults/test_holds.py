@@ -24,6 +24,9 @@ from treadle.testing.ledger import Ledger
 
 WAIT_S: Final = 25.0
 KILLED_AFTER: Final = 5
+TURNS: Final = 4
+ENDLESS: Final = 100_000
+"""Turns of the process that is killed: it has not ended by then, however late that is."""
 SOON_S: Final = 10.0
 """Less than a lease."""
 HOLDER: Final = """
@@ -44,17 +47,17 @@ from treadle import Concurrency, Treadle
 from treadle.testing.ledger import Ledger
 app = Treadle(sys.argv[1], namespace=sys.argv[2])
 ledger, me = Ledger(Path(sys.argv[3])), sys.argv[4]
-limit = lambda: app.limit("stripe", Concurrency(2), lease=1.5)
+limit = lambda: app.limit("stripe", Concurrency(2), lease=4)
 
 def by_thread(who):
-    for turn in range(4):
+    for turn in range(int(sys.argv[5])):
         with limit().acquire():
             ledger.write("START", f"bounded-{me}-{who}-{turn}")
             time.sleep(0.002)
             ledger.write("END", f"bounded-{me}-{who}-{turn}")
 
 async def by_task(who):
-    for turn in range(4):
+    for turn in range(int(sys.argv[5])):
         async with await limit().aacquire():
             ledger.write("START", f"bounded-{me}-{who}-{turn}")
             await asyncio.sleep(0.002)
@@ -126,8 +129,10 @@ def test_no_crowd_of_processes_overruns_a_limit(app: Treadle, tmp_path: Path) ->
     words = [app.settings.store, app.settings.namespace, str(ledger.path)]
     with ExitStack() as stack:
         crowd = [
-            stack.enter_context(subprocess.Popen([sys.executable, "-c", CROWD, *words, str(n)]))
-            for n in range(3)
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", CROWD, *words, str(n), str(turns)])
+            )
+            for n, turns in enumerate((ENDLESS, TURNS, TURNS))
         ]
         for process in crowd:
             stack.callback(process.kill)
@@ -140,8 +145,11 @@ def test_no_crowd_of_processes_overruns_a_limit(app: Treadle, tmp_path: Path) ->
     entries = list(ledger.entries())
     check_crowd(entries)
     for n in (1, 2):
-        assert sum(e.word == "END" and e.key.startswith(f"bounded-{n}-") for e in entries) == 16
-    with app.limit("stripe", TWO).acquire(timeout=5), app.limit("stripe", TWO).acquire(timeout=5):
+        assert (
+            sum(e.word == "END" and e.key.startswith(f"bounded-{n}-") for e in entries) == 4 * TURNS
+        )
+    two = app.limit("stripe", TWO), app.limit("stripe", TWO)
+    with two[0].acquire(timeout=WAIT_S), two[1].acquire(timeout=WAIT_S):
         shown = app.gates.get("stripe")
         assert shown is not None
         assert (shown.running, shown.holds, shown.asking) == (2, 2, 0)
@@ -192,12 +200,9 @@ def test_one_that_is_killed_as_it_waits_holds_nobody_up(app: Treadle) -> None:
     with _holder(app, "asks") as holder:
         try:
             assert _said(holder) == "asks"
-            for _ in range(10_000):
-                shown = app.gates.get("stripe")
-                if shown is not None and shown.asking:
-                    break
-            else:
-                raise AssertionError("the other process does not ask")
+            deadline = time.monotonic() + WAIT_S
+            while (shown := app.gates.get("stripe")) is None or not shown.asking:
+                assert time.monotonic() < deadline, "the other process does not ask"
             holder.send_signal(signal.SIGKILL)
             holder.wait(WAIT_S)
             hold.release()

@@ -32,13 +32,16 @@ def test_a_store_locked_for_longer_than_the_lease_doubles_nothing(
     tmp_path: Path, statement: str, patience: str
 ) -> None:
     """Two workers run on while the file is locked; no job runs twice, and all are settled."""
-    with Scene(tmp_path).prepare() as scene:
-        scene.enqueue("slow", *(f"slow{n}" for n in range(6)), rest=(1.0,))
+    go = tmp_path / "go"
+    with Scene(tmp_path / "scene").prepare() as scene:
+        keys = [f"held{n}" for n in range(6)]
+        scene.enqueue("stubborn", *keys, rest=(str(go),))
         workers = [scene.worker("--slots", "3", TREADLE_STORE_TIMEOUT=patience) for _ in range(2)]
-        scene.until(lambda: scene.running("slow") == 6, "six jobs run")
+        scene.until(lambda: all(scene.started(key) for key in keys), "six jobs run")
         with locked(scene, statement):
+            go.touch()
             time.sleep(LOCKED_S)  # What passes is the lease of real processes.
-            assert scene.running("slow") == 6
+            assert scene.running("stubborn") == 6
         scene.until_done()
         for worker in workers:
             assert scene.stop(worker) == 0, worker.said
@@ -58,7 +61,7 @@ def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(
         scene.enqueue("stubborn", "held", rest=(str(go),))
         first = scene.worker()
         scene.until(lambda: scene.started("held") == 1, "the first worker runs the job")
-        first.send(signal.SIGSTOP)
+        scene.freeze(first)
         second = scene.worker()
         scene.until(lambda: scene.started("held") == 2, "the second worker has taken over")
         if when == "after the job has ended":
@@ -85,15 +88,17 @@ def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(
 
 def test_a_short_stop_costs_a_worker_nothing(tmp_path: Path) -> None:
     """Held up for less than its lease, a worker keeps its jobs and is not rescued."""
-    with Scene(tmp_path, QUICK | {"TREADLE_LEASE": "3"}).prepare() as scene:
-        scene.enqueue("slow", "slow0", rest=(0.5,))
+    go = tmp_path / "go"
+    with Scene(tmp_path / "scene", QUICK | {"TREADLE_LEASE": "12"}).prepare() as scene:
+        scene.enqueue("stubborn", "held", rest=(str(go),))
         first = scene.worker()
-        scene.until(lambda: scene.running("slow") == 1, "the job runs")
-        first.send(signal.SIGSTOP)
+        scene.until(lambda: scene.started("held") == 1, "the job runs")
         second = scene.worker()
         scene.until(lambda: second.ready, "the second worker looks at the first")
+        scene.freeze(first)
         time.sleep(1.0)  # What passes is a part of the lease of a real process.
         first.send(signal.SIGCONT)
+        go.touch()
         scene.until_done()
         assert scene.stop(first) == scene.stop(second) == 0
         assert scene.account().overrun == []

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +15,7 @@ import pytest
 
 from tests.faults.scene import SOURCES, Scene
 
-PROGRAM_S: Final = 15.0
-EXIT_S: Final = 5.0
+PROGRAM_S: Final = 25.0
 """How long a program may take in all; far below any wait that would hang it."""
 
 # Newer Pythons warn of a fork beside threads; a pre-forking server does just that.
@@ -49,10 +47,8 @@ def run(scene: Scene, program: str) -> "subprocess.CompletedProcess[str]":
 
 def run_well(scene: Scene, program: str) -> str:
     """Run a program that must end well and quietly; return what it printed."""
-    begun = time.monotonic()
     done = run(scene, program)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert time.monotonic() - begun < EXIT_S
     return done.stdout
 
 

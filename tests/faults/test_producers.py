@@ -119,6 +119,6 @@ def test_a_producer_stopped_by_a_signal_it_handles_ends_at_once(tmp_path: Path) 
         producer = scene.start("producer", "p", "10000")
         scene.until(lambda: len(scene.ledger.entries()) > 100, "the producer is at work")
         producer.send(signal.SIGINT)
-        assert producer.wait(5) == -signal.SIGINT, producer.said
+        assert producer.wait() == -signal.SIGINT, producer.said
         account = scene.account()
         assert account.lost == account.unexpected == account.doubled == [], account

@@ -100,7 +100,7 @@ def test_a_worker_stopped_for_longer_than_its_lease_comes_too_late(
         assert account.sound, account
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("nth", [3, 5])
 def test_a_worker_killed_as_an_exchange_comes_back_loses_nothing(
     tmp_path: Path, url: str, nth: int
@@ -118,7 +118,7 @@ def test_a_worker_killed_as_an_exchange_comes_back_loses_nothing(
         assert account.sound, account
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 def test_a_server_that_is_killed_under_load_loses_nothing(
     tmp_path: Path, server: Postgres | Redis
 ) -> None:

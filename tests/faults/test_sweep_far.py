@@ -74,7 +74,7 @@ def case(folder: Path, url: str, spec: Spec) -> bool:
         return kill_at(scene, spec)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("store", "name"), CASES)
 def test_a_worker_killed_at(
     request: pytest.FixtureRequest, tmp_path: Path, store: str, name: str
@@ -109,7 +109,7 @@ def producers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FarSce
         yield scene
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_a_producer_killed_at_its_points(producers: FarScene) -> None:
     """What it was told is stored is there once; a batch is there whole or not at all."""
     scene = producers

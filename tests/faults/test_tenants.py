@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from tests.faults.far import EACH_STORE, scene_on
-from tests.faults.scene import check_crowd, finish
+from tests.faults.scene import PATIENT, check_crowd, finish
 
 ODD: Final = (
     *(
@@ -30,7 +30,7 @@ ODD: Final = (
 EACH: Final = 8
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", EACH_STORE)
 def test_workers_that_die_as_they_claim_leave_each_tenant_its_turns(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -40,6 +40,7 @@ def test_workers_that_die_as_they_claim_leave_each_tenant_its_turns(
     if store == "sqlite":
         points += ["exchange.before_commit:kill@2"]
     with scene_on(store, tmp_path / "scene", request) as scene:
+        scene.settings |= PATIENT
         app = scene.app()
         for place, name in enumerate(ODD):
             app.tenant(name, weight=0.01 if place % 2 else 100)

@@ -182,7 +182,7 @@ def test_twenty_workers_ten_thousand_ticks(roomy: str, tmp_path: Path) -> None:
         assert all(abs(gap - HOUR_S) < ticking.GRACE_S + 1 for gap in steps_met), steps_met
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "url",
     [
@@ -208,7 +208,7 @@ def test_a_worker_killed_while_it_fires(url: str, point: str, tmp_path: Path) ->
         assert all(not jumps(ticks, 0.2) for ticks in made.judge().values())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "url",
     [

@@ -41,7 +41,7 @@ WINDOW: Final = 10
 BATCH: Final = 40
 """Jobs of one `enqueue_many` of a producer."""
 LOOK_S: Final = 0.01
-LOOKS_MAX: Final = 6_000
+LOOKS_MAX: Final = 60_000
 
 
 def build(
@@ -130,7 +130,7 @@ def add_long_tasks(app: Treadle, ledger: Ledger) -> None:
         await asyncio.sleep(seconds)
         ledger.write("END", key)
 
-    @app.task(name="stubborn", timeout=60)
+    @app.task(name="stubborn", timeout=900)
     async def stubborn(key: str, file: str) -> None:
         ledger.write("START", key)
         for _ in range(LOOKS_MAX):

@@ -245,7 +245,7 @@ class WalkOnDisk(Walk):
     on_disk = True
 
 
-@pytest.mark.timeout(60 + RUNS)
+@pytest.mark.timeout(120 + RUNS)
 @pytest.mark.parametrize("walk", [Walk, WalkOnDisk], ids=["memory", "file"])
 def test_a_store_and_the_oracle_agree(walk: type[Walk], capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever is done in whatever order, states, attempts, order and verdicts are the same."""

@@ -15,7 +15,7 @@ from treadle.core.settings import Settings
 from treadle.store.open import open_store
 
 
-@pytest.mark.timeout(60 + RUNS)
+@pytest.mark.timeout(120 + RUNS)
 def test_redis_and_the_oracle_agree(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever is done in whatever order, states, attempts, order and verdicts are the same."""
 

@@ -20,7 +20,7 @@ from treadle.core import fault
 from treadle.core.durations import DAY, MINUTE
 from treadle.core.errors import StoreUnavailable
 from treadle.core.schedule.record import Schedule, read_schedule, write_schedule
-from treadle.store.scheduled import Move, ScheduleRow
+from treadle.store.parts.scheduled import Move, ScheduleRow
 from treadle.worker.firing import begin
 from treadle.worker.firing.firing import Firing
 

@@ -15,7 +15,7 @@ from treadle.core.settings import Settings
 from treadle.core.when.triggers import write_trigger
 from treadle.store.contract import Filter, Store
 from treadle.store.open import open_store
-from treadle.store.scheduled import Move
+from treadle.store.parts.scheduled import Move
 from treadle.worker.firing.firing import CROWD, Firing
 from treadle.worker.firing.watch import ARM_S, Watch
 

@@ -66,6 +66,13 @@ def test_a_foreign_line_is_an_error(tmp_path: Path) -> None:
         Ledger(file).entries()
 
 
+def test_a_line_that_is_still_being_written_is_not_there_yet(tmp_path: Path) -> None:
+    """Who reads meanwhile may see a part of a write, and takes only what is whole."""
+    file = tmp_path / "ledger"
+    file.write_text("OK a 1 1\nOK b 1 1\nOK c 1", encoding="utf-8")
+    assert [entry.key for entry in Ledger(file).entries()] == ["a", "b"]
+
+
 def test_what_went_well_is_sound() -> None:
     """A job that ran, even twice, and was settled once breaks no promise; the rest is counted."""
     account = judge([*WHOLE, line("START", "a"), line("END", "a")], [job("a")])

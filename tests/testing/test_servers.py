@@ -1,6 +1,8 @@
 """The real servers of the test kit: they answer, come back with their data, and leave nothing."""
 
 import asyncio
+import socket
+import sys
 from typing import Any
 
 import asyncpg
@@ -46,6 +48,16 @@ def test_redis_comes_back_with_its_append_only_file(redis_url: str) -> None:
         with redis.Redis.from_url(redis_url) as client:
             assert client.get("kept") is None
     assert not server.folder.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept so")
+def test_the_port_of_a_server_is_its_own_also_while_it_is_away() -> None:
+    """Nobody else is given it until the server is stopped, so that it can come back."""
+    with Redis() as server, socket.socket() as other:
+        server.kill()
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", server.port))
+        server.start()
 
 
 def test_a_server_that_does_not_start_says_why() -> None:

@@ -22,7 +22,7 @@ from treadle.core.keys.key import Key, Until
 from treadle.core.outcome import Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
-from treadle.store.moving import PARCELS_MAX
+from treadle.store.parts.moving import PARCELS_MAX
 from treadle.testing.conformance.kit import Hand, settlement, worker_info
 from treadle.testing.faults import points
 from treadle.testing.proxy import Proxy

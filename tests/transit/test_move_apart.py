@@ -18,7 +18,7 @@ from treadle.core.job import JobState
 from treadle.core.keys.key import Conflict, Key
 from treadle.core.outcome import Failed
 from treadle.store.contract import Store
-from treadle.store.moving import SameStore
+from treadle.store.parts.moving import SameStore
 from treadle.testing.conformance.kit import ERROR, Hand, settlement, worker_info
 from treadle.transit.apart import check_apart
 from treadle.transit.moving import Move

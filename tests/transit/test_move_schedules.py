@@ -24,7 +24,7 @@ from treadle.core.errors import ScheduleError
 from treadle.core.job import JobState
 from treadle.core.schedule.record import read_schedule, write_schedule
 from treadle.store.contract import Filter, Store
-from treadle.store.scheduled import Move as Write
+from treadle.store.parts.scheduled import Move as Write
 from treadle.testing.faults import points
 from treadle.transit.moving import Move as TakeAlong
 from treadle.worker.firing.firing import Firing

@@ -19,13 +19,13 @@ def _check(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_mypy_agrees() -> None:
     """To mypy every use is right and every mistake is one."""
     _check([sys.executable, "-m", "mypy", *(f"tests/typing/{name}" for name in FILES)])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_pyright_agrees(tmp_path: Path) -> None:
     """To pyright every use is right and every mistake is one."""
     config = tmp_path / "pyrightconfig.json"

@@ -8,7 +8,7 @@ from treadle.client.explain import explain
 from treadle.core.gates.gate import BREAKER, PLACES, RATE, WINDOW, Gate
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState, write_error
 from treadle.core.settings import Settings
-from treadle.store.keyed import KeyRecord
+from treadle.store.parts.keyed import KeyRecord
 
 NOW = 1_700_000_000_000_000
 SECOND = 1_000_000

@@ -107,19 +107,19 @@ def test_many_threads_hold_a_lock_one_at_a_time(app: Treadle) -> None:
 
 def test_who_is_interrupted_as_he_takes_it_does_not_have_it(app: Treadle) -> None:
     """An interrupt, or a soft time limit, comes when the store has just said yes: it is free."""
-    before = sys.gettrace()
+    before = sys.getprofile()
 
     def interrupt(frame: FrameType, _event: str, _value: object) -> None:
         if frame.f_code.co_name == "_took":
-            sys.settrace(before)
+            sys.setprofile(before)
             raise KeyboardInterrupt
 
-    sys.settrace(interrupt)
+    sys.setprofile(interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
             app.lock("report").acquire()
     finally:
-        sys.settrace(before)
+        sys.setprofile(before)
     app.lock("report", timeout=0).acquire().release()
 
 

@@ -27,7 +27,7 @@ from treadle import (
 )
 from treadle.client.background import BACKGROUND
 from treadle.client.gates.limit import Asking
-from treadle.store.holding import HoldTaken
+from treadle.store.parts.holding import HoldTaken
 
 HOLDER: Final = """
 import sys, time

@@ -15,7 +15,8 @@ class Floor:
     """An application whose jobs run until they are told to end, and say of which queue they are."""
 
     def __init__(self) -> None:
-        self.app = Treadle("memory://")
+        # No look of its own finds a job that the worker has not been woken for.
+        self.app = Treadle("memory://", settings={"poll": 60})
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.ran = 0

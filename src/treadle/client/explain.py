@@ -14,12 +14,12 @@ from treadle.core.durations import SECOND, utc_text
 from treadle.core.ids import id_text
 from treadle.core.job import AttemptRecord, ErrorInfo, JobRecord, JobState
 from treadle.core.keys.key import Until
-from treadle.store.moving import is_sealed
+from treadle.store.parts.moving import is_sealed
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord
     from treadle.core.settings import Settings
-    from treadle.store.keyed import KeyRecord
+    from treadle.store.parts.keyed import KeyRecord
 
 _MESSAGE_MAX: Final = 300
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400

@@ -9,13 +9,14 @@ Gates (docs/adr/0019): `exchange` lets a job take all its gates or none, in the 
 names; each way out of `running` lets them go in the same write. A job that meets a shut gate is
 parked (`blocked`, reason `gate`), by `exchange` or where it becomes ready; a gate that gains room
 wakes as many as may pass, the best first, in `exchange` and in `stage`, and `next_due` tells when
-the next one will. Who passes a gate without a job holds it: see `store.holding`. What a settlement
-`tells` of gates is written with it: a breaker shuts or closes, and a hold shuts any gate, as
-`core.gates.tells.told` says.
+the next one will. Who passes a gate without a job holds it: see `store.parts.holding`. What a
+settlement `tells` of gates is written with it: a breaker shuts or closes, and a hold shuts any
+gate, as `core.gates.tells.told` says.
 
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
-(docs/adr/0017; its verbs, and those of locks, are in `store.keyed`). The verbs of schedules are
-in `store.scheduled`. Room for what comes later: edges are released by `exchange` (docs/adr/0001).
+(docs/adr/0017; its verbs, and those of locks, are in `store.parts.keyed`). The verbs of schedules
+are in `store.parts.scheduled`. Room for what comes later: edges are released by `exchange`
+(docs/adr/0001).
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from msgspec import Struct
 
 from treadle.core.job import AttemptRecord, Claim, Fate, JobRecord, JobState, NewJob, Orphan
 from treadle.store.findings import Finding
-from treadle.store.holding import HoldsPlaces
-from treadle.store.keyed import HoldsKeys
-from treadle.store.scheduled import KeepsSchedules
+from treadle.store.parts.holding import HoldsPlaces
+from treadle.store.parts.keyed import HoldsKeys
+from treadle.store.parts.scheduled import KeepsSchedules
+from treadle.store.parts.tenanted import WeighsTenants
 from treadle.store.statements import Adapter, AsyncAdapter, Script
-from treadle.store.tenanted import WeighsTenants
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord, GateUse
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement, Verdict
-    from treadle.store.moving import Moving
+    from treadle.store.parts.moving import Moving
 
 BATCH_MAX = 1_000
 """The most jobs one call of `enqueue` takes and the most claims `exchange` gives."""

@@ -65,12 +65,16 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """Read every line, in the order in which they were written.
 
+        What stands behind the last line's end is still being written, and is left out.
+
         Raises:
             ValueError: a line is none of the ledger's.
         """
         if not self.path.exists():
             return []
-        return [_read(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        # A write that crosses a page of the file is seen in two steps by who reads meanwhile.
+        whole, _, _ = self.path.read_bytes().rpartition(b"\n")
+        return [_read(line) for line in whole.decode().splitlines()]
 
 
 class Stored(Struct, frozen=True):

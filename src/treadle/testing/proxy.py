@@ -27,9 +27,10 @@ from typing import Final, Literal, Self
 from msgspec import Struct
 
 from treadle.client.background import start_thread
+from treadle.testing.servers import held_port
 
 _PIECE: Final = 65_536
-_CALL_S: Final = 10.0
+_CALL_S: Final = 30.0
 _LOOPBACK: Final = "127.0.0.1"
 # SO_LINGER switched on with no time: closing sends a reset (socket(7)).
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
@@ -56,6 +57,7 @@ class Proxy:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._server: asyncio.Server | None = None
+        self._holder: socket.socket | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._talks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -64,7 +66,10 @@ class Proxy:
         """How many connections were made so far."""
 
     def start(self) -> Self:
-        """Listen on a free port."""
+        """Listen on a free port, which is its own until it stops, also while it refuses."""
+        self._holder = held_port()
+        if self._holder is not None:
+            self.port = int(self._holder.getsockname()[1])
         loop = self._loop = asyncio.new_event_loop()
         self._thread = start_thread(loop.run_forever, "treadle-proxy")
         self._do(self._listen())
@@ -77,6 +82,8 @@ class Proxy:
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CALL_S)
+        if self._holder is not None:
+            self._holder.close()
         self._loop.close()
         self._loop = self._thread = None
 

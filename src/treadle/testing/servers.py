@@ -19,14 +19,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
-START_S: Final = 20.0
-"""How long a server may take to answer after its start."""
+START_S: Final = 60.0
+"""How long a server may take to answer after its start; a busy machine needs a quarter of it."""
 _LOOK_S: Final = 0.01
 _LOOPBACK: Final = "127.0.0.1"
 _POSTGRES_PLACES: Final = ("/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt")
@@ -44,6 +45,21 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def held_port() -> socket.socket | None:
+    """Take a port of the loopback interface, until the socket is closed; None where it cannot be.
+
+    A server that may use an address again (`SO_REUSEADDR`) can listen there all the same, also
+    when it is started again. Nobody else is given the port, neither to listen nor to connect from:
+    between a look for a free one and the start of a server there may be seconds.
+    """
+    if sys.platform != "linux":
+        return None  # There a port that is bound is refused to everybody.
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((_LOOPBACK, 0))
+    return holder
+
+
 class Server:
     """A server process with its folder; a subclass says how it is started."""
 
@@ -55,7 +71,9 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix=f"treadle-test-{name}-", dir=place))
         # Another user's server must be able to reach its files in it.
         self.folder.chmod(0o711)
-        self.port = free_port() if port is None else port
+        self._holder = held_port() if port is None else None
+        found = free_port() if self._holder is None else int(self._holder.getsockname()[1])
+        self.port = found if port is None else port
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -105,8 +123,10 @@ class Server:
         self.process = None
 
     def stop(self) -> None:
-        """End it and delete its files."""
+        """End it, delete its files and give its port up."""
         self.end()
+        if self._holder is not None:
+            self._holder.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -125,7 +145,9 @@ class Postgres(Server):
     """
 
     def __init__(self, place: Path | None = None, /, **settings: str) -> None:
+        programs, whom = postgres_programs(), _as_whom()
         super().__init__("postgres", place=place)
+        self.user, self.group = whom
         self.settings = {
             "fsync": "off",
             "listen_addresses": _LOOPBACK,
@@ -133,9 +155,7 @@ class Postgres(Server):
             "max_connections": "100",
             **settings,
         }
-        if os.geteuid() == 0:
-            self.user, self.group = _other_user()
-        self._programs = self._reachable(postgres_programs())
+        self._programs = self._reachable(programs)
         self._data = self.folder / "data"
         self._make()
 
@@ -205,10 +225,9 @@ class PgBouncer(Server):
     """
 
     def __init__(self, url: str, mode: str = "transaction", connections: int = 20) -> None:
-        self._program = pgbouncer_program()
+        self._program, whom = pgbouncer_program(), _as_whom()
         super().__init__("pgbouncer")
-        if os.geteuid() == 0:
-            self.user, self.group = _other_user()
+        self.user, self.group = whom
         target = urlsplit(url)
         self._path = f"//{target.username}@{_LOOPBACK}:{self.port}{target.path}"
         words = [f"host={target.hostname}", f"port={target.port or 5432}"]
@@ -287,7 +306,10 @@ def _runs(pid: str) -> bool:
     return False
 
 
-def _other_user() -> tuple[int, int]:
+def _as_whom() -> tuple[int, int] | tuple[None, None]:
+    """Tell as whom a server runs that refuses to run as root; None is whoever runs the tests."""
+    if os.geteuid() != 0:
+        return None, None
     for name in _USERS:
         with contextlib.suppress(KeyError):
             found = pwd.getpwnam(name)

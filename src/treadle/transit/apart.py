@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import new_id
-from treadle.store.moving import SameStore
+from treadle.store.parts.moving import SameStore
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store

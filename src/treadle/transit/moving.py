@@ -1,9 +1,10 @@
 """Moving house: the jobs of one store leave for another one, and run in neither twice.
 
-Page by page a job is sealed here, written there, deleted here and opened there (`store.moving`
-says why in this order). A move that dies anywhere is taken up by the same move again: what is
-sealed here goes on, and what is sealed there and gone from here is opened. Workers may live on
-both sides. Schedules go before the jobs (`transit.schedules`); what they have made follows.
+Page by page a job is sealed here, written there, deleted here and opened there
+(`store.parts.moving` says why in this order). A move that dies anywhere is taken up by the same
+move again: what is sealed here goes on, and what is sealed there and gone from here is opened.
+Workers may live on both sides. Schedules go before the jobs (`transit.schedules`); what they have
+made follows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from treadle.core import fault
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.job import JobRecord, JobState
 from treadle.store.contract import Filter
-from treadle.store.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
+from treadle.store.parts.moving import PARCELS_MAX, Parcel, SameStore, Seal, is_sealed
 from treadle.transit.apart import check_apart
 from treadle.transit.patience import patiently
 from treadle.transit.rules import follow, take_along

@@ -23,7 +23,7 @@ from treadle.core.schedule.advance import Step, planned
 from treadle.core.schedule.record import Schedule, Sealed
 from treadle.core.schedule.ticks import trigger_of
 from treadle.core.when.triggers import Every
-from treadle.store.scheduled import Move, ScheduleRow
+from treadle.store.parts.scheduled import Move, ScheduleRow
 from treadle.transit.patience import patiently
 
 if TYPE_CHECKING:

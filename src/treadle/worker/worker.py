@@ -267,7 +267,10 @@ class Worker:
             await asyncio.sleep(0)
             return True
         if line.room():
-            if answer.more or answer.claims or self.lanes.half_asked:
+            # One demand is for reserved slots or for the others, and what was settled with it may
+            # have freed those that it did not ask for.
+            freed = answer.verdicts and self.lanes.reserve
+            if answer.more or answer.claims or self.lanes.half_asked or freed:
                 # Ready work and room for it: let the started jobs take a step, then go on.
                 await asyncio.sleep(0)
                 return True

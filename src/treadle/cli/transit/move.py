@@ -26,8 +26,8 @@ from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.ids import id_text
 from treadle.core.settings import load_settings
 from treadle.store.contract import Store
-from treadle.store.moving import PARCELS_MAX, SameStore
 from treadle.store.open import open_store, sqlite_path
+from treadle.store.parts.moving import PARCELS_MAX, SameStore
 from treadle.transit.moving import MOVES, Move, Report, move_name
 
 _WAIT_S = 3_600.0

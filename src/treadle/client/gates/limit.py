@@ -11,7 +11,6 @@ when it moves on, or when the store says that it may help.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -26,6 +25,7 @@ from treadle.client.keys.lease import (
     give_back_now,
     read_lease,
 )
+from treadle.client.keys.single import Single
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.errors import LimitTimeout, StoreError
 from treadle.core.gates.gate import GateUse
@@ -34,7 +34,7 @@ from treadle.core.ids import new_id
 
 if TYPE_CHECKING:
     from treadle.client.snapshot import Home
-    from treadle.store.holding import HoldTaken
+    from treadle.store.parts.holding import HoldTaken
 
 _CLOCK_MAX_S: Final = 2.0
 """The longest rest when a clock tells when to ask: less than what keeps a place in the line."""
@@ -56,9 +56,7 @@ class NamedLimit:
         self._find = find
         self._key = key_text(key)
         self._lease = read_lease(lease)
-        self._block = threading.Lock()
-        """Taken by a `with` block for as long as it lasts, and while it waits for its place."""
-        self._entered: Hold | None = None
+        self._block = Single[Hold]()
 
     def acquire(self, timeout: Duration | None = None, *, cost: int = 1) -> Hold:
         """Pass the limit on this thread, once there is room.
@@ -118,13 +116,9 @@ class NamedLimit:
         Raises:
             RuntimeError: another block of this object has not ended.
         """
-        self._begin()
-        try:
-            self._entered = self.acquire()
-        except BaseException:
-            self._block.release()
-            raise
-        return self._entered
+        with self._block.asking(self._refusal):
+            self._block.hold = hold = self.acquire()
+        return hold
 
     def __exit__(
         self,
@@ -137,13 +131,9 @@ class NamedLimit:
 
     async def __aenter__(self) -> Hold:
         """Pass the limit without blocking the event loop."""
-        self._begin()
-        try:
-            self._entered = await self.aacquire()
-        except BaseException:
-            self._block.release()
-            raise
-        return self._entered
+        with self._block.asking(self._refusal):
+            self._block.hold = hold = await self.aacquire()
+        return hold
 
     async def __aexit__(
         self,
@@ -154,18 +144,16 @@ class NamedLimit:
         """Give the place up without blocking the event loop."""
         await self._end().__aexit__(kind, error, trace)
 
-    def _begin(self) -> None:
-        # Two blocks that wait at once would end with one hold: the other would never be given up.
-        if not self._block.acquire(blocking=False):
-            raise RuntimeError(
-                f"a block of this limit {self.name!r} has not ended; for another one beside it "
-                "write `with limit.acquire():`, or ask app.limit again"
-            )
+    @property
+    def _refusal(self) -> str:
+        return (
+            f"a block of this limit {self.name!r} has not ended; for another one beside it "
+            "write `with limit.acquire():`, or ask app.limit again"
+        )
 
     def _end(self) -> Hold:
-        hold, self._entered = self._entered, None
+        hold = self._block.end()
         assert hold is not None, "a block that has begun has its hold"
-        self._block.release()
         return hold
 
     def _asking(self, timeout: Duration | None, cost: int) -> Asking:

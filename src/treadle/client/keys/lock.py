@@ -9,7 +9,6 @@ which whatever is guarded can refuse a late writer. All times are the store's.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -21,6 +20,7 @@ from treadle.client.keys.lease import (
     give_back_now,
     read_lease,
 )
+from treadle.client.keys.single import Single
 from treadle.core.durations import SECOND, Duration, to_us
 from treadle.core.errors import LockLost, LockTimeout, StoreError
 from treadle.core.ids import new_id
@@ -29,7 +29,7 @@ from treadle.core.keys.key import KEY_MAX
 if TYPE_CHECKING:
     from treadle.client.link import Link
     from treadle.client.snapshot import Home
-    from treadle.store.keyed import LockTaken
+    from treadle.store.parts.keyed import LockTaken
 
 
 class Lock(Leased):
@@ -46,9 +46,7 @@ class Lock(Leased):
         self._home = home
         self._timeout = to_us(timeout, "timeout") / SECOND
         self._lease = read_lease(lease)
-        self._hold: _Hold | None = None
-        self._taking = False
-        self._mutex = threading.Lock()
+        self._one = Single[_Hold]()
 
     @property
     def fence(self) -> int:
@@ -62,7 +60,8 @@ class Lock(Leased):
     @property
     def is_held(self) -> bool:
         """Whether the hold is still good, as far as this process knows."""
-        return self._hold is not None and self._hold.lease.is_good
+        hold = self._one.hold
+        return hold is not None and hold.lease.is_good
 
     def check(self) -> None:
         """Make sure, before a step that must not be done twice, that the hold is still good.
@@ -82,11 +81,8 @@ class Lock(Leased):
             RuntimeError: this object holds it already.
             StoreUnavailable: the store cannot be reached.
         """
-        self._begin()
-        try:
+        with self._one.asking(self._refusal):
             return self._acquired(self._home.link, new_id())
-        finally:
-            self._taking = False
 
     def _acquired(self, link: Link, token: bytes) -> Self:
         patience = _Patience(self._timeout)
@@ -104,16 +100,15 @@ class Lock(Leased):
         except BaseException as error:
             # An interrupt, or the soft time limit of the task that asks: he does not come to
             # give up what he has, so he shall not have it.
-            if self._hold is not None:
-                self._end()
+            if (hold := self._one.end()) is not None:
+                hold.lease.end()
             free = link.store.lock_free(self.name, token)
             give_back_now(error, lambda: link.run(free), self.LEFT)
             raise
 
     async def aacquire(self) -> Self:
         """Do the same as `acquire` without blocking the event loop."""
-        self._begin()
-        try:
+        with self._one.asking(self._refusal):
             link = await self._home.alink()
             token, patience, questions = new_id(), _Patience(self._timeout), Questions()
             while True:
@@ -123,8 +118,6 @@ class Lock(Leased):
                 if self._took(link, token, taken, asked):
                     return self
                 await asyncio.sleep(patience.pause(self.name, taken))
-        finally:
-            self._taking = False
 
     def release(self) -> None:
         """Give the lock up.
@@ -151,25 +144,25 @@ class Lock(Leased):
         """Take the lock without blocking the event loop."""
         return await self.aacquire()
 
-    def _begin(self) -> None:
-        with self._mutex:
-            if self._hold is not None or self._taking:
-                raise RuntimeError(
-                    f"this Lock holds {self.name!r} already, or waits for it, and would wait for "
-                    "itself; for another hold ask app.lock again"
-                )
-            self._taking = True
+    @property
+    def _refusal(self) -> str:
+        return (
+            f"this Lock holds {self.name!r} already, or waits for it, and would wait for "
+            "itself; for another hold ask app.lock again"
+        )
 
     def _end(self) -> _Hold:
-        with self._mutex:
-            hold, self._hold = self._held(), None
+        hold = self._there(self._one.end())
         hold.lease.end()
         return hold
 
     def _held(self) -> _Hold:
-        if self._hold is None:
+        return self._there(self._one.hold)
+
+    def _there(self, hold: _Hold | None) -> _Hold:
+        if hold is None:
             raise LockLost(self.name, "this Lock does not hold it; take it first")
-        return self._hold
+        return hold
 
     async def _settled(self, link: Link, token: bytes, questions: Questions) -> LockTaken:
         """Ask for the lock; one that was given to a caller who is cancelled is given back."""
@@ -189,7 +182,7 @@ class Lock(Leased):
             self._lease,
             asked,
         )
-        self._hold = _Hold(link, token, taken.fence, lease)
+        self._one.hold = _Hold(link, token, taken.fence, lease)
         return True
 
     def _gave_up(self, hold: _Hold, *, done: bool) -> None:

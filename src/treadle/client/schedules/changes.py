@@ -18,7 +18,7 @@ from treadle.core.job import Met, NewJob
 from treadle.core.schedule.advance import Step
 from treadle.core.schedule.record import Schedule, read_schedule, write_schedule
 from treadle.core.schedule.ticks import tick_job
-from treadle.store.scheduled import Move, ScheduleRow, Unfired
+from treadle.store.parts.scheduled import Move, ScheduleRow, Unfired
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store

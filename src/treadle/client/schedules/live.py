@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, json
 
 from treadle.client.link import Steps
-from treadle.store.scheduled import MOVES_MAX, Move, ScheduleRow
+from treadle.store.parts.scheduled import MOVES_MAX, Move, ScheduleRow
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store, WorkerRecord

@@ -20,7 +20,7 @@ from treadle.client.schedules.views import SyncDiff
 from treadle.core.durations import DAY
 from treadle.core.schedule.advance import Step, begin, planned
 from treadle.core.schedule.record import Schedule, write_schedule
-from treadle.store.scheduled import Move, ScheduleRow
+from treadle.store.parts.scheduled import Move, ScheduleRow
 
 if TYPE_CHECKING:
     from treadle.client.schedules.declare import Declared

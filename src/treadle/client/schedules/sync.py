@@ -23,7 +23,7 @@ from treadle.client.schedules.live import declared_by_live, note
 from treadle.client.schedules.merge import Changes, Stored, gone_name
 from treadle.client.schedules.views import SyncDiff
 from treadle.core.durations import MINUTE, as_datetime
-from treadle.store.scheduled import MOVES_MAX, Move, ScheduleRow
+from treadle.store.parts.scheduled import MOVES_MAX, Move, ScheduleRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

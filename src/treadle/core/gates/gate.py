@@ -18,6 +18,7 @@ from typing import Final
 
 from msgspec import Struct, json
 
+from treadle.core.durations import HOUR
 from treadle.core.gates.window import add, leaves_at, taken
 
 PLACES: Final = "places"
@@ -46,6 +47,12 @@ TASK: Final = "task:"
 """What the name of a gate begins with that a whole task is paused by; its jobs do not carry it."""
 WOKEN_FOR: Final = 1_000_000
 """Microseconds that a woken job has to be claimed before its place is passed on."""
+LOOKS_MAX: Final = 500
+"""Waiting jobs that one wake looks at."""
+PARKED_MAX: Final = 500
+"""Jobs that one claim parks."""
+UNTOUCHED: Final = 2 * HOUR
+"""How long (µs) a gate is kept that nobody touches."""
 
 
 class GateUse(Struct, frozen=True, gc=False):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.core.gates.gate import GateRecord
-from treadle.store.holding import ASKING_MAX, ASKS_FOR, HoldTaken
+from treadle.store.parts.holding import ASKING_MAX, ASKS_FOR, HoldTaken
 from treadle.store.redis.access import RedisAccess
 from treadle.store.redis.engine.wire import Word
 from treadle.store.redis.scripts import script

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from treadle.core.job import Fate, How, JobState, Met
-from treadle.store.keyed import KeyRecord, LockTaken
+from treadle.store.parts.keyed import KeyRecord, LockTaken
 from treadle.store.redis.access import RedisAccess
 from treadle.store.redis.engine.wire import Word
 from treadle.store.redis.rows import read_number

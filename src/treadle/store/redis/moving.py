@@ -1,4 +1,4 @@
-"""The verbs by which whole jobs leave and come, each one script; see `store.moving`."""
+"""The verbs by which whole jobs leave and come, each one script; see `store.parts.moving`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from treadle.core.errors import StoreError
 from treadle.core.gates.arriving import Starts
 from treadle.core.gates.gate import WINDOW, GateUse
 from treadle.core.job import AttemptRecord, JobRecord, write_error
-from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
+from treadle.store.parts.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.redis.engine.runner import Runner
 from treadle.store.redis.rows import (
     Words,

@@ -1,4 +1,4 @@
-"""The verbs of schedules, as the store's face has them; see `store.scheduled`."""
+"""The verbs of schedules, as the store's face has them; see `store.parts.scheduled`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from treadle.core import fault
 from treadle.core.keys.key import check_key
 from treadle.store.contract import BATCH_MAX
+from treadle.store.parts.scheduled import DueSchedules, Move, ScheduleRow, check_moves
 from treadle.store.redis.engine.runner import Runner
 from treadle.store.redis.rows import Words, head_of, job_words, own_words, read_number
 from treadle.store.redis.scripts import script
-from treadle.store.scheduled import DueSchedules, Move, ScheduleRow, check_moves
 
 if TYPE_CHECKING:
     from treadle.core.clock import Clock

@@ -21,7 +21,7 @@ from treadle.core.schedule.advance import Last, Step, advance
 from treadle.core.schedule.record import Schedule
 from treadle.core.schedule.ticks import trigger_of
 from treadle.core.when.triggers import Every
-from treadle.store.scheduled import Move, ScheduleRow
+from treadle.store.parts.scheduled import Move, ScheduleRow
 
 if TYPE_CHECKING:
     from treadle.store.contract import Store

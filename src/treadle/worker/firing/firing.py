@@ -16,7 +16,7 @@ from treadle.core import fault
 from treadle.core.durations import SECOND
 from treadle.core.schedule.advance import Step
 from treadle.store.contract import BATCH_MAX
-from treadle.store.scheduled import Move, ScheduleRow
+from treadle.store.parts.scheduled import Move, ScheduleRow
 from treadle.worker.firing.deciding import Deciding, Early
 
 if TYPE_CHECKING:

@@ -13,15 +13,16 @@ import asyncio
 import logging
 import random
 import select
-import threading
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core.errors import StoreUnavailable
+from treadle.store.dialling import dial_beside
 from treadle.store.postgres.engine.pack import int8, text
 from treadle.store.postgres.engine.pool import OPEN_MAX, Pool
 from treadle.store.postgres.engine.trouble import (
@@ -74,8 +75,6 @@ _DIALS_MAX = 4
 _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 0.5
 _BUSY_PAUSE_S = 0.002
-_GRACE_S = 0.5
-"""How long after its time a dialling thread's own error is waited for."""
 UNPREPARED_S = 600.0
 """How long statements are sent whole once a prepared one was lost."""
 
@@ -361,45 +360,10 @@ async def wait_for_socket(look: Look, seconds: float) -> None:
 async def dial_in_thread(want: Dial) -> Wire:
     """Open a connection beside the loop: finding a host by its name blocks a thread.
 
-    The thread is a daemon, so that a host that does not answer never holds up an exit.
-
     Raises:
         ConnectionLost, TimeoutError: there is none in time.
     """
-    loop = asyncio.get_running_loop()
-    made: asyncio.Future[Wire] = loop.create_future()
-
-    def work() -> None:
-        wire, failed = None, None
-        try:
-            wire = dial(want)
-        except BaseException as error:  # noqa: BLE001 -- raised again by who waits for it
-            failed = error
-        try:
-            loop.call_soon_threadsafe(_settle, made, wire, failed)
-        except RuntimeError:
-            # The loop is closed: nobody waits any more.
-            _settle(None, wire, failed)
-
-    threading.Thread(target=work, name="treadle-dial", daemon=True).start()
-    try:
-        async with asyncio.timeout(max(0.0, want.deadline - time.monotonic()) + _GRACE_S):
-            return await made
-    except BaseException:
-        # It may have come in the moment in which its waiter was cancelled.
-        if made.done() and not made.cancelled() and made.exception() is None:
-            made.result().close()
-        raise
-
-
-def _settle(
-    made: asyncio.Future[Wire] | None, wire: Wire | None, failed: BaseException | None
-) -> None:
-    wanted = made is not None and not made.done()
-    if wire is not None and not wanted:
-        wire.close()
-    elif made is not None and wanted:
-        made.set_result(wire) if wire is not None else made.set_exception(failed or TimeoutError)
+    return await dial_beside(partial(dial, want), want.deadline)
 
 
 def _resolve(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 -- a callback

@@ -1,8 +1,12 @@
 """Loading statements: `queries/<verb>.sql`, each a list of `-- name: x` blocks.
 
+Those about gates stand in a folder, a file for each question: what a gate lets pass and bounds,
+how jobs with gates come in, are claimed, wait, let go and wake, and what people do to gates.
+
 Names are unique over all files. `{p}` is replaced by the namespace's schema and table prefix,
 which have been checked, so that no caller's text ever becomes part of a statement; `{x}` by the
-block of that name. A statement has `$1` for its parameters, as the server itself does.
+block of that name, or by the number of that name, which every store has from the same place. A
+statement has `$1` for its parameters, as the server itself does.
 """
 
 from __future__ import annotations
@@ -14,15 +18,51 @@ from importlib.resources import files
 
 from msgspec import Struct
 
+from treadle.core.durations import HOUR
+from treadle.core.gates.gate import (
+    ALL,
+    FOREVER,
+    FULL,
+    LOOKS_MAX,
+    PARKED_MAX,
+    REPLACED,
+    UNTOUCHED,
+    WOKEN_FOR,
+)
+from treadle.core.gates.tells import DOUBLINGS_MAX
+from treadle.core.tenants.tenant import STRIDE, UNTAGGED
+from treadle.store.parts.holding import ASKING_MAX, ASKS_FOR, LAPSES_MAX
+
 _FILES = (
     *("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
-    *("keys", "locks", "moving", "doctor", "schedules", "gates", "holds", "full", "tells"),
-    *("starts", "tenants", "ample"),
+    *("keys", "locks", "moving", "doctor", "schedules", "starts", "tenants"),
+)
+_GATES = (
+    *("room", "bounds", "enqueue", "claim", "ample", "park", "full", "free", "tells", "wake"),
+    *("holds", "control"),
 )
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _FRAGMENT = re.compile(r"\{(\w+)\}")
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+_VALUES = {
+    "all_room": f"{ALL}",
+    "an_hour": f"{HOUR}",
+    "asking_max": f"{ASKING_MAX}",
+    "asks_for": f"{ASKS_FOR}",
+    "doublings_max": f"{DOUBLINGS_MAX}",
+    "forever": f"{FOREVER}",
+    "gate_kept": f"{UNTOUCHED}",
+    "lapses_max": f"{LAPSES_MAX}",
+    "looks_max": f"{LOOKS_MAX}",
+    "no_place": f"'{FULL}'",
+    "parked_max": f"{PARKED_MAX}",
+    "replaced_by": f"'{REPLACED}'",
+    "stride": f"{STRIDE}",
+    "untagged": f"{UNTAGGED}",
+    "woken_for": f"{WOKEN_FOR}",
+}
+"""What the rules of the core and the contract say in numbers and words, as statements have it."""
 _OPEN = frozenset({"p", "i", "where", "channel", "again", "shelf", "until"})
 """What is not the name of a block."""
 REST = "rest"
@@ -81,12 +121,12 @@ def statement(text: str) -> Statement:
 def texts(place: Place) -> dict[str, str]:
     """Read the text of every block, by name, with fragments and prefix filled in."""
     root = files("treadle.store.postgres") / "queries"
-    blocks: dict[str, str] = {}
-    for file in _FILES:
+    blocks = dict(_VALUES)
+    for file in (*_FILES, *(f"gates/{name}" for name in _GATES)):
         for name, body in _BLOCK.findall((root / f"{file}.sql").read_text(encoding="utf-8")):
             assert name not in blocks, f"two statements are named {name}"
             blocks[name] = body.strip().rstrip(";")
-    return {name: _filled(body, blocks, place) for name, body in blocks.items()}
+    return {n: _filled(body, blocks, place) for n, body in blocks.items() if n not in _VALUES}
 
 
 def _filled(body: str, blocks: dict[str, str], place: Place) -> str:

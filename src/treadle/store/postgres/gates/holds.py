@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.store.holding import HoldTaken
+from treadle.store.parts.holding import HoldTaken
 from treadle.store.postgres.access import PostgresAccess
 from treadle.store.postgres.engine.ears import WORK
 from treadle.store.postgres.engine.pack import int8, text, texts

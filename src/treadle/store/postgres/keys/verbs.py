@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from treadle.store.keyed import KeyRecord, LockTaken
+from treadle.store.parts.keyed import KeyRecord, LockTaken
 from treadle.store.postgres.access import PostgresAccess
 from treadle.store.postgres.engine.pack import int8, text, texts
 from treadle.store.postgres.engine.runner import Talk, drive

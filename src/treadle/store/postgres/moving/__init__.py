@@ -1,1 +1,1 @@
-"""Whole jobs out of a PostgreSQL store and into one: see `verbs`, and `store.moving` for why."""
+"""Whole jobs out of a PostgreSQL store and in: see `verbs`, and `store.parts.moving` for why."""

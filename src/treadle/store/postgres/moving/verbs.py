@@ -1,4 +1,4 @@
-"""The verbs by which whole jobs leave and come, each one transaction; see `store.moving`."""
+"""The verbs by which whole jobs leave and come, each one transaction; see `store.parts.moving`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from treadle.core.job import AttemptRecord, JobRecord, write_error
-from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
+from treadle.store.parts.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.postgres.control import named
 from treadle.store.postgres.engine.ears import WORK, Ears
 from treadle.store.postgres.engine.pack import Value, blobs, int8s, lenient, text, texts, uuids

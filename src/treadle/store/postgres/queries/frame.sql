@@ -77,6 +77,9 @@ key_until, key_hash, gates
 priority, tag, id, number, task, queue, attempt, args, attempts_max, forgiven, crashes, policy,
 created_at, run_at, expires_at, parked_at, tags, meta, tenant, started_at, key
 
+-- name: gates_text
+convert_to(gates::text, 'UTF8')
+
 -- name: claim_row
 {claim_head}, {gates_text}
 

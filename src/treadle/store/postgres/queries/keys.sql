@@ -130,7 +130,7 @@ with given as (
         attempts_max = t.attempts_max, policy = t.policy, tags = t.tags, meta = t.meta,
         tenant = t.tenant, cost = t.cost, key_until = t.key_until, forgiven = t.attempt,
         gates = t.gates_text::jsonb, waits_at = null,
-        tag = case when t.tenant is null then 0 else -70368744177663 end,
+        tag = case when t.tenant is null then 0 else {untagged} end,
         crashes = 0, parked_at = null, error = null
     from timed t where j.id between t.id and t.id
     returning j.id, j.state, t.place

@@ -6,7 +6,7 @@
 
 -- name: new_turn
 -- A tag below zero is the most that the next one may be, turned round.
-case when j.tenant is null then 0 else -70368744177663 end
+case when j.tenant is null then 0 else {untagged} end
 
 -- name: same_turn
 -abs(j.tag)
@@ -23,7 +23,7 @@ update {p}jobs j set tag = turns.tag from turns where j.id between turns.id and 
 -- name: give_tags
 with news as materialized (
     select j.id, j.queue as line, j.priority, j.tenant, -j.tag as most, row_number() over (
-        partition by j.queue, j.priority, j.tenant, j.tag = -70368744177663 order by j.run_at, j.id
+        partition by j.queue, j.priority, j.tenant, j.tag = {untagged} order by j.run_at, j.id
     ) - 1 as place, row_number() over (
         partition by j.queue, j.priority, j.tenant order by j.run_at, j.id
     ) as nth
@@ -44,7 +44,7 @@ with news as materialized (
 ), {given_turns};
 
 -- name: step
-coalesce((select t.stride from {p}tenants t where t.name = n.tenant), 1000)
+coalesce((select t.stride from {p}tenants t where t.name = n.tenant), {stride})
 
 -- name: head_tag
 -- Where a queue has come to; one that was empty begins where the least of the others has.

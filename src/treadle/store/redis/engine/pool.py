@@ -21,15 +21,13 @@ from functools import partial
 from typing import Any
 
 from treadle.core.errors import StoreUnavailable
+from treadle.store.dialling import dial_beside
 from treadle.store.redis.engine.address import Address, Place, tls_context
-from treadle.store.redis.engine.dial import Dial
 from treadle.store.redis.engine.replies import is_passing, refused
 from treadle.store.redis.engine.wire import LostError, Wire, pack
 
 WIRES_MAX = 32
 _IDLE_MAX = 8
-_GRACE_S = 0.5
-"""How long after its time a connecting thread's own error is waited for."""
 _PRIMARY = b"master"
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -208,9 +206,8 @@ class Pool:
 
     async def connect_beside(self, deadline: float, place: Place | None = None) -> Wire:
         """Do the same on a thread of its own."""
-        dial = Dial(partial(self.connect, deadline, place))
         try:
-            return await dial.wire(deadline + _GRACE_S)
+            return await dial_beside(partial(self.connect, deadline, place), deadline)
         except TimeoutError as error:
             raise LostError(f"{self.name}: its name was not found in time", sent=False) from error
 

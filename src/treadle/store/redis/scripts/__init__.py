@@ -2,6 +2,7 @@
 
 Before a script stand the names of the keys, `common` and `book`, of which it gets only what it
 names: a server carries out every definition at each call, and one enqueue is as dear as those.
+`book` is one function, because its parts share what they have read; each part is a file.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import hashlib
 import re
 from functools import cache
 from importlib import resources
+from textwrap import indent
 
 from msgspec import Struct
 
 from treadle.store.redis.keys import script_names
 
+_BOOK = ("gates", "asks", "room", "passing", "breakers", "park", "wake", "write")
+"""The parts of the book in their order: each stands on those before it."""
 _DEFINES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 _COMMENT = re.compile(r"^ *--.*$", re.MULTILINE)
 _WORD = re.compile(r"\w+")
@@ -53,8 +57,13 @@ def _needed(body: str) -> str:
 @cache
 def _definitions() -> list[str]:
     """Cut what stands before a script: each definition begins with `local` in the first column."""
-    before = "\n".join([script_names(), _read("common"), _read("book")])
+    before = "\n".join([script_names(), _read("common"), _book()])
     return re.split(r"^(?=local )", before, flags=re.MULTILINE)
+
+
+def _book() -> str:
+    parts = "\n".join(indent(_read(f"book/{part}"), "  ") for part in _BOOK)
+    return _read("book").replace("  include 'book'\n", parts)
 
 
 def _words(text: str) -> set[str]:

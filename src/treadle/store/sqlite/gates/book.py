@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
 
 from treadle.core.durations import HOUR
 from treadle.core.gates.gate import (
     BREAKER,
     FULL,
+    LOOKS_MAX,
     PLACES,
     REPLACE,
     REPLACED,
@@ -26,9 +26,6 @@ from treadle.store.sqlite.keys.freeing import ENDED, free
 from treadle.store.sqlite.rows import Row
 
 Statements = dict[str, str]
-
-LOOKS_MAX: Final = 500
-"""Waiting jobs that one wake looks at."""
 
 
 class Book:

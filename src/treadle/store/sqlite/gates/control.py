@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from treadle.core.durations import HOUR
-from treadle.core.gates.gate import FOREVER, SWITCH, GateRecord, GateUse
+from treadle.core.gates.gate import FOREVER, SWITCH, UNTOUCHED, GateRecord, GateUse
 from treadle.core.gates.tells import close
 from treadle.store.sqlite.gates.book import Book, Statements, cost_at, gate_of, uses_of
 from treadle.store.sqlite.gates.holds import lapse
@@ -107,7 +106,7 @@ def mend(book: Book) -> int:
 
 def unused(db: sqlite3.Connection, sql: Statements, limit: int, now: int) -> list[str]:
     """Name gates that hold nothing and that no job has touched for hours."""
-    values = {"before": now - 2 * HOUR, "now": now, "limit": limit}
+    values = {"before": now - UNTOUCHED, "now": now, "limit": limit}
     return [name for (name,) in db.execute(sql["gates_unused"], values)]
 
 

@@ -6,7 +6,7 @@ The row of a hold is there for as long as its place is counted: both are written
 from __future__ import annotations
 
 from treadle.core.gates.gate import PLACES, Gate, GateUse
-from treadle.store.holding import ASKING_MAX, ASKS_FOR, LAPSES_MAX, HoldTaken
+from treadle.store.parts.holding import ASKING_MAX, ASKS_FOR, LAPSES_MAX, HoldTaken
 from treadle.store.sqlite.gates.book import Book
 
 

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
 
-from treadle.core.gates.gate import TASK, GateUse
+from treadle.core.gates.gate import PARKED_MAX, TASK, GateUse
 from treadle.core.job import Fate, JobState, NewJob
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.sqlite.gates.book import Book, Statements, uses_of
 from treadle.store.sqlite.rows import Row
-
-PARKED_MAX: Final = 500
-"""Jobs that one claim parks."""
 
 Heads = Callable[[int], list[Row]]
 """Reads so many of the best ready jobs."""

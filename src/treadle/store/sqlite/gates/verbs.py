@@ -11,7 +11,7 @@ from treadle.store.sqlite.gates.book import Book
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateUse
-    from treadle.store.holding import HoldTaken
+    from treadle.store.parts.holding import HoldTaken
 
 
 class SqliteHolds:

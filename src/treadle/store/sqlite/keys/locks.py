@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from treadle.store.keyed import LockTaken
+from treadle.store.parts.keyed import LockTaken
 
 Statements = dict[str, str]
 

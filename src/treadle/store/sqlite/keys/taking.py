@@ -11,7 +11,7 @@ from typing import cast
 
 from treadle.core.job import Fate, How, JobState, Met, NewJob
 from treadle.core.keys.key import Conflict, Key, Until
-from treadle.store.keyed import KeyRecord
+from treadle.store.parts.keyed import KeyRecord
 from treadle.store.sqlite.enqueue import job_row, tag_of
 from treadle.store.sqlite.gates.line import meet
 from treadle.store.sqlite.keys.freeing import let_go

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from treadle.store.keyed import KeyRecord, LockTaken
+from treadle.store.parts.keyed import KeyRecord, LockTaken
 from treadle.store.sqlite.engine.runner import Runner, drive
 from treadle.store.sqlite.keys import locks, taking
 

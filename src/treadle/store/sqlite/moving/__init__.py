@@ -1,1 +1,1 @@
-"""Whole jobs out of a SQLite store and into one: see `verbs`, and `store.moving` for why."""
+"""Whole jobs out of a SQLite store and into one: see `verbs`, and `store.parts.moving` for why."""

@@ -1,4 +1,4 @@
-"""The verbs by which jobs leave and come, each one write transaction; see `store.moving`."""
+"""The verbs by which jobs leave and come, each one write transaction; see `store.parts.moving`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.core.job import AttemptRecord, JobRecord, write_error
-from treadle.store.moving import Parcel, SameStore, Seal, check_parcels
+from treadle.store.parts.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.sqlite.engine.bell import WORK, FileBell, MemoryBell
 from treadle.store.sqlite.engine.runner import Runner, drive
 from treadle.store.sqlite.gates.book import Book

@@ -1,4 +1,4 @@
-"""The verbs of schedules, as the store's face has them; see `store.scheduled`."""
+"""The verbs of schedules, as the store's face has them; see `store.parts.scheduled`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from treadle.core import fault
 from treadle.core.job import Met
 from treadle.store.contract import BATCH_MAX
-from treadle.store.scheduled import DueSchedules, Move, ScheduleRow, check_moves, unfired_of
+from treadle.store.parts.scheduled import DueSchedules, Move, ScheduleRow, check_moves, unfired_of
 from treadle.store.sqlite.engine.bell import WORK, FileBell, MemoryBell
 from treadle.store.sqlite.engine.runner import Runner, drive
 from treadle.store.sqlite.enqueue import check_batch, enqueue

@@ -1,4 +1,4 @@
-"""The verbs for tenants, as the store's face has them; see `store.tenanted`."""
+"""The verbs for tenants, as the store's face has them; see `store.parts.tenanted`."""
 
 from __future__ import annotations
 

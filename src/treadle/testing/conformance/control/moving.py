@@ -13,7 +13,7 @@ from treadle.core.ids import new_id
 from treadle.core.job import JobRecord, JobState
 from treadle.core.outcome import Failed, TaskUnknown
 from treadle.store.contract import Filter, Note, Store
-from treadle.store.moving import PARCELS_MAX, Parcel, Seal
+from treadle.store.parts.moving import PARCELS_MAX, Parcel, Seal
 from treadle.testing.conformance.gates.kit import add, claim, gate, places, window
 from treadle.testing.conformance.kit import (
     ERROR,

@@ -4,7 +4,7 @@
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import SWITCH, GateUse
 from treadle.core.job import JobState
-from treadle.store.holding import ASKS_FOR
+from treadle.store.parts.holding import ASKS_FOR
 from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places, rate
 from treadle.testing.conformance.kit import Case, ids_of, scenario
 

@@ -3,7 +3,7 @@
 from treadle.core.job import JobState, Met
 from treadle.core.keys.key import Conflict
 from treadle.core.outcome import Failed
-from treadle.store.moving import Seal
+from treadle.store.parts.moving import Seal
 from treadle.testing.conformance.keys.taking import holder, keyed, store_one
 from treadle.testing.conformance.kit import ERROR, Case, ids_of, scenario
 

@@ -10,7 +10,7 @@ from treadle.core.durations import MINUTE, SECOND, as_datetime
 from treadle.core.job import JobState
 from treadle.core.schedule.advance import Step
 from treadle.core.schedule.record import Pause
-from treadle.store.scheduled import Move
+from treadle.store.parts.scheduled import Move
 from treadle.testing.conformance.kit import Case, scenario
 from treadle.testing.conformance.schedules.firing import (
     firing,

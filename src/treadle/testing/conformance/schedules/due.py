@@ -1,7 +1,7 @@
 """What reading schedules promises: what is due, by name, and page by page."""
 
 from treadle.core.durations import SECOND
-from treadle.store.scheduled import Move
+from treadle.store.parts.scheduled import Move
 from treadle.testing.conformance.kit import Case, scenario
 
 

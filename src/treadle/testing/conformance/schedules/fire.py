@@ -8,7 +8,7 @@ from treadle.core.ids import new_id
 from treadle.core.job import NewJob
 from treadle.core.keys.key import Key
 from treadle.store.contract import BATCH_MAX
-from treadle.store.scheduled import MOVES_MAX, Move
+from treadle.store.parts.scheduled import MOVES_MAX, Move
 from treadle.testing.conformance.kit import Case, new_job, scenario
 from treadle.testing.conformance.schedules.due import made
 

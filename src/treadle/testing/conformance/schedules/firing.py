@@ -13,7 +13,7 @@ from treadle.core.schedule.advance import begin
 from treadle.core.schedule.record import Plan, Schedule, read_schedule, write_schedule
 from treadle.core.when.triggers import AnyTrigger, At, Every, write_trigger
 from treadle.store.contract import Filter, Store
-from treadle.store.scheduled import Move
+from treadle.store.parts.scheduled import Move
 from treadle.testing.conformance.kit import Case, scenario, settlement
 from treadle.worker.firing.firing import Firing
 

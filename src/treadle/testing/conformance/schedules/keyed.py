@@ -8,7 +8,7 @@ from treadle.core.ids import new_id
 from treadle.core.job import JobState
 from treadle.core.keys.key import Conflict, Key, Until
 from treadle.core.outcome import Succeeded
-from treadle.store.scheduled import Move, Unfired
+from treadle.store.parts.scheduled import Move, Unfired
 from treadle.testing.conformance.gates.kit import claim, places
 from treadle.testing.conformance.kit import Case, new_job, scenario, settlement
 from treadle.testing.conformance.schedules.firing import (

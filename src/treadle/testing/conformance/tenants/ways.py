@@ -11,7 +11,7 @@ from treadle.core.gates.gate import write_gates
 from treadle.core.ids import new_id
 from treadle.core.keys.key import Conflict, Key
 from treadle.core.outcome import Failed, Released, Snoozed, Succeeded, TaskUnknown
-from treadle.store.moving import Seal
+from treadle.store.parts.moving import Seal
 from treadle.store.statements import COMMIT
 from treadle.testing.conformance.gates.kit import claim, places
 from treadle.testing.conformance.kit import ERROR, Case, Hand, ids_of, new_job, scenario

@@ -8,7 +8,7 @@ with gone as (
     delete from {p}holds where (gate, token) in (
         select gate, token from {p}holds
         where gate = any($1::text[]) and until_at <= {now}
-        order by gate, token limit 500 for update
+        order by gate, token limit {lapses_max} for update
     )
     returning gate, kind, is_held
 )
@@ -29,7 +29,7 @@ with mine as (
 ), judged as (
     select g.name, g.kind, g.quota, g.period, g.burst, g.full_at < {now} as rested,
         {takes} as takes, {opens} as opens,
-        {room} - case when {now} - g.woken_at < 1000000 then g.woken else 0 end as room,
+        {room} - case when {now} - g.woken_at < {woken_for} then g.woken else 0 end as room,
         f.token is null or f.token = $2::bytea as is_first, p.is_parked,
         coalesce(m.is_held, false) as was_held,
         -- Where no job waits it is the turn of who asks.
@@ -46,12 +46,12 @@ with mine as (
 ), kept as (
     insert into {p}holds as h (gate, token, kind, cost, is_held, is_next, since, until_at)
     select name, $2::bytea, kind, $3::bigint, passes, is_next, {now},
-        {now} + case when passes then $4::bigint else 5000000 end
+        {now} + case when passes then $4::bigint else {asks_for} end
     from ruled
     where passes or exists (select from mine) or (
         select count(*) from {p}holds
         where gate = $1::text and not is_held and until_at > {now}
-    ) < 1000
+    ) < {asking_max}
     on conflict (gate, token) do update set
         kind = excluded.kind, cost = excluded.cost, is_held = excluded.is_held,
         is_next = excluded.is_next, until_at = excluded.until_at
@@ -121,7 +121,7 @@ select 1 from gone;
 
 -- name: holds_over
 select distinct gate from (
-    select gate from {p}holds where until_at <= {now} order by until_at limit 500
+    select gate from {p}holds where until_at <= {now} order by until_at limit {lapses_max}
 ) as o;
 
 -- name: reserved

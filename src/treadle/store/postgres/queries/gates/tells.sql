@@ -35,9 +35,9 @@ with said as (
     from news n join {p}gates g on g.name = n.name
 ), next as (
     select j.*,
-        case when j.hold > 0 then {now} + least(j.hold, 9007199254740991 - {now}) end as held_until,
+        case when j.hold > 0 then {now} + least(j.hold, {forever} - {now}) end as held_until,
         case
-            when j.trips then {now} + g.burst * (1 << least(g.tripped, 4)::int)
+            when j.trips then {now} + g.burst * (1 << least(g.tripped, {doublings_max})::int)
             when not j.heals then g.shut_until
         end as shut_until,
         -- The failure that opened it is the one that was still lacking.

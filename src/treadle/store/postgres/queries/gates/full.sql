@@ -26,7 +26,7 @@ met as (
     ) as j cross join lateral jsonb_to_recordset(j.gates) as w (name text, on_full text)
     where w.name = j.waits_at
 ), over as (
-    select id, case when on_full = 'skip' then 'no free place' else 'replaced by ' || newest end
+    select id, case when on_full = 'skip' then {no_place} else {replaced_by} || newest end
         as why
     from seen
     where (on_full = 'skip' and not is_shut) or (on_full = 'replace' and id <> newest)

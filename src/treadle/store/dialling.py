@@ -1,9 +1,10 @@
-"""A dial: one connection that is opened on a thread of its own, and who waits for it.
+"""Dialling: one connection that is opened on a thread of its own, and who waits for it.
 
-Names are looked up by a call that blocks, so no event loop does it. The connection belongs to the
-dial until the one who waits has taken it. Whoever comes last closes what nobody wants: the thread,
-when the waiter has left; the waiter, when he leaves (cancelled, too late, his loop ended) with a
-connection that came in the same moment.
+Names are looked up by a call that blocks, so no event loop does it. The thread is a daemon, so that
+a host that does not answer never holds up an exit. The connection belongs to the dial until the one
+who waits has taken it. Whoever comes last closes what nobody wants: the thread, when the waiter has
+left; the waiter, when he leaves (cancelled, too late, his loop ended) with a connection that came
+in the same moment.
 """
 
 from __future__ import annotations
@@ -12,34 +13,53 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
-from treadle.store.redis.engine.wire import Wire
+
+class Closable(Protocol):
+    """A connection, of which a dial knows only how to close it."""
+
+    def close(self) -> None:
+        """Close it, on any thread, without waiting."""
+        ...
 
 
-class Dial:
+W = TypeVar("W", bound=Closable)
+
+_GRACE_S = 0.5
+"""How long after its time a connecting thread's own error is waited for."""
+
+
+async def dial_beside(connect: Callable[[], W], deadline: float) -> W:
+    """Give what `connect` opens beside the loop, by `deadline` (monotonic seconds).
+
+    `connect` keeps to that time by itself, except where it looks up a name.
+
+    Raises:
+        TimeoutError: the thread had not come to an end half a second later, or `connect` said so.
+        Exception: what else `connect` raised.
+    """
+    return await _Dial(connect).taken(deadline)
+
+
+class _Dial(Generic[W]):
     """One connection under way; awaited once, on the loop that made it."""
 
-    def __init__(self, connect: Callable[[], Wire]) -> None:
+    def __init__(self, connect: Callable[[], W]) -> None:
         self._connect = connect
         self._loop = asyncio.get_running_loop()
         self._came: asyncio.Future[None] = self._loop.create_future()
         self._lock = threading.Lock()
-        self._wire: Wire | None = None
+        self._wire: W | None = None
         self._failed: BaseException | None = None
         self._left = False
 
-    async def wire(self, deadline: float) -> Wire:
-        """Give the connection, at the latest at `deadline` (monotonic seconds).
-
-        Raises:
-            TimeoutError: the thread had not come to an end by then.
-            LostError, StoreUnavailable: what `connect` raised.
-        """
+    async def taken(self, deadline: float) -> W:
         threading.Thread(target=self._run, name="treadle-connect", daemon=True).start()
         try:
-            async with asyncio.timeout(max(0.001, deadline - time.monotonic())):
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + _GRACE_S):
                 await self._came
-            return self._taken()
+            return self._take()
         finally:
             self._leave()
 
@@ -61,7 +81,7 @@ class Dial:
             # The loop was closed meanwhile: nobody waits any more.
             self._leave()
 
-    def _taken(self) -> Wire:
+    def _take(self) -> W:
         with self._lock:
             wire, self._wire = self._wire, None
         if wire is None:

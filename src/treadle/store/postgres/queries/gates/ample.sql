@@ -1,7 +1,8 @@
--- Called by: exchange, in place of the statements of gates.sql, where the last one has found room
--- for all at gates at which nobody waits. Rides jobs_ready and the primary keys; in its transaction
--- jobs are locked first, then gates in the order of their names. Whatever is not so simple any
--- more is found out here, under the locks, and left for the next exchange, which says all.
+-- Called by: exchange, in place of what claim.sql says and its like, where the last one has found
+-- room for all at gates at which nobody waits. Rides jobs_ready and the primary keys; in its
+-- transaction jobs are locked first, then gates in the order of their names. Whatever is not so
+-- simple any more is found out here, under the locks, and left for the next exchange, which says
+-- all.
 
 -- name: lock_worker_gated
 -- As lock_worker, where it is known that ready jobs may have gates.
