@@ -239,23 +239,9 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
             if claims or bad:
                 await self._set_aside(worker, bad)
                 return Exchanged((), claims, more=bool(bad))
-        words: Words = [self._now(now), worker, request]
-        words += demand_words(demand)
-        words += settlement_words(settlements)
-        self._asked[worker] = request
-        try:
-            answer = await self._runner.run(
-                self._runner.script(script("exchange"), words, again=True)
-            )
-        except StoreUnavailable:
-            # Asked until it is answered; its claims are not lost, they are on their way.
-            raise
-        except StoreError:
-            self._asked.pop(worker, None)
-            raise
-        fault.point("exchange.after_commit")
-        self._asked.pop(worker, None)
-        gone, verdicts, more, next_due, at, rows, gates, handed = answer
+        gone, verdicts, more, next_due, at, rows, gates, handed = await self._asked_of_server(
+            worker, request, settlements, demand, now
+        )
         rows = self._handed.others(worker, rows, handed=bool(handed))
         claims, bad = read_claims(rows, int(at), gates)
         if not gone:
@@ -271,6 +257,33 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
             next_due=next_due,
             gone=bool(gone),
         )
+
+    async def _asked_of_server(
+        self,
+        worker: str,
+        request: bytes,
+        settlements: Sequence[Settlement],
+        demand: Demand | None,
+        now: int | None,
+    ) -> Sequence[Any]:
+        """Send an exchange and give what its script answers."""
+        words: Words = [self._now(now), worker, request]
+        words += demand_words(demand)
+        words += settlement_words(settlements)
+        self._asked[worker] = request
+        try:
+            answer: Sequence[Any] = await self._runner.run(
+                self._runner.script(script("exchange"), words, again=True)
+            )
+        except StoreUnavailable:
+            # Asked until it is answered; its claims are not lost, they are on their way.
+            raise
+        except StoreError:
+            self._asked.pop(worker, None)
+            raise
+        fault.point("exchange.after_commit")
+        self._asked.pop(worker, None)
+        return answer
 
     def _has_lease(self, worker: str) -> bool:
         """Tell whether nobody can have rescued a worker: else what came for it is not its own."""

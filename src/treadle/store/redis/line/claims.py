@@ -1,7 +1,7 @@
 """Claims: what a worker asks for, what it is given, and what came to it with the news.
 
 An enqueue that meets an idle worker claims its job for that worker and sends the claim along
-with the news (docs/adr/0025). It lies here until the worker's next exchange, which it answers
+with the news (docs/adr/0026). It lies here until the worker's next exchange, which it answers
 without a round trip. The server gives the same claim again with the first exchange that does
 reach it, because news may be lost; whichever comes second is dropped here.
 """

@@ -5,7 +5,7 @@
 -- refuses that. Most of what `enqueue` costs the server for one job are definitions that are there
 -- for other jobs, so this names as few as there can be. Answers r: ready when it came.
 -- Where an idle worker waits and would claim this job next, it is claimed for it here and sent with
--- the news (docs/adr/0025); should the news be lost, the worker's next exchange gives it again.
+-- the news (docs/adr/0026); should the news be lost, the worker's next exchange gives it again.
 
 local queue, priority, id = ARGV[2], ARGV[3], ARGV[5]
 local key, ready = JOB_ .. id, READY_ .. queue
