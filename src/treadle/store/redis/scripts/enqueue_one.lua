@@ -9,49 +9,45 @@
 
 local queue, priority, id = ARGV[2], ARGV[3], ARGV[5]
 local key, ready = JOB_ .. id, READY_ .. queue
-local wrong = misused({[JOBS] = 'zset', [ready] = 'zset', [QUEUES] = 'hash', [COUNTS] = 'hash'})
+-- Of a queue: nothing when it is new, an empty text when it is open.
+local since = redis.pcall('HGET', QUEUES, queue)
+local kinds = {[JOBS] = 'zset', [ready] = 'zset', [COUNTS] = 'hash'}
+if type(since) == 'table' then
+  kinds[QUEUES] = 'hash'
+end
+local wrong = misused(kinds)
 if wrong then
   return wrong
 end
 
-local function add(state)
-  if call('HINCRBY', COUNTS, queue .. ':' .. state, 1) == 0 then
-    call('HDEL', COUNTS, queue .. ':' .. state)
-  end
-end
+local listens, handed = redis.pcall('GET', EARS_WORK), false
 
--- Tell whether a worker holds nothing, has beaten of late, and hears what is sent to it.
-local function is_idle(worker, me)
+-- Hand the job to a worker that would claim just this one next, holds nothing, has beaten of late
+-- and hears what is sent to it. Others that wait are still marked: there is nothing for them.
+if type(listens) == 'string' and listens ~= '1' and priority == '0' and call('EXISTS', key) == 0
+  and call('ZCARD', ready) == 0 and (since or '') == ''
+  and #redis.pcall('ZRANGEBYLEX', GATES, '[task:', '(task;', 'LIMIT', 0, 1) == 0 then
+  local me, held = WORKER_ .. listens, HELD_ .. listens
   local its = redis.pcall('HMGET', me, 'info', 'beat_at', 'lease')
   local beat_at, lease = tonumber(its[2] or ''), tonumber(its[3] or '')
-  return its[1] and beat_at and lease and now - beat_at < lease * 2 / 3
-    and call('EXISTS', held_key(worker)) == 0 and redis.pcall('PUBSUB', 'NUMSUB', me)[2] == 1
-end
-
--- Give the worker that waits for any job, if this is the one which it would claim next.
-local function taker()
-  local worker = priority == '0' and redis.pcall('GET', EARS_WORK)
-  if type(worker) ~= 'string' or worker == '1' or call('ZCARD', ready) > 0
-    or (call('HGET', QUEUES, queue) or '') ~= '' or #redis.pcall('ZRANGEBYLEX', GATES, '[task:',
-      '(task;', 'LIMIT', 0, 1) > 0 then
-    return
+  if its[1] and beat_at and lease and now - beat_at < lease * 2 / 3 and call('EXISTS', held) == 0
+    and redis.pcall('PUBSUB', 'NUMSUB', me)[2] == 1 then
+    call('HSET', key, 'task', ARGV[4], 'queue', queue, 'state', 'running', 'call', ARGV[6],
+      'created_at', NOW, 'number', '1', 'attempt', '1', 'worker', listens, 'started_at', NOW)
+    call('ZADD', JOBS, '0', id)
+    call('SADD', held, id .. '1')
+    call('HSET', me, 'handed', id)
+    if call('HINCRBY', COUNTS, queue .. ':running', 1) == 0 then
+      call('HDEL', COUNTS, queue .. ':running')
+    end
+    call('SET', EARS_WORK, '1', 'KEEPTTL')
+    call('PUBLISH', me, id .. ' 1 1 ' .. NOW .. ' ' .. #ARGV[4] .. ' ' .. #queue .. ' 0 '
+      .. ARGV[4] .. queue .. ARGV[6])
+    handed = true
   end
-  return is_idle(worker, worker_key(worker)) and worker
 end
 
--- Store the job as claimed. Others that wait are still marked: there is nothing for them.
-local function hand_to(worker)
-  call('HSET', key, 'task', ARGV[4], 'queue', queue, 'state', 'running', 'call', ARGV[6],
-    'created_at', NOW, 'number', '1', 'attempt', '1', 'worker', worker, 'started_at', NOW)
-  call('SADD', held_key(worker), id .. '1')
-  call('HSET', worker_key(worker), 'handed', id)
-  call('SET', EARS_WORK, '1', 'KEEPTTL')
-  add('running')
-  call('PUBLISH', worker_key(worker), id .. ' 1 1 ' .. NOW .. ' ' .. #ARGV[4] .. ' ' .. #queue
-    .. ' 0 ' .. ARGV[4] .. queue .. ARGV[6])
-end
-
-local function list()
+if not handed and call('EXISTS', key) == 0 then
   local score = '0'
   if priority == '0' then
     call('HSET', key, 'task', ARGV[4], 'queue', queue, 'state', 'ready', 'call', ARGV[6],
@@ -61,21 +57,16 @@ local function list()
     call('HSET', key, 'task', ARGV[4], 'queue', queue, 'state', 'ready', 'call', ARGV[6],
       'created_at', NOW, 'priority', priority)
   end
-  call('ZADD', ready, score, id)
-  add('ready')
-  ring(EARS_WORK)
-end
-
-if call('EXISTS', key) == 0 then
-  local worker = taker()
-  if worker then
-    hand_to(worker)
-  else
-    list()
-  end
   call('ZADD', JOBS, '0', id)
+  call('ZADD', ready, score, id)
+  if call('HINCRBY', COUNTS, queue .. ':ready', 1) == 0 then
+    call('HDEL', COUNTS, queue .. ':ready')
+  end
+end
+if not since then
   call('HSETNX', QUEUES, queue, '')
-else
-  ring(EARS_WORK)
+end
+if listens and not handed and call('DEL', EARS_WORK) == 1 then
+  call('PUBLISH', EARS_WORK, '1')
 end
 return 'r'
