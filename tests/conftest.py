@@ -13,10 +13,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from treadle.testing.servers import (
     NoServerError,
@@ -27,7 +27,7 @@ from treadle.testing.servers import (
     redis_program,
 )
 
-LEAK_WAIT_S: Final = 2.0
+LEAK_WAIT_S: Final = 10.0
 """How long a thread that is already ending may take before it counts as left behind."""
 
 # Started once a process by the standard library and kept by it on purpose.
@@ -42,8 +42,15 @@ _session: Final[set[int]] = set()
 """Servers that this session started for all its tests; they end with it."""
 TASK_LEAKS: Final = ("Task was destroyed but it is pending", "exception was never retrieved")
 
-# No deadline: a shared machine pauses at will. The blob replays a failure found elsewhere.
-settings.register_profile("treadle", deadline=None, derandomize=False, print_blob=True)
+# No deadline, and no draw is too slow: a shared machine pauses at will. The blob replays a failure
+# found elsewhere.
+settings.register_profile(
+    "treadle",
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("treadle")
 
 
@@ -66,6 +73,31 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f'replay: make test ARGS="--randomly-seed={seed}"')
 
 
+def _unserved(error: NoServerError) -> NoReturn:
+    """Skip a test whose server cannot be had here, by name; in CI fail it."""
+    if "CI" in os.environ:
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """Look out for fixtures without a server, the session's or one of their own."""
+    try:
+        yield
+    except NoServerError as error:
+        _unserved(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Look out for tests without a server of their own."""
+    try:
+        yield
+    except NoServerError as error:
+        _unserved(error)
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """Give the URL of a real Redis server, all keys of which belong to this session."""
@@ -79,18 +111,12 @@ def postgres_url() -> Iterator[str]:
 
 
 def _served(variable: str, make: type[Postgres | Redis]) -> Iterator[str]:
-    """Give a server from outside, or one of this session's own; else skip, in CI fail."""
+    """Give a server from outside, or one of this session's own."""
     given = _FROM_OUTSIDE.get(variable)
     if given is not None:
         yield given
         return
-    try:
-        server = make()
-    except NoServerError as error:
-        if "CI" in os.environ:
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    with server:
+    with make() as server:
         assert server.process is not None, "it was started just now"
         _session.add(server.process.pid)
         yield server.url

@@ -5,7 +5,7 @@ from typing import Final
 
 import psycopg
 
-WAIT_S: Final = 10.0
+WAIT_S: Final = 30.0
 
 
 def entries_read(url: str, schema: str, index: str) -> int:

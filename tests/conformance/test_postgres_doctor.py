@@ -17,7 +17,7 @@ from treadle.store.findings import Level
 from treadle.store.postgres.doctor import judge_holders, judge_room, judge_standbys
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import new_job
-from treadle.testing.servers import NoServerError, PgBouncer, Postgres
+from treadle.testing.servers import PgBouncer, Postgres
 
 DEAD = 12_000
 WAIT_S = 15.0
@@ -25,10 +25,7 @@ WAIT_S = 15.0
 
 def served(**settings: str) -> Postgres:
     """Make a server of the test's own, or skip where there is no program."""
-    try:
-        return Postgres(**settings)
-    except NoServerError as error:
-        pytest.skip(str(error))
+    return Postgres(**settings)
 
 
 def migrated(url: str) -> str:

@@ -16,7 +16,7 @@ from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.gates.full import replaces
 from treadle.testing.conformance.kit import Hand, new_job, worker_info
 
-WAIT_S: Final = 10.0
+WAIT_S: Final = 12.0
 TIMEOUT_S: Final = 30.0
 """Of the stores: the server gives up waiting for a lock after half of it."""
 HOW: Final = ("stage", "retry")

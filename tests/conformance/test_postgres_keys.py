@@ -18,8 +18,9 @@ from treadle.core.settings import Settings
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 
-WAIT_S = 10.0
-SOON_S = 5.0
+WAIT_S = 25.0
+SOON_S = 25.0
+"""A call that waits for what the test has locked fails by the store's own timeout before it."""
 """Less than the time after which a store gives up a statement that waits."""
 
 

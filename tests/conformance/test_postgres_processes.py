@@ -23,12 +23,12 @@ from treadle.core.settings import Settings
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import new_job
 from treadle.testing.ledger import Ledger
-from treadle.testing.servers import NoServerError, Postgres
+from treadle.testing.servers import Postgres
 
 pytestmark = pytest.mark.slow
 
 ROOT: Final = Path(workload.__file__).parents[2]
-WAIT_S: Final = 20.0
+WAIT_S: Final = 40.0
 LOOK_S: Final = 0.02
 QUICK: Final = {
     "TREADLE_LEASE": "1.5",
@@ -145,10 +145,7 @@ def test_a_paused_worker_is_fenced(scene: Scene) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
 def test_a_server_that_restarts_under_load(tmp_path: Path, how: signal.Signals) -> None:
     """Workers wait for it and go on by themselves; what was acknowledged is there, and ends."""
-    try:
-        server = Postgres()
-    except NoServerError as error:
-        pytest.skip(str(error))
+    server = Postgres()
     with server:
         scene = Scene(server.url, tmp_path)
         keys = [f"k{n}" for n in range(600)]
@@ -164,13 +161,10 @@ def test_a_server_that_restarts_under_load(tmp_path: Path, how: signal.Signals) 
 
 def test_a_server_that_stands_still_is_noticed_in_time(tmp_path: Path) -> None:
     """Its side of each connection is stopped: calls end in time, and go through once it goes on."""
-    try:
-        server = Postgres()
-    except NoServerError as error:
-        pytest.skip(str(error))
+    server = Postgres()
     with server:
         scene = Scene(f"{server.url}?application_name=stopped", tmp_path)
-        store = PostgresStore(scene.url, "default", Settings(store_timeout=1.0))
+        store = PostgresStore(scene.url, "default", Settings(store_timeout=3.0))
         jobs = [new_job() for _ in range(3)]
         store.enqueue_now(new_id(), jobs[:1])
         with psycopg.connect(server.url, autocommit=True) as db:
@@ -181,7 +175,7 @@ def test_a_server_that_stands_still_is_noticed_in_time(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGSTOP)
         begun = time.monotonic()
         request = new_id()
-        with pytest.raises(StoreUnavailable, match="has not answered within 1 s"):
+        with pytest.raises(StoreUnavailable, match="has not answered within 3 s"):
             store.enqueue_now(request, jobs[1:])
         assert time.monotonic() - begun < Settings().store_timeout
         for (pid,) in rows:

@@ -20,7 +20,7 @@ from treadle.core.settings import Settings
 from treadle.store.open import open_store
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import new_job
-from treadle.testing.servers import NoServerError, Postgres
+from treadle.testing.servers import Postgres
 
 PASSWORD = "s3cr3t-and-more"  # noqa: S105 -- what no message may show
 SHORT = Settings(store_timeout=2.0)
@@ -28,10 +28,7 @@ SHORT = Settings(store_timeout=2.0)
 
 def served(**settings: str) -> Postgres:
     """Make a server of the test's own, or skip where there is no program."""
-    try:
-        return Postgres(**settings)
-    except NoServerError as error:
-        pytest.skip(str(error))
+    return Postgres(**settings)
 
 
 def refusal(

@@ -28,7 +28,7 @@ from treadle.testing.conformance.kit import (
 )
 from treadle.testing.conformance.line.transactional import Desk
 
-WAIT_S: Final = 10.0
+WAIT_S: Final = 25.0
 JOBS: Final = 8_000
 BATCH: Final = 40
 ENTRIES_MAX: Final = 15

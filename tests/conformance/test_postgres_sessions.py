@@ -16,27 +16,18 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from treadle import Context, JobState, Retry, StoreUnavailable, Task, Treadle, Worker, context
+from tests.conformance.selling import CTX, ONCE, check, ends, open_shop, run, sales
+from treadle import Context, JobState, StoreUnavailable, Task, Treadle, Worker
 
 Mail = Task[[int], int]
-CTX: Final = context()
-ONCE: Final = Retry(attempts=1)
-HEARD_S: Final = 3.0
+HEARD_S: Final = 25.0
 
 
 @pytest.fixture
 def app(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
-    """Give an application in a namespace of its own, and a table of the user's beside it."""
-    monkeypatch.setenv("TREADLE_NAMESPACE", f"tx_{secrets.token_hex(4)}")
-    app = Treadle(postgres_url)
-    made = app._make_store()  # noqa: SLF001 -- the application itself opens only what is there
-    asyncio.run(made.migrate())
-    asyncio.run(made.close())
-    with psycopg.connect(postgres_url, autocommit=True) as db:
-        db.execute("drop table if exists sales")
-        db.execute("create table sales (who text)")
-    yield app
-    app.close()
+    """Give an application, and a table of the user's beside it; it hears, and does not look."""
+    monkeypatch.setenv("TREADLE_POLL", "60")  # What is heard is heard long before a look.
+    yield from open_shop(postgres_url, monkeypatch)
 
 
 @pytest.fixture
@@ -48,12 +39,6 @@ def mail(app: Treadle) -> Mail:
         return number
 
     return mail
-
-
-def sales(url: str) -> list[str]:
-    """Read the user's table as anybody else would."""
-    with psycopg.connect(url) as db:
-        return [who for (who,) in db.execute("select who from sales order by who").fetchall()]
 
 
 class Given:
@@ -208,23 +193,6 @@ def test_a_worker_hears_of_the_commit(app: Treadle, mail: Mail, postgres_url: st
             assert await job.aresult(timeout=HEARD_S) == 2
 
     asyncio.run(main())
-
-
-ends = pytest.mark.parametrize("well", [True, False], ids=["returns", "raises"])
-
-
-def run(app: Treadle, task: Task[[], None]) -> Any:  # noqa: ANN401 -- a job of any result
-    """Run one job of a task by a worker that stops when nothing is left."""
-    job = task.enqueue()
-    Worker(app, burst=True).run()
-    return job.refresh()
-
-
-def check(app: Treadle, job: Any, url: str, *, well: bool) -> None:  # noqa: ANN401
-    """Look whether the job, its child and its writes went together."""
-    assert job.state == ("succeeded" if well else "failed"), job.error
-    assert sales(url) == (["ann"] if well else [])
-    assert [one.args for one in app.jobs(task="mail")] == ([(1,)] if well else [])
 
 
 @ends

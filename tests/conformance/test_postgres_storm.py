@@ -167,3 +167,29 @@ def test_connections_that_are_ended_lose_and_double_nothing(
         await store.close()
 
     asyncio.run(storm())
+
+
+def test_a_queue_that_a_failover_has_forgotten_is_named_again(postgres_schema: str) -> None:
+    """A new primary may lack the last writes: jobs of a queue that it does not know are claimed."""
+    url, _, schema = postgres_schema.partition("?schema=")
+
+    async def main() -> None:
+        store = PostgresStore(f"{postgres_schema}&application_name={schema}", "default", Settings())
+        await store.migrate()
+        hand = Hand(store, worker_info("w"))
+        await hand.register()
+        await store.enqueue(new_id(), [new_job(queue="mail")])
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as db:
+            await db.execute(f"truncate {schema}.treadle_jobs, {schema}.treadle_queues".encode())
+            await db.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = %s",
+                (schema,),
+            )
+        job = new_job(queue="mail")
+        request = new_id()
+        await until_answered(lambda: store.enqueue(request, [job]))
+        assert ids_of(await hand.claim(1)) == [job.id]
+        await store.close()
+
+    asyncio.run(main())

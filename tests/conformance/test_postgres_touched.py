@@ -21,7 +21,7 @@ from treadle.testing.conformance.kit import (
 )
 
 WAIT_S: Final = 10.0
-SETTLE_S: Final = 5.0
+SETTLE_S: Final = 12.0
 TIMEOUT_S: Final = 30.0
 """Of the stores: the server gives up waiting for a lock after half of it."""
 BEFORE, AFTER = 77, 78

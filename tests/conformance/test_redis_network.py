@@ -24,7 +24,7 @@ from treadle.testing.servers import Redis
 
 pytestmark = [needs_program, pytest.mark.slow]
 
-PATIENCE_S = 0.6
+PATIENCE_S = 2.0
 CUTS = [1, 20, 60, 150, 400, 1_200, 5_000]
 
 
@@ -230,7 +230,7 @@ def test_a_listener_that_was_cut_off_hears_again() -> None:
                 await both.near.enqueue(new_id(), [new_job()])
                 begun = time.monotonic()
                 assert await waiting
-                assert time.monotonic() - begun < 5
+                assert time.monotonic() - begun < 15
                 both.proxy.reset()
             both.proxy.refuse()
             begun = time.monotonic()

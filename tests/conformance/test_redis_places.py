@@ -34,8 +34,8 @@ from treadle.testing.servers import Redis
 pytestmark = [needs_program, pytest.mark.slow]
 
 PATIENCE_S = 5.0
-FORM_S = 20.0
-FAILOVER_S = 25.0
+FORM_S = 60.0
+FAILOVER_S = 60.0
 
 
 def store_of(url: str, namespace: str = "default") -> Store:
@@ -165,7 +165,7 @@ def test_tls_to_a_server_without_it_is_refused(redis_url: str) -> None:
     begun = time.monotonic()
     with pytest.raises(StoreError):
         store_of(redis_url.replace("redis://", "rediss://")).open_now()
-    assert time.monotonic() - begun < PATIENCE_S + 1
+    assert time.monotonic() - begun < 3 * PATIENCE_S
 
 
 # Sentinels

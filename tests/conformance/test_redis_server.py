@@ -35,6 +35,7 @@ from treadle.testing.servers import Redis, free_port
 pytestmark = [needs_program, pytest.mark.slow]
 
 PATIENCE_S = 3.0
+MORE_S = 30.0
 SECRET = "s3cr3t-w0rd"  # noqa: S105 -- of a server that lives for one test
 
 
@@ -128,11 +129,13 @@ def test_a_killed_server_loses_nothing_that_it_acknowledged(server: Redis) -> No
                 await asyncio.sleep(0)
 
         produced = asyncio.create_task(produce())
-        for _ in range(4):
-            await asyncio.sleep(0.15)
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-        await asyncio.sleep(0.15)
+        for kills in range(5):
+            async with asyncio.timeout(MORE_S):
+                while len(ids) < 20 * (kills + 1):  # noqa: ASYNC110 -- grows beside this
+                    await asyncio.sleep(0.01)
+            if kills < 4:
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
         done.set()
         await produced
         await drained
@@ -253,16 +256,16 @@ def test_an_unreachable_server_is_an_error_in_time_without_secrets() -> None:
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
         store.open_now()
-    assert time.monotonic() - begun < PATIENCE_S + 1
+    assert time.monotonic() - begun < 3 * PATIENCE_S
     assert SECRET not in str(caught.value)
     with pytest.raises(StoreUnavailable):
         asyncio.run(store.open())
-    assert time.monotonic() - begun < 2 * PATIENCE_S + 2
+    assert time.monotonic() - begun < 6 * PATIENCE_S
 
 
 def test_a_silent_server_is_given_up_in_time(server: Redis) -> None:
     """One that takes the call and never answers: the same, and the connection is not used again."""
-    store = store_of(server.url, store_timeout=0.5)
+    store = store_of(server.url, store_timeout=2.0)
     store.open_now()
     assert server.process is not None
     os.kill(server.process.pid, 19)  # SIGSTOP

@@ -11,7 +11,7 @@ from tests.docs.expected import Ids
 from tests.docs.snippets import Block, blocks, commands
 from tests.docs.terminal import Terminal
 
-PAGE_S: Final = 60.0
+PAGE_S: Final = 150.0
 """How long a page may take in all: seventeen programs start and end in the longest, and take six
 seconds together on a machine that has nothing else to do."""
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from treadle import Context, Job, Reject, Retry, Treadle, Worker, context
 from treadle.cli.main import cli
 
-PROCESS_S: Final = 20.0
+PROCESS_S: Final = 60.0
 """How long a started command may take."""
 
 PROJECT: Final = '''

@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.own_redis import needs_program
 from tests.e2e.cli_kit import PROCESS_S, command, environment, read_until, run, write_project
 from treadle import Treadle
-from treadle.testing.servers import NoServerError, Postgres, Redis
+from treadle.testing.servers import Postgres, Redis
 
 PROJECT = """
 from treadle import Treadle
@@ -29,10 +29,7 @@ Server = Postgres | Redis
 @pytest.fixture(params=[pytest.param("redis", marks=needs_program), "postgres"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """Give a server of the test's own with all that a worker needs, which is away."""
-    try:
-        made: Server = Postgres() if request.param == "postgres" else Redis()
-    except NoServerError as error:
-        pytest.skip(str(error))
+    made: Server = Postgres() if request.param == "postgres" else Redis()
     write_project(tmp_path, PROJECT)
     with made:
         assert run(tmp_path, "migrate", "--store", made.url).returncode == 0

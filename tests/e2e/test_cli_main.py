@@ -42,7 +42,7 @@ def test_a_command_reads_no_other_ones_code() -> None:
         "print(sorted({'rich', 'treadle.cli.bench', 'treadle.cli.enqueue'} & set(sys.modules)))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=25
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.splitlines()[-1] == "['treadle.cli.enqueue']"
 

@@ -198,7 +198,7 @@ app = Treadle("sqlite:///jobs.db")
 
 @app.task
 def wait() -> None:
-    for _ in range(1_000):
+    for _ in range(10_000):
         if pathlib.Path("go").exists():
             return
         time.sleep(0.01)

@@ -16,9 +16,9 @@ from tests.faults.scene import SOURCES, Process
 from treadle import Job, JobCancelled, JobFailed, JobState, Treadle
 
 WAIT_S: Final = 20.0
-CANCEL_S: Final = 4.0
+CANCEL_S: Final = 15.0
 """A cancel is carried by the next beat, one a second."""
-WAKE_S: Final = 4.0
+WAKE_S: Final = 15.0
 """A sanity bound, below the 5 s of a poll: wake-ups take about a millisecond; the benchmark
 measures them."""
 
@@ -40,7 +40,11 @@ def worker(tmp_path: Path, app: Treadle) -> Iterator[StartWorker]:
 
     def start(*options: str) -> Process:
         command = [sys.executable, "-m", "treadle", "worker", "tests.e2e.shop:app", *options]
-        environ = os.environ | {"E2E_STORE": app.settings.store, "PYTHONPATH": SOURCES}
+        environ = os.environ | {
+            "E2E_STORE": app.settings.store,
+            "PYTHONPATH": SOURCES,
+            "TREADLE_POLL": "60",
+        }
         process = Process(command, environ, tmp_path / f"worker{len(processes)}.log")
         processes.append(process)
         until(lambda: process.ready or process.ended, f"the worker is ready: {process.said}")
@@ -95,7 +99,7 @@ def test_a_cancel_reaches_a_running_job(
     assert job.cancel()
     until(Path(f"{file}.cancelled").exists, "the task is told", CANCEL_S)
     with pytest.raises(JobCancelled):
-        job.result(timeout=1)
+        job.result(timeout=WAIT_S)
 
 
 def test_a_hard_time_limit_ends_each_attempt(app: Treadle, worker: StartWorker) -> None:
@@ -120,10 +124,10 @@ def test_a_failing_job_is_tried_again(app: Treadle, worker: StartWorker) -> None
 def test_two_workers_share_the_work(app: Treadle, worker: StartWorker) -> None:
     """Each takes a good part of the jobs, and every job runs once."""
     pids = {worker("--concurrency", "2").child.pid, worker("--concurrency", "2").child.pid}
-    jobs = app.named("pause").enqueue_many([(0.05,)] * 40)
+    jobs = app.named("pause").enqueue_many([(0.2,)] * 40)
     ran = [job.result(timeout=WAIT_S) for job in jobs]
     assert set(ran) == pids
-    assert all(ran.count(pid) >= 8 for pid in pids)
+    assert all(ran.count(pid) >= 4 for pid in pids)
     assert {job.attempt for job in jobs} == {1}
 
 

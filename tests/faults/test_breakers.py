@@ -114,9 +114,11 @@ def test_a_breaker_for_each_host_under_two_clocks(
         files = [Path(f"{scene.ledger.path}.{host}.down") for host in DOWN]
         for file in files:
             file.touch()
+        crew = _fleet(scene)
+        # A file's time never goes back: the faster clock is there before a cool-down begins.
+        scene.until(lambda: all(worker.ready for worker in crew), "both are ready")
         for host in (*DOWN, "c"):
             scene.enqueue("fetch", *(f"{host}{n}" for n in range(JOBS)), rest=(host,))
-        crew = _fleet(scene)
         for host in DOWN:
             scene.until(lambda host=host: _has_tripped(scene, f"host:{host}"), f"{host} is open")  # type: ignore[misc]
         scene.until(lambda: scene.running("fetch") == 0, "what was claimed before has ended")

@@ -19,7 +19,7 @@ from tests.faults.test_poison import MAX_CRASHES, supervise
 from tests.faults.test_seeded import SETTINGS, Run
 from treadle import JobState
 from treadle.testing.proxy import Proxy
-from treadle.testing.servers import NoServerError, Postgres, Redis
+from treadle.testing.servers import Postgres, Redis
 
 pytestmark = pytest.mark.slow
 
@@ -45,10 +45,7 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=STORES)
 def server(request: pytest.FixtureRequest) -> Iterator[Postgres | Redis]:
     """Give a server of this test's own, which it may kill, that keeps what it acknowledged."""
-    try:
-        made = Redis("--appendfsync", "always") if request.param == "redis" else Postgres()
-    except NoServerError as error:
-        pytest.skip(str(error))
+    made = Redis("--appendfsync", "always") if request.param == "redis" else Postgres()
     with made:
         yield made
 

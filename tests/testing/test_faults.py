@@ -36,7 +36,7 @@ def run(folder: Path, fault_text: str, times: int) -> "subprocess.CompletedProce
     command = [sys.executable, "-m", "treadle.testing.faults", fault_text, "--"]
     return subprocess.run(
         [*command, str(program), str(times)], check=False, capture_output=True, text=True,
-        timeout=20,
+        timeout=60,
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def test_the_command_line_runs_treadle_itself(tmp_path: Path) -> None:
     """Words that name no program are treadle's own command."""
     done = subprocess.run(
         [sys.executable, "-m", "treadle.testing.faults", f"{NAME}:kill", "--", "--version"],
-        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=20,
+        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "treadle" in done.stdout

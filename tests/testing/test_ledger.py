@@ -47,7 +47,7 @@ def test_lines_of_many_processes_do_not_mix(tmp_path: Path) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(file), str(n)]) for n in range(3)
     ]
-    assert [writer.wait(20) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert len(Ledger(file).entries()) == 3 * 600
 
 

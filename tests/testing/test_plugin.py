@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SESSION_S = 25
+SESSION_S = 60
 SHOP = """
 from treadle import Treadle
 app = Treadle("sqlite:///shop.db")

@@ -11,7 +11,7 @@ import pytest
 
 from treadle.testing.proxy import Proxy
 
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0
 SILENCE_S = 0.3
 DELAY_S = 0.15
 

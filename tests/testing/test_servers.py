@@ -1,9 +1,12 @@
 """The real servers of the test kit: they answer, come back with their data, and leave nothing."""
 
 import asyncio
+import os
 import socket
+import subprocess
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import asyncpg
 import psycopg
@@ -14,11 +17,12 @@ from tests.conformance.own_pooler import needs_pooler
 from treadle.testing.servers import PgBouncer, Postgres, Redis
 
 KEPT = 7
+ROOT: Final = Path(__file__).parents[2]
 
 
 async def ask(url: str, statement: str) -> Any:  # noqa: ANN401 -- what the statement gives
     """Run a statement on a connection of its own."""
-    connection = await asyncpg.connect(url, timeout=5)
+    connection = await asyncpg.connect(url, timeout=30)
     try:
         return await connection.fetchval(statement)
     finally:
@@ -74,3 +78,40 @@ def test_a_pooler_leads_to_its_server_and_leaves_nothing(postgres_url: str) -> N
     with PgBouncer(postgres_url) as pooler, psycopg.connect(pooler.url) as db:
         assert db.execute("select pg_backend_pid()").fetchone() != (db.info.backend_pid,)
     assert not pooler.folder.exists()
+
+
+LACKING: Final = """
+import pytest
+from treadle.testing.servers import NoServerError
+
+@pytest.fixture
+def served():
+    raise NoServerError("no PostgreSQL here")
+
+def test_by_fixture(served):
+    pass
+
+def test_by_itself():
+    raise NoServerError("no Redis here")
+"""
+
+
+@pytest.mark.parametrize("ci", [False, True], ids=["here", "in CI"])
+def test_what_cannot_be_tested_is_skipped_by_name_and_fails_in_ci(
+    tmp_path: Path, *, ci: bool
+) -> None:
+    """Also where a test starts a server of its own, whoever gives the session's."""
+    (tmp_path / "test_lacking.py").write_text(LACKING)
+    environ = {name: value for name, value in os.environ.items() if name != "CI"}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-n", "0", "-c", os.devnull]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", "--rootdir", tmp_path, "-ra", tmp_path],
+        cwd=ROOT, env=environ | ({"CI": "true"} if ci else {}), check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == int(ci), done.stdout
+    word = "FAILED" if ci else "SKIPPED"
+    for said in ("no PostgreSQL here", "no Redis here"):
+        assert any(said in line for line in done.stdout.splitlines()), done.stdout
+    assert word in done.stdout
+    assert ("failed" if ci else "2 skipped") in done.stdout

@@ -18,7 +18,7 @@ from treadle.testing.conformance.kit import ERROR, Hand, settlement, worker_info
 
 RUNNABLE: Final = (JobState.READY, JobState.SCHEDULED, JobState.RETRYING)
 KINDS: Final = ("sqlite", "postgresql", "redis")
-WAIT_S: Final = 25.0
+WAIT_S: Final = 60.0
 Done = subprocess.CompletedProcess[str]
 STATES: Final = (*RUNNABLE, JobState.BLOCKED, JobState.FAILED, JobState.RUNNING)
 

@@ -17,7 +17,7 @@ from treadle.testing.conformance.kit import Hand, worker_info
 from treadle.transit.desk import Desk, desk_of
 from treadle.transit.relay import Relay
 
-WAIT_S: Final = 20.0
+WAIT_S: Final = 60.0
 
 
 async def migrated(app: Treadle) -> None:

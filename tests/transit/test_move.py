@@ -328,7 +328,7 @@ def test_a_target_that_goes_away_in_the_middle_loses_nothing(house: Make, redis_
             far = House(f"redis://127.0.0.1:{proxy.port}/0", there.namespace)
             async with (
                 here.opened() as source,
-                far.opened(Settings(store_timeout=0.2)) as target,
+                far.opened(Settings(store_timeout=2.0)) as target,
             ):
                 proxy.lose_answers()
                 with pytest.raises(StoreUnavailable):
@@ -347,7 +347,7 @@ def test_a_target_that_is_full_in_the_middle_loses_nothing(
     house: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error says that its memory is full; with room the same command moves the rest."""
-    monkeypatch.setenv("TREADLE_STORE_TIMEOUT", "1")
+    monkeypatch.setenv("TREADLE_STORE_TIMEOUT", "5")
     here = house("sqlite")
     big = b'[["' + b"x" * 20_000 + b'"],{}]'
     jobs = [new_job(args=big) for _ in range(3 * PARCELS_MAX)]

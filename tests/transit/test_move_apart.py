@@ -54,7 +54,7 @@ def command(source: House, target: House) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=60,
     )
 
 

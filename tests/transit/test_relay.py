@@ -169,7 +169,7 @@ def test_a_store_that_is_away_delays_and_loses_nothing(shop: Shop, redis_url: st
     """The relay tries again until the store is back; rows wait meanwhile."""
     port = int(redis_url.rpartition(":")[2].partition("/")[0])
     with Proxy(port) as proxy:
-        settings = Settings(store_timeout=0.5)
+        settings = Settings(store_timeout=2.0)
         url = f"redis://127.0.0.1:{proxy.port}/0"
         store = open_store(url, shop.app.settings.namespace, settings)
         store.open_now()

@@ -160,7 +160,7 @@ def _overtaken(shop: Shop) -> None:
         Worker(shop.app, burst=True).run()
 
     write(1, 2)
-    desk = shop.desk(timeout=0.5)
+    desk = shop.desk(timeout=2.0)
     fault.arm(overtake)
     try:
         with pytest.raises(StoreUnavailable, match="the outbox's database"):

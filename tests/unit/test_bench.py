@@ -260,9 +260,9 @@ def test_waiting_ends_when_a_worker_does(tmp_path: Path) -> None:
         started(command, env=os.environ, cwd=tmp_path, log=tmp_path / "log") as running,
         pytest.raises(BenchError, match="ended with code 4"),
     ):
-        wait_until(lambda: False, timeout_s=20, what="nothing", workers=[running])
+        wait_until(lambda: False, timeout_s=60, what="nothing", workers=[running])
 
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 def test_a_drain_that_does_not_end_tells_how_far_it_is_and_where_its_worker_stands(

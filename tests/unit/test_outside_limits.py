@@ -37,7 +37,7 @@ hold = app.limit("stripe", Concurrency(1), lease=1.5).acquire()
 print("held", flush=True)
 time.sleep(60)
 """
-WAIT_S: Final = 15.0
+WAIT_S: Final = 40.0
 ONE: Final = Concurrency(1)
 
 
@@ -313,10 +313,10 @@ def test_a_dear_call_takes_what_it_costs(app: Treadle) -> None:
 def test_a_start_of_a_rate_is_waited_for(app: Treadle) -> None:
     """It comes when the clock says, not at the next of many questions."""
     limit = app.limit("often", RateLimit("5/s", burst=1))
-    limit.acquire()
     began = time.monotonic()
+    limit.acquire()
     limit.acquire(timeout=WAIT_S)
-    assert 0.1 < time.monotonic() - began < WAIT_S / 3
+    assert 0.15 < time.monotonic() - began < WAIT_S / 3
 
 
 def test_each_key_has_a_limit_of_its_own(app: Treadle) -> None:
@@ -378,9 +378,9 @@ def test_the_error_of_a_block_is_the_one_that_is_seen(app: Treadle) -> None:
 
 def test_a_hold_outlives_its_lease_while_its_holder_lives(app: Treadle) -> None:
     """It is prolonged beside its holder, who does nothing for it."""
-    with app.limit("stripe", lease=1).acquire() as hold:
+    with app.limit("stripe", lease=2).acquire() as hold:
         with pytest.raises(LimitTimeout):
-            app.limit("stripe").acquire(timeout=2.2)
+            app.limit("stripe").acquire(timeout=3.2)
         assert hold.is_held
         hold.check()
 

@@ -117,6 +117,20 @@ def test_psycopg(url: str, *, autocommit: bool) -> None:
         check_sync(sync_adapter(connection))
 
 
+@pytest.mark.parametrize("cursor", [psycopg.ClientCursor, psycopg.RawCursor])
+def test_psycopg_with_another_kind_of_cursor(url: str, cursor: Any) -> None:  # noqa: ANN401
+    """One that puts values into the text itself, and one that wants the server's own marks."""
+    with psycopg.connect(url, cursor_factory=cursor) as connection:
+        check_sync(sync_adapter(connection))
+
+
+def test_psycopg_in_a_pipeline(url: str) -> None:
+    """What its owner has sent there stays in order, and each answer is waited for."""
+    with psycopg.connect(url) as connection, connection.pipeline():
+        connection.execute("insert into made values ('first', 9)")
+        assert carry(written(), sync_adapter(connection)) == [1, 2, ("7", 7, "7"), "refused", 5]
+
+
 def test_sqlalchemy(url: str) -> None:
     """A session and a connection."""
     engine = create_engine(url.replace("postgresql", "postgresql+psycopg", 1))
@@ -132,6 +146,21 @@ def test_sqlalchemy(url: str) -> None:
 async def _psycopg(url: str, *, autocommit: bool = False) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=autocommit) as connection:
         await check_async(async_adapter(connection))
+
+
+async def _psycopg_raw(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(
+        url, cursor_factory=psycopg.AsyncRawCursor
+    ) as connection:
+        await check_async(async_adapter(connection))
+
+
+async def _psycopg_pipeline(url: str) -> None:
+    async with (
+        await psycopg.AsyncConnection.connect(url) as connection,
+        connection.pipeline(),
+    ):
+        assert await acarry(written(), async_adapter(connection)) == WANTED
 
 
 async def _asyncpg(url: str) -> None:
@@ -157,6 +186,8 @@ async def _sessions(url: str, driver: str) -> None:
 ASYNC: Final[dict[str, Callable[[str], Awaitable[None]]]] = {
     "psycopg": _psycopg,
     "psycopg-autocommit": lambda url: _psycopg(url, autocommit=True),
+    "psycopg-raw": _psycopg_raw,
+    "psycopg-pipeline": _psycopg_pipeline,
     "asyncpg": _asyncpg,
     "asyncpg-pool": _asyncpg_pool,
     "sqlalchemy-psycopg": lambda url: _sessions(url, "psycopg"),

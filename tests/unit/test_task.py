@@ -252,7 +252,7 @@ def test_a_script_is_known_by_its_file(tmp_path: Path) -> None:
         "def sell(): ...\n"
         "print(sell.name, app.default_module)\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, check=True, timeout=20)
+    done = subprocess.run([sys.executable, script], capture_output=True, check=True, timeout=60)
     assert done.stdout == b"shop.sell shop\n"
 
 

@@ -126,7 +126,7 @@ def _words(name: str) -> set[str]:
 def _tracked() -> tuple[Path, ...]:
     """List the files that are in git, or would be if all were added."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=20)
+    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
     files = {ROOT / name for name in listing.stdout.decode().split("\0") if name}
     return tuple(sorted(file for file in files if file.is_file()))
 

@@ -89,6 +89,7 @@ def quickest(text: str, times: int) -> float:
     return best
 
 
+AGAIN = 10
 ODD = [
     *(",".join(["*/7"] * 240) + tail for tail in (" * * * *", "")),
     *("*" * 1_000, "9" * 1_000, "," * 1_000, "/" * 1_000, "-" * 1_000, "H(" * 500, " " * 1_000),
@@ -111,7 +112,7 @@ def seconds(text: str) -> tuple[float, float]:
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
 def test_hostile_texts_are_quick(text: str) -> None:
     """Any text is read or refused within 10 ms, and what is next is found within 100 ms."""
-    best = [min(column) for column in zip(*(seconds(text) for _ in range(3)), strict=True)]
+    best = [min(column) for column in zip(*(seconds(text) for _ in range(AGAIN)), strict=True)]
     assert best[0] < 0.010
     assert best[1] < 0.100
 
@@ -124,7 +125,10 @@ CHARS = st.text("0123456789*/-,HhLW# @?()abcdefjmnostuvwyr\t\n\u0663", max_size=
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Whatever is typed, the answer is a trigger that is due some day, or one kind of error."""
     parse_s, next_s = seconds(text)
-    if parse_s >= 0.010 or next_s >= 0.100:  # The machine may have been busy: look again.
+    for _ in range(AGAIN):
+        if parse_s < 0.010 and next_s < 0.100:
+            break
+        # The machine may have been busy, or garbage was collected: look again.
         parse_s, next_s = map(min, zip((parse_s, next_s), seconds(text), strict=True))
     assert parse_s < 0.010
     assert next_s < 0.100

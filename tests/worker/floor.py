@@ -53,6 +53,7 @@ class Floor:
         middleware: tuple[Middleware, ...] = (),
         result_max: int = 1_000,
         stuck_max: int = 4,
+        stuck_after: float = 0.2,
     ) -> None:
         self.reported: list[str] = []
         """What tasks reported and said, in order."""
@@ -76,7 +77,7 @@ class Floor:
             finished=self._finished,
             stuck_max=stuck_max,
             on_too_many_stuck=self._count_too_many,
-            stuck_after=0.02,
+            stuck_after=stuck_after,
         )
         self._waiting: dict[Attempt, asyncio.Future[Outcome]] = {}
 

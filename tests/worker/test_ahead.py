@@ -102,7 +102,7 @@ async def far(url: str) -> AsyncIterator[Far]:
     await beside.open()
     with Proxy(parts.port) as proxy:
         through = url.replace(f":{parts.port}", f":{proxy.port}")
-        app = Treadle(through, namespace=namespace, settings={"store_timeout": 1.0})
+        app = Treadle(through, namespace=namespace, settings={"store_timeout": 3.0})
         one = Far(app, beside, proxy)
 
         @app.task(name="tiny")

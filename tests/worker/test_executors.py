@@ -199,7 +199,7 @@ print("left")
 def test_a_stuck_thread_does_not_hold_up_the_exit() -> None:
     """A process whose sync task never returns still ends by itself."""
     ended = subprocess.run(
-        [sys.executable, "-c", STUCK], check=True, capture_output=True, timeout=WAIT_S, text=True
+        [sys.executable, "-c", STUCK], check=True, capture_output=True, timeout=60, text=True
     )
     assert ended.stdout == "left\n"
     assert not ended.stderr

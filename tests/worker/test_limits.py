@@ -26,8 +26,9 @@ from treadle.core.retry import Retry
 from treadle.core.signals import SoftTimeout
 from treadle.worker.attempt import Middleware
 
-SOFT = 0.02
-HARD = 0.03
+# A thread whose clock has started at its hand-over has begun by then, also on a busy machine.
+SOFT = 0.2
+HARD = 0.3
 
 
 def passes() -> None:
@@ -98,7 +99,7 @@ def test_an_async_task_can_catch_its_soft_limit(
     outcome = outcome_of(task(tidies, soft_timeout=SOFT), middleware=middleware)
     assert isinstance(outcome, Succeeded), outcome
     # The scenario's task and the attempt's own are all there is.
-    assert outcome.result == b'"the task has run for its soft time limit of 0.02 s 0 2"'
+    assert outcome.result == b'"the task has run for its soft time limit of 0.2 s 0 2"'
 
 
 @pytest.mark.parametrize("middleware", [(), (passes_on,)])
@@ -126,7 +127,7 @@ def test_an_uncaught_soft_limit_is_a_failed_attempt(
     failed = failure_of(task(waits, soft_timeout=SOFT), middleware=middleware)
     assert failed.label == "timed_out"
     assert failed.error.type == "treadle.SoftTimeout"
-    assert "soft time limit of 0.02 s" in failed.error.message
+    assert "soft time limit of 0.2 s" in failed.error.message
     assert failed.retryable
 
 
@@ -183,7 +184,7 @@ def test_a_hard_limit_settles_the_attempt(
     failed = failure_of(task(waits, timeout=HARD), middleware=middleware)
     assert failed.label == "timed_out"
     assert failed.error.type == "TimeoutError"
-    assert failed.error.message == "the task ran longer than its time limit of 0.03 s"
+    assert failed.error.message == "the task ran longer than its time limit of 0.3 s"
     assert f"in {waits.__name__}" in failed.error.traceback
     assert "treadle/worker" not in failed.error.traceback
     assert "_bootstrap" not in failed.error.traceback
@@ -287,7 +288,7 @@ def test_code_that_ends_when_told_to_is_not_stuck(caplog: pytest.LogCaptureFixtu
     """A task that stops at its limit is not reported."""
 
     async def scenario() -> None:
-        with Floor() as made:
+        with Floor(stuck_after=WAIT_S) as made:
             for waits in (spin, rest):
                 attempt = made.start(task(waits, timeout=HARD))
                 await made.outcome(attempt)
@@ -366,7 +367,7 @@ def test_a_shorter_limit_is_met_behind_a_longer_one() -> None:
             made.executors.abandon(long)
             return ended
 
-    assert HARD <= asyncio.run(scenario()) < 1.0
+    assert HARD <= asyncio.run(scenario()) < WAIT_S / 2
 
 
 def test_each_limit_is_met_after_the_one_before() -> None:

@@ -230,7 +230,7 @@ def test_another_write_of_the_same_job_is_refused_at_once(shop: Shop, *, is_asyn
         await acheck(app.queues.apause("default"))
 
     assert shop.run(aplain if is_async else plain).state == "succeeded"
-    assert max(took) < 1.0
+    assert max(took) < 5.0
     assert shop.children == []
 
 

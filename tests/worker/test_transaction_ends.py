@@ -39,7 +39,7 @@ def test_a_hard_limit_rolls_back_although_the_code_goes_on(
             said.append(str(error))
         return "done"
 
-    @shop.app.task(name="stuck", retry=1, timeout=0.1)
+    @shop.app.task(name="stuck", retry=1, timeout=0.5)
     def stuck(ctx: Context = CTX) -> str:
         with ctx.transaction() as db:
             db.execute("insert into sales (who) values ('ann')")
@@ -51,7 +51,7 @@ def test_a_hard_limit_rolls_back_although_the_code_goes_on(
                     continue
             return write_on(db)
 
-    @shop.app.task(name="astuck", retry=1, timeout=0.1)
+    @shop.app.task(name="astuck", retry=1, timeout=0.5)
     async def astuck(ctx: Context = CTX) -> str:
         async with ctx.transaction() as db:
             db.execute("insert into sales (who) values ('ann')")
@@ -79,7 +79,7 @@ def test_a_hard_limit_rolls_back_although_the_code_goes_on(
 @both
 def test_it_may_keep_others_out_for_a_bounded_time(tmp_path: Path, *, is_async: bool) -> None:
     """Then it is rolled back, and the attempt has failed with what to do about it."""
-    shop, gate = Shop(tmp_path, transaction_timeout=0.1), Gate()
+    shop, gate = Shop(tmp_path, transaction_timeout=0.5), Gate()
 
     @shop.app.task(name="slow", retry=1)
     def slow(ctx: Context = CTX) -> None:
@@ -97,13 +97,13 @@ def test_it_may_keep_others_out_for_a_bounded_time(tmp_path: Path, *, is_async: 
     assert (job.state, shop.sales, shop.locked) == ("failed", [], False)
     assert job.error is not None
     assert job.error.type == "TimeoutError"
-    assert "for longer than 0.1 s (transaction_timeout)" in job.error.message
+    assert "for longer than 0.5 s (transaction_timeout)" in job.error.message
     shop.app.close()
 
 
 def test_a_statement_that_runs_too_long_is_interrupted(tmp_path: Path) -> None:
     """The limit also ends what is inside SQLite, where no error can be raised in a thread."""
-    shop = Shop(tmp_path, transaction_timeout=0.1)
+    shop = Shop(tmp_path, transaction_timeout=0.5)
 
     @shop.app.task(name="endless", retry=1)
     def endless(ctx: Context = CTX) -> None:
@@ -116,7 +116,7 @@ def test_a_statement_that_runs_too_long_is_interrupted(tmp_path: Path) -> None:
 
     begun = time.monotonic()
     job = shop.run(endless)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert (job.state, shop.sales, shop.locked) == ("failed", [], False)
     shop.app.close()
 
@@ -249,7 +249,7 @@ def test_the_loop_goes_on_beside_a_transaction(shop: Shop) -> None:
 
     asyncio.run(play(shop, scene))
     # A loop that were blocked would stand still until the transaction is cut off, after 5 s.
-    assert max(after - before for before, after in pairwise(beats)) < 2
+    assert max(after - before for before, after in pairwise(beats)) < 4
 
 
 def test_a_blocking_enqueue_beside_an_async_transaction_is_refused(

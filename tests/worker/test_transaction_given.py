@@ -151,6 +151,25 @@ def test_one_that_ends_too_early_fails_the_job(shop: Shop, engine: Engine, how: 
     assert shop.sales == (["ann"] if how == "committed" else [])
 
 
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+def test_one_without_transactions_of_its_own_that_ends_too_early(shop: Shop, how: str) -> None:
+    """The job fails as well where each statement after that end is a transaction."""
+    db = sqlite3.connect(shop.file, isolation_level=None, check_same_thread=False)
+
+    @shop.app.task(name="sells", retry=ONCE)
+    def sells(ctx: Context = CTX) -> None:
+        with ctx.transaction(db):
+            db.execute(SALE)
+        db.execute(how)
+
+    job = shop.run(sells)
+    db.close()
+    assert job.state == "failed"
+    assert job.error is not None
+    assert "ended before the task's function had returned" in job.error.message
+    assert shop.sales == (["ann"] if how == "commit" else [])
+
+
 def test_a_session_is_refused_where_it_does_not_fit(shop: Shop, tmp_path: Path) -> None:
     """An awaited one in a thread, one to another file, and what is none."""
     said = []

@@ -59,9 +59,9 @@ def upset_at(name: str, then: Callable[[], object]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def opened(file: Path) -> AsyncIterator[Store]:
+async def opened(file: Path, settings: Settings = IMPATIENT) -> AsyncIterator[Store]:
     """Open a store on a file, with a worker that is registered."""
-    store = open_store(f"sqlite:///{file}", "default", IMPATIENT)
+    store = open_store(f"sqlite:///{file}", "default", settings)
     await store.open()
     await store.register(WORKER)
     try:
@@ -185,7 +185,7 @@ def test_a_rescued_worker_waits_for_a_locked_file(
 ) -> None:
     """A worker that was rescued begins anew when it can, and leaves no live file behind."""
     file = tmp_path / "jobs.db"
-    settings = {"store_timeout": 0.1, "poll": 0.05}
+    settings = {"store_timeout": 1.0, "poll": 0.05}
     app = Treadle(f"sqlite:///{file}", settings=settings)
 
     @app.task(name="double")
@@ -287,7 +287,7 @@ def test_no_settlement_overtakes_its_notes(tmp_path: Path) -> None:
     file = tmp_path / "jobs.db"
 
     async def scenario() -> None:
-        async with opened(file) as store:
+        async with opened(file, Settings()) as store:
             [first, second] = await claimed(store, "a", "b")
             notes, settler = Notes(store, lambda: WORKER.id), Settler(store, lambda *_: None)
             with locked(file):

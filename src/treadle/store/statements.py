@@ -51,6 +51,8 @@ class Adapter(ABC):
     """What the caller writes through."""
     anywhere: bool = False
     """Whether a coroutine may use it, because it never waits."""
+    refuses_ends: bool = False
+    """Whether its connection refuses whatever would end the transaction, however it is said."""
 
     @property
     @abstractmethod
@@ -85,6 +87,7 @@ class AsyncAdapter(ABC):
     """Runs statements on one connection whose driver is awaited; see `Adapter`."""
 
     connection: Any
+    refuses_ends: bool = False
 
     @property
     @abstractmethod

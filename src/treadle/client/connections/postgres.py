@@ -12,6 +12,8 @@ class AsyncpgAdapter(AsyncAdapter):
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401 -- as above
         self.connection = connection
+        self._own: Any = None
+        """The transaction that was begun here, as asyncpg knows it."""
 
     @property
     def engine(self) -> str:
@@ -27,15 +29,20 @@ class AsyncpgAdapter(AsyncAdapter):
         return [tuple(record) for record in found]
 
     async def begin(self) -> None:
-        """Begin; asyncpg leaves that to the owner."""
+        """Begin as its owner would, so that the owner's own `transaction()` nests in it."""
         if not self.connection.is_in_transaction():
-            await self.connection.execute("begin")
+            self._own = self.connection.transaction()
+            await self._own.start()
 
     async def commit(self) -> None:
-        """Commit."""
-        await self.connection.execute("commit")
+        """Commit; one that the owner has begun ends under its owner's hands."""
+        own, self._own = self._own, None
+        await (self.connection.execute("commit") if own is None else own.commit())
 
     async def rollback(self) -> None:
         """Roll back; asyncpg warns where no transaction is open."""
-        if self.connection.is_in_transaction():
+        own, self._own = self._own, None
+        if own is not None:
+            await own.rollback()
+        elif self.connection.is_in_transaction():
             await self.connection.execute("rollback")

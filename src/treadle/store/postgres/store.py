@@ -18,9 +18,10 @@ from treadle.store.marking import Marked, SureMarks
 from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
-from treadle.store.postgres.engine.sql import place_of, statements
+from treadle.store.postgres.engine.sql import Statements, place_of, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
+from treadle.store.postgres.engine.wire import Call
 from treadle.store.postgres.gates.holds import PostgresHolds
 from treadle.store.postgres.gates.line import touches
 from treadle.store.postgres.history import History
@@ -80,6 +81,8 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._scan = Scan()
         self._known_queues: set[str] = set()
+        """Queues that need not be named again, by what this store has written."""
+        self._known_since = 0
         self._swept = ""
         """The name of the key from which the next prune goes on."""
         self._asked: set[str] = set()
@@ -156,17 +159,31 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self, request: bytes, jobs: Sequence[NewJob], now: int | None
     ) -> Steps[Sequence[Fate]]:
         keyed = check_batch(jobs)
-        new_queues = sorted({job.queue for job in jobs} - self._known_queues)
         ring = self._ears.ring(WORK)
-        words = (self._sql, request, jobs, new_queues, ring)
+
+        def words() -> tuple[Statements, bytes, Sequence[NewJob], Sequence[str], Sequence[Call]]:
+            return self._sql, request, jobs, self._new_queues(jobs), ring
+
         if keyed:
-            return (yield from self._runner.run(lambda: enqueue_keyed(*words), now))
+            return (yield from self._runner.run(lambda: enqueue_keyed(*words()), now))
         try:
-            return (yield from self._runner.run(lambda: enqueue(*words), now))
+            return (yield from self._runner.run(lambda: enqueue(*words()), now))
         except StoreError as error:
             if not is_duplicate(error):
                 raise
-        return (yield from self._runner.run(lambda: enqueue(*words, beside=True), now))
+        return (yield from self._runner.run(lambda: enqueue(*words(), beside=True), now))
+
+    def _new_queues(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+        """Give the queues to name before these jobs; asked when their connection is there.
+
+        A connection that was opened since may lead to a server that took over without the last
+        writes of the one before. In a queue that nobody has named there jobs would wait for ever.
+        """
+        opened = self._runner.pool.opens
+        if opened != self._known_since:
+            self._known_queues.clear()
+            self._known_since = opened
+        return sorted({job.queue for job in jobs} - self._known_queues)
 
     def _stored(self, jobs: Sequence[NewJob], fates: Sequence[Fate]) -> Sequence[Fate]:
         fault.point("enqueue.after_commit")

@@ -11,16 +11,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import AsyncConnection, Connection, Error
-
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.gates.gate import BREAKER, read_gates
 from treadle.core.job import Fate, JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
 from treadle.store.postgres import schema
-from treadle.store.postgres.engine.adapters import AsyncLentAdapter, LentAdapter
 from treadle.store.postgres.engine.ears import ENDS, WORK
+from treadle.store.postgres.engine.loan import alend, lend
 from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner, drive_now
 from treadle.store.postgres.engine.sql import REST, Place, texts
@@ -175,11 +173,11 @@ class PostgresTransactional:
 
     async def begin(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
         """Open a connection for a task on an event loop; it closes with its transaction."""
-        keep(await _alend(self._target, self._runner.timeout))
+        keep(await alend(self._target, self._runner.timeout))
 
     def begin_now(self, keep: Callable[[Adapter | AsyncAdapter], None]) -> None:
         """Open a connection for a task in a thread; it closes with its transaction."""
-        keep(_lend(self._target, self._runner.timeout))
+        keep(lend(self._target, self._runner.timeout))
 
     def announce(self) -> None:
         """Do nothing: the server has told the listeners at the commit."""
@@ -254,39 +252,3 @@ def _columns(jobs: Sequence[NewJob]) -> list[list[Any]]:
         [job.tenant for job in jobs],
         [job.cost for job in jobs],
     ]
-
-
-def _lend(target: Target, timeout: float) -> LentAdapter:
-    """Open a connection for a task in a thread; `timeout` in seconds bounds the opening.
-
-    Raises:
-        StoreUnavailable: the server cannot be reached.
-    """
-    try:
-        opened = Connection.connect(target.conninfo.decode(), connect_timeout=_whole(timeout))
-    except Error as error:
-        raise _unreached(target, error) from error
-    return LentAdapter(opened)
-
-
-async def _alend(target: Target, timeout: float) -> AsyncLentAdapter:
-    """Do the same for a task on an event loop."""
-    try:
-        opened = await AsyncConnection.connect(
-            target.conninfo.decode(), connect_timeout=_whole(timeout)
-        )
-    except Error as error:
-        raise _unreached(target, error) from error
-    return AsyncLentAdapter(opened)
-
-
-def _whole(timeout: float) -> int:
-    """Round to whole seconds, as libpq counts; less than two mean two to it."""
-    return max(2, round(timeout))
-
-
-def _unreached(target: Target, error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"{target.name}: no connection for ctx.transaction() ({type(error).__name__}); check that "
-        "the server runs and takes more connections"
-    )

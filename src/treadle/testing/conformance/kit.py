@@ -29,7 +29,7 @@ from treadle.core.outcome import Outcome, Settlement, Verdict
 from treadle.core.retry import JobPolicy
 from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Store, WorkerInfo
 
-SCENARIO_MAX_S: Final = 25.0
+SCENARIO_MAX_S: Final = 100.0
 """How long a scenario may take before it fails rather than hangs."""
 LEASE_S: Final = 15
 """The lease of a worker played by hand, in seconds."""

@@ -49,9 +49,14 @@ _NOT_LEFT: Final = (
 _ABORT_AGAIN_S: Final = 0.1
 _ABORTS_MAX: Final = 600
 
-# A savepoint in the caller's transaction: it is gone when that has ended behind our back.
-WITNESS: Final = Statement("savepoint treadle_job")
-_WITNESS_THERE: Final = Statement("release savepoint treadle_job")
+# Savepoints in the task's transaction, which are gone when that has ended behind our back. The
+# inner one is looked for before the settlement is written: on a connection in autocommit mode
+# that would else be a transaction of its own. The outer one is kept until after it: where SQLite
+# began with it, its release is the commit.
+WITNESSES: Final = (Statement("savepoint treadle_job"), Statement("savepoint treadle_seen"))
+_SEEN_THERE: Final = Statement("release savepoint treadle_seen")
+_JOB_THERE: Final = Statement("release savepoint treadle_job")
+_IN_FAILED_TRANSACTION: Final = "25P02"
 
 
 class Shared(Struct, eq=False, kw_only=True):
@@ -186,6 +191,7 @@ class Ending:
         try:
             if self._inside:
                 raise RuntimeError(_NOT_LEFT)  # noqa: TRY301 -- it ends as any other error here
+            yield from self._witnessed(_SEEN_THERE)
             note = self._shared.notes.of(attempt)
             verdict = yield from self._transactional.settle(settlement, note)
             yield from self._undone() if verdict is Verdict.LOST else self._committed()
@@ -199,17 +205,27 @@ class Ending:
         self._shared.notes.drop(attempt)
         return outcome
 
+    def _witnessed(self, there: Statement) -> Script[None]:
+        """Make sure that the transaction is still the one in which the task has written.
+
+        Raises:
+            RuntimeError: somebody else has ended it.
+        """
+        if self._adapter is None or self._adapter.refuses_ends:
+            return
+        try:
+            yield there
+        except Exception as error:
+            if getattr(getattr(error, "orig", error), "sqlstate", "") == _IN_FAILED_TRANSACTION:
+                raise  # A statement of the task's failed in it; the server says so.
+            raise RuntimeError(
+                "the transaction of ctx.transaction() ended before the task's function had "
+                "returned; leave its connection or session open, and leave the commit to treadle"
+            ) from error
+
     def _committed(self) -> Script[None]:
         fault.point("transaction.before_commit")
-        if self._given:
-            try:
-                yield _WITNESS_THERE
-            except Exception as error:
-                raise RuntimeError(
-                    "the transaction given to ctx.transaction() ended before the task's function "
-                    "had returned; leave its connection or session open, and leave the commit to "
-                    "treadle"
-                ) from error
+        yield from self._witnessed(_JOB_THERE)
         yield COMMIT
         self._ended = True
         fault.point("transaction.after_commit")

@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from treadle.client.connections.find import adapter_of
 from treadle.client.connections.within import transactional_of
 from treadle.core import fault
 from treadle.core.errors import StoreError
 from treadle.store.statements import BEGIN, Adapter, AsyncAdapter, Script, acarry, carry
-from treadle.worker.outcomes.ending import WITNESS, Ending, Shared
+from treadle.worker.outcomes.ending import WITNESSES, Ending, Shared
 
 if TYPE_CHECKING:
     from treadle.worker.attempt import Attempt
+
+
+_OUTSIDE: Final = "25P01"
+"""PostgreSQL's code for a savepoint outside of a transaction."""
 
 
 class Transactions(Shared, eq=False, kw_only=True):
@@ -59,7 +63,7 @@ class Transaction(Ending):
         try:
             adapter = _for_a_thread(self._adapter)
             if adapter is None:
-                self._transactional.begin_now(self._keep)
+                self._begin_now()
             else:
                 carry(self._joined(), adapter)
         except BaseException:
@@ -80,7 +84,7 @@ class Transaction(Ending):
         self._take_place()
         try:
             if self._adapter is None:
-                await self._transactional.begin(self._keep)
+                await self._begin()
             elif isinstance(self._adapter, AsyncAdapter):
                 await acarry(self._joined(), self._adapter)
             else:
@@ -97,6 +101,18 @@ class Transaction(Ending):
         self._inside = False
         if error is not None:
             await self.undo()
+
+    def _begin_now(self) -> None:
+        """Begin on a connection of the store's."""
+        self._transactional.begin_now(self._keep)
+        if isinstance(self._adapter, Adapter):
+            carry(self._watched(), self._adapter)
+
+    async def _begin(self) -> None:
+        """Do the same on an event loop."""
+        await self._transactional.begin(self._keep)
+        if isinstance(self._adapter, AsyncAdapter):
+            await acarry(self._watched(), self._adapter)
 
     def _take_place(self) -> None:
         if self._attempt.own is not None:
@@ -118,10 +134,30 @@ class Transaction(Ending):
         self._adapter = adapter
 
     def _joined(self) -> Script[None]:
-        """Make sure that the caller's connection is the right one, and set the witness."""
+        """Make sure that the caller's connection is the right one, and begin."""
         yield from self._transactional.recognise()
         yield BEGIN
-        yield WITNESS
+        yield from self._watched()
+
+    def _watched(self) -> Script[None]:
+        """Set the witnesses on a connection whose transaction others can end.
+
+        Raises:
+            RuntimeError: it has none: each of its statements is a transaction.
+        """
+        if self._adapter is None or self._adapter.refuses_ends:
+            return
+        for witness in WITNESSES:
+            try:
+                yield witness
+            except Exception as error:
+                if getattr(getattr(error, "orig", error), "sqlstate", "") != _OUTSIDE:
+                    raise
+                raise RuntimeError(
+                    "the connection given to ctx.transaction() is in autocommit mode and begins "
+                    'no transaction (isolation_level="AUTOCOMMIT" in SQLAlchemy); give one that '
+                    "does"
+                ) from error
 
     def _entered(self) -> Any:  # noqa: ANN401 -- as `__enter__`
         assert self._adapter is not None, "a transaction that was begun has an adapter"

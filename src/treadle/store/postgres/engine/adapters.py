@@ -1,15 +1,19 @@
-"""The adapters of psycopg, sync and async: connections of a caller's, and those lent to tasks.
+"""The adapters of psycopg, sync and async, for connections of a caller's.
 
 What a driver raises goes to the caller as it is: whoever owns the transaction also owns what to
-do about a deadlock or a serialization failure in it. A connection that a task was lent closes
-with its transaction. This module imports no driver: the objects it is given have one.
+do about a deadlock or a serialization failure in it. In a pipeline of the caller's each statement
+waits for its answer, which the next one may depend on. This module imports no driver: the objects
+it is given have one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Final
 
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Statement, arranged, placed
+
+_RAW: Final = ("RawCursor", "AsyncRawCursor")
 
 
 def _as_tuples(_: object) -> type[tuple[Any, ...]]:
@@ -21,7 +25,14 @@ def _is_idle(connection: Any) -> bool:  # noqa: ANN401 -- the library is the cal
     return not connection.info.transaction_status  # PQTRANS_IDLE is 0.
 
 
-def _arranged(statement: Statement) -> tuple[str, list[tuple[Any, ...]]]:
+def _is_piped(connection: Any) -> bool:  # noqa: ANN401 -- as above
+    return bool(connection.info.pipeline_status)  # PQ_PIPELINE_OFF is 0.
+
+
+def _arranged(statement: Statement, cursor: object) -> tuple[str, list[tuple[Any, ...]]]:
+    """Write a statement as the owner's kind of cursor takes it; raw ones take ours as it is."""
+    if any(kind.__name__ in _RAW for kind in type(cursor).__mro__):
+        return statement.text, [tuple(values) for values in statement.values]
     text, order = placed(statement.text, "%s")
     return text, [arranged(values, order) for values in statement.values]
 
@@ -39,12 +50,14 @@ class PsycopgAdapter(Adapter):
 
     def run(self, statement: Statement) -> Rows:
         """Run a statement."""
-        text, rows = _arranged(statement)
-        with self.connection.cursor(row_factory=_as_tuples) as cursor:
-            if len(rows) != 1:
-                cursor.executemany(text, rows)
-                return ()
-            cursor.execute(text, rows[0])
+        connection = self.connection
+        with connection.cursor(row_factory=_as_tuples) as cursor:
+            text, rows = _arranged(statement, cursor)
+            with connection.pipeline() if _is_piped(connection) else nullcontext():
+                if len(rows) != 1:
+                    cursor.executemany(text, rows)
+                    return ()
+                cursor.execute(text, rows[0])
             found: Rows = () if cursor.description is None else cursor.fetchall()
             return found
 
@@ -75,12 +88,14 @@ class AsyncPsycopgAdapter(AsyncAdapter):
 
     async def run(self, statement: Statement) -> Rows:
         """Run a statement."""
-        text, rows = _arranged(statement)
-        async with self.connection.cursor(row_factory=_as_tuples) as cursor:
-            if len(rows) != 1:
-                await cursor.executemany(text, rows)
-                return ()
-            await cursor.execute(text, rows[0])
+        connection = self.connection
+        async with connection.cursor(row_factory=_as_tuples) as cursor:
+            text, rows = _arranged(statement, cursor)
+            async with connection.pipeline() if _is_piped(connection) else nullcontext():
+                if len(rows) != 1:
+                    await cursor.executemany(text, rows)
+                    return ()
+                await cursor.execute(text, rows[0])
             found: Rows = () if cursor.description is None else await cursor.fetchall()
             return found
 
@@ -96,29 +111,3 @@ class AsyncPsycopgAdapter(AsyncAdapter):
     async def rollback(self) -> None:
         """Roll back."""
         await self.connection.rollback()
-
-
-class LentAdapter(PsycopgAdapter):
-    """Runs statements on a connection that a task was lent, and closes it in the end."""
-
-    def commit(self) -> None:
-        """Commit, and close."""
-        self.connection.commit()
-        self.connection.close()
-
-    def rollback(self) -> None:
-        """Close, which rolls back."""
-        self.connection.close()
-
-
-class AsyncLentAdapter(AsyncPsycopgAdapter):
-    """Runs statements on a connection that a task on an event loop was lent."""
-
-    async def commit(self) -> None:
-        """Commit, and close."""
-        await self.connection.commit()
-        await self.connection.close()
-
-    async def rollback(self) -> None:
-        """Close, which rolls back."""
-        await self.connection.close()

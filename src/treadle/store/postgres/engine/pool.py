@@ -38,6 +38,8 @@ class Pool:
         self._opening = 0
         self._era = 0
         """Counts the closes: what was lent before one is closed when it comes back."""
+        self.opens = 0
+        """Counts the connections that were ever opened."""
         self._eras: dict[Wire, int] = {}
 
     def take(self, *, line: bool = False) -> Wire | None:
@@ -67,6 +69,7 @@ class Pool:
         """Count a new connection as lent."""
         with self._lock:
             self._opening -= 1
+            self.opens += 1
             self._lent.add(wire)
             self._eras[wire] = self._era
 

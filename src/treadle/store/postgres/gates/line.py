@@ -199,10 +199,11 @@ def _dated(news: Sequence[Defined]) -> tuple[Value, ...]:
 
 
 def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
-    """Say what new jobs bring along of their gates."""
+    """Say what new jobs bring along of their gates; of one batch the first definition counts."""
     uses: dict[str, GateUse] = {}
-    for raw in {job.gates for job in jobs}:
-        uses |= {use.name: use for use in read_gates(raw)}
+    for raw in dict.fromkeys(job.gates for job in jobs):
+        for use in read_gates(raw):
+            uses.setdefault(use.name, use)
     calls: list[Call] = [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
     names = list(_not_waiting(jobs))
     return [*calls, (sql["lock_gates"], (texts(names),))] if names else calls
@@ -226,15 +227,19 @@ def _not_waiting(jobs: Sequence[NewJob]) -> dict[str, str]:
     return dict(sorted(said.items()))
 
 
-def meet(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
-    """Say, after a batch with keys, what its jobs bring along, and park those that are shut out."""
+def meet(sql: Statements, name: Value, jobs: Sequence[NewJob]) -> list[Call]:
+    """Say, after a batch with keys, what its jobs bring along, and park those that are shut out.
+
+    The last answer tells of those, as the ones of keys do.
+    """
     gated = [job for job in jobs if job.gates is not None]
     if not gated:
         return []
     ids = uuids([job.id for job in gated])
     raw = texts([written(job.gates) for job in gated])
     calls = [*defined(sql, gated), (sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
-    return [*calls, *ending(sql, gated)]
+    places = int8s([place for place, job in enumerate(jobs) if job.gates is not None])
+    return [*calls, *ending(sql, gated), (sql["met_gates"], (name, ids, places))]
 
 
 def written(raw: bytes | None) -> str | None:

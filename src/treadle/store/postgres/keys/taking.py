@@ -69,7 +69,7 @@ def enqueue_keyed(
         names = _names(wanted)
         calls += [(sql["take_keys"], names), (sql["take_left"], names)]
         calls.append((sql["store_keyed"], (name, *_jobs(wanted))))
-    calls += [*meet(sql, jobs), *turns_of(sql, jobs)]
+    calls += [*meet(sql, name, jobs), *turns_of(sql, jobs)]
     made_at, answers = yield Ask(calls, end, after=ring)
     if answers[first - 1]:
         said: Iterable[Sequence[Any]] = [

@@ -316,15 +316,20 @@ where state = 'ready' and queue = room.name and {plain}
     select id, coalesce(expires_at <= {now}, false) as is_late
     from (select * from above union all select * from beyond union all select * from below) as j
 
+-- name: started
+-- After the CTEs claimed and late: frees the keys that are held until a job has started, and all
+-- of those that came too late.
+leaving as (
+    select id, array['claim'] as kinds from claimed where key_until = 'claim'
+    union all
+    select id, array['claim', 'end', 'record'] from late where key is not null
+), {freed}
+
 -- name: claiming
 ), {taking}
     from picked where j.id between picked.id and picked.id and not picked.is_late
     returning j.*
-), leaving as (
-    select id, array['claim'] as kinds from claimed where key_until = 'claim'
-    union all
-    select id, array['claim', 'end', 'record'] from late where key is not null
-), {freed}, remembered as (
+), {started}, remembered as (
     update {p}workers set request = $2::uuid,
         claim_ids = (select array_agg(id) from claimed),
         claim_numbers = (select array_agg(number) from claimed)

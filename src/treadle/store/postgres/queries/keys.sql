@@ -171,6 +171,25 @@ with given as (
 )
 select place, how, job, state from fates;
 
+-- name: met_gates
+-- Last in a batch with keys: tells of those of its jobs that a gate has kept from being ready.
+with met as (
+    select g.place, g.id, (
+        select r.state from {p}records r where r.id = g.id order by r.number desc limit 1
+    ) as state
+    from unnest($2::uuid[], $3::bigint[]) as g (id, place) where {is_made}
+), kept as (
+    select place, id, state from met where state in ('blocked', 'cancelled')
+), noted as (
+    update {p}requests r set fates = coalesce(r.fates, '') || said.lines
+    from (
+        select string_agg(concat_ws(' ', place, 'stored', id, state) || E'\n', '') as lines
+        from kept
+    ) as said
+    where said.lines is not null and r.id = $1::uuid
+)
+select place, 'stored', id, state from kept;
+
 -- name: free_ended
 -- Called after whatever ends or deletes jobs that are named. A job that is still live holds its
 -- key; what a success frees is less than what another end does.

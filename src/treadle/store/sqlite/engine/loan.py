@@ -30,6 +30,7 @@ class Loan(Adapter):
     """A transaction that holds the write lock of the file."""
 
     anywhere = True
+    refuses_ends = True
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from treadle.core.gates.gate import (
     REPLACE,
     REPLACED,
     SKIP,
+    STARTS,
     TASK,
     Gate,
     GateUse,
@@ -128,8 +129,11 @@ class Book:
             if gate.kind == BREAKER and gate.tripped:
                 gate.probe = id_
             opens = gate.opens_at(1, self.now)
-            # Who waits is looked at when there is room again, which may be sooner than was said.
-            if opens is None or (gate.wake_at is not None and opens > self.now):
+            # Who waits is looked at when there is room again, which may be sooner than was said:
+            # at once where some is left, for he may cost more and wait for a start that leaves.
+            if opens is None or (
+                gate.wake_at is not None and (opens > self.now or gate.kind in STARTS)
+            ):
                 gate.wake_at = opens
 
     def free(self, id_: bytes, uses: Sequence[GateUse]) -> set[str]:

@@ -88,6 +88,20 @@ class TestSkip:
         assert await case.states([late]) == ["cancelled"]
 
     @scenario
+    async def test_the_answer_says_so_of_jobs_with_keys(self, case: Case) -> None:
+        """Whether it waits at its gate or was skipped there, as often as the batch is sent."""
+        await add(case, 1, skips(), places("p"))
+        [running] = await claim(await case.worker())
+        batch = [
+            new_job(gates=write_gates([gate]), key=Key(f"k{place}"))
+            for place, gate in enumerate((skips(), places("p"), places("q")))
+        ]
+        request, said = new_id(), ["cancelled", "blocked", "ready"]
+        for _ in range(2):
+            assert list(await case.store.enqueue(request, batch)) == said
+        assert await case.states([running.id, *(job.id for job in batch)]) == ["running", *said]
+
+    @scenario
     async def test_the_key_of_a_job_that_is_skipped_is_free(self, case: Case) -> None:
         """The next job that wants it has it."""
         await add(case, 1, skips())

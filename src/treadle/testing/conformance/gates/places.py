@@ -15,6 +15,13 @@ class TestPlaces:
     """At most `quota` jobs of a gate run at once, in every worker together."""
 
     @scenario
+    async def test_the_first_of_a_batch_says_how_many(self, case: Case) -> None:
+        """Where jobs that come together disagree about their gate, no chance says which counts."""
+        batch = [new_job(gates=write_gates([places(quota=quota)])) for quota in range(3, 9)]
+        await case.store.enqueue(new_id(), batch)
+        assert ids_of(await claim(await case.worker())) == [job.id for job in batch[:3]]
+
+    @scenario
     async def test_no_more_than_the_quota_run(self, case: Case) -> None:
         """Two workers together are given as many as there are places, the best first."""
         ids = await add(case, 5, places(quota=2))

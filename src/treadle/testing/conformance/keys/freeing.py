@@ -3,13 +3,16 @@
 import pytest
 
 from treadle.core.durations import SECOND
+from treadle.core.gates.gate import write_gates
 from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobState, Met
 from treadle.core.keys.key import Key, Until
 from treadle.core.outcome import Cancelled, Failed, Outcome, Rejected, Released, Snoozed, Succeeded
+from treadle.testing.conformance.gates import kit as gate_kit
 from treadle.testing.conformance.keys.taking import holder, keyed, store_one
 from treadle.testing.conformance.kit import ERROR, LEASE_S, Case, Hand, new_job, scenario
 
+GATE = write_gates([gate_kit.places(quota=9)])
 FAILED = Failed(ERROR, retryable=False)
 ENDS = [Succeeded(b"1"), FAILED, Cancelled("no"), Rejected(ERROR, "no")]
 WAITS = [Failed(ERROR, delay=SECOND), Snoozed(SECOND), Released()]
@@ -110,6 +113,19 @@ class TestKeyFreed:
         await case.store.stage([], 10)
         assert await case.states([claim.id, second.id]) == ["ready", "ready"]
         assert await holder(case) == second.id
+
+    @scenario
+    async def test_a_key_until_started_stays_free_behind_a_gate(self, case: Case) -> None:
+        """A job that has passed its gate once does not hold the key when it waits again."""
+        worker = await case.worker()
+        for turn in range(3):
+            name = f"k{turn}"
+            await case.enqueue(keyed(name, until=Until.CLAIM, fields={"gates": GATE}))
+            [claim] = await gate_kit.claim(worker, 1)
+            await worker.finish(claim, Snoozed(60 * SECOND))
+            assert await holder(case, name) is None
+            assert await store_one(case, keyed(name)) is JobState.READY
+            await gate_kit.finish(worker, *await gate_kit.claim(worker))
 
     @pytest.mark.parametrize("end", ["cancel", "purge"])
     @scenario

@@ -129,7 +129,7 @@ select id, gates, expires_at from {p}jobs where state = 'ready' and queue = room
     from picked
     where j.id between picked.id and picked.id and not picked.is_late and (select yes from ample)
     returning j.*
-), remembered as (
+), {started}, remembered as (
     update {p}workers set request = $2::uuid,
         claim_ids = (select array_agg(id) from claimed),
         claim_numbers = (select array_agg(number) from claimed)

@@ -184,7 +184,7 @@ select best.name, count(*) from (
 ), {taking}
     from verdicts where j.id between verdicts.id and verdicts.id and verdicts.fits
     returning j.*
-), remembered as (
+), {started}, remembered as (
     update {p}workers set request = $2::uuid,
         claim_ids = (select array_agg(id) from claimed),
         claim_numbers = (select array_agg(number) from claimed)

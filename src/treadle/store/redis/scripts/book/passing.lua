@@ -53,8 +53,10 @@ function B.spend(gate, cost)
     keep_start(gate, cost)
   end
   local opens = B.opens_at(gate, 1)
-  -- Who waits is looked at when there is room again, which may be sooner than was said.
-  if not opens or (gate.wake_at and opens > now) then
+  -- Who waits is looked at when there is room again, which may be sooner than was said: at once
+  -- where some is left, for he may cost more and wait for a start that leaves.
+  local starts = gate.kind == 'rate' or gate.kind == 'window'
+  if not opens or (gate.wake_at and (opens > now or starts)) then
     gate.wake_at = opens
   end
 end

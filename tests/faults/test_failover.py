@@ -1,0 +1,76 @@
+"""A failover of PostgreSQL: the primary dies under load, and its standby takes over.
+
+Both servers are real, and treadle finds the one that takes writes by a URL that names both, as
+any client of libpq does.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.faults.far import FarScene
+from tests.faults.scene import PATIENT, QUICK, finish
+from treadle.testing.servers import Postgres
+
+HOST = "127.0.0.1"
+START_S = 20.0
+
+
+class Standby(Postgres):
+    """A copy of a running server that follows it, and may be made the primary."""
+
+    def __init__(self, primary: Postgres) -> None:
+        self._primary = primary.port
+        super().__init__()
+
+    def _make(self) -> None:
+        super()._make()  # For its folder, whose owner may be another user; what is in it goes.
+        for path in self._data.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        words = ["-h", HOST, "-p", str(self._primary), "-U", "treadle", "-D", str(self._data)]
+        done = subprocess.run(
+            [str(self._programs / "pg_basebackup"), "-R", "-c", "fast", "--no-sync", *words],
+            check=False, capture_output=True, cwd=self.folder, timeout=START_S,
+            user=self.user, group=self.group,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+    def promote(self) -> None:
+        """Make it the primary."""
+        with psycopg.connect(self.url, autocommit=True) as db:
+            assert db.execute("select pg_promote(true, 20)").fetchall() == [(True,)]
+
+
+def follow(primary: Postgres, scene: FarScene) -> None:
+    """Let the primary answer for a commit only once its standby has it, too."""
+    with psycopg.connect(primary.url, autocommit=True) as db:
+        db.execute("alter system set synchronous_standby_names = '*'")
+        db.execute("select pg_reload_conf()")
+        states = "select sync_state from pg_stat_replication"
+        scene.until(lambda: db.execute(states).fetchall() == [("sync",)], "the standby follows")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+def test_a_synchronous_standby_that_takes_over_has_all_that_was_answered(tmp_path: Path) -> None:
+    """No worker exits; nothing that was acknowledged is lost, and nothing is settled twice."""
+    with Postgres() as primary, Standby(primary) as standby:
+        hosts = f"{HOST}:{primary.port},{HOST}:{standby.port}"
+        url = f"postgresql://treadle@{hosts}/postgres?target_session_attrs=read-write"
+        with FarScene(tmp_path, url, QUICK | PATIENT).prepare() as scene:
+            follow(primary, scene)
+            workers = [scene.worker(), scene.worker()]
+            scene.until(lambda: all(one.ready for one in workers), "the workers are ready")
+            scene.enqueue("slow", *(f"s{n}" for n in range(400)), rest=(0.05,))
+            ended = scene.unfinished() - 50
+            scene.until(lambda: scene.unfinished() < ended, "they are in the midst of it")
+            primary.kill()
+            standby.promote()
+            scene.enqueue("touch", *(f"p{n}" for n in range(100)))
+            finish(scene, *workers, patience=40)
