@@ -8,8 +8,8 @@ past 64 MB with them, so a drain of 16,000 jobs sets off the writing of a new on
 process that takes one of two cores for longer than the drain lasts (by turns with an empty queue,
 0.52 of its rate in that round). So both servers write their files anew before each drain. The table
 of keys doubles at 131,072, which falls into the second drain and makes that one slower. And of two
-drains the second has the first's writes beside it on the same disk (0.82 to 0.93 of the first's
-rate, whichever it is), so each store is first as often as second. Before, the figure was 0.63 to
+drains the second has the first's writes beside it on the same disk (0.82 to 1.07 of the first's
+rate, 0.86 in the middle), so each store is first as often as second. Before, the figure was 0.63 to
 0.81; beside 100,000 jobs that are merely delayed, which no gate knows of, it was the same as beside
 100,000 that are parked.
 """
