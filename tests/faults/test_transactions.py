@@ -24,7 +24,7 @@ SETTINGS: Final = QUICK | {
     "TREADLE_MAX_CRASHES": "100",
 }
 ASKED_EVERY: Final = 50
-BYTES_A_JOB: Final = 120
+BYTES_A_JOB: Final = 240
 """About what a job adds to the ledger."""
 
 

@@ -2,10 +2,11 @@
 -- receive has locked the gate, so that what it has read holds until the commit.
 
 -- name: read_starts
--- All pairs, also those that have left the window: instants, and what was taken at each.
+-- All pairs, also those that have left the window: instants, and what was taken at each. They are
+-- unrolled once: each g.failed[n] would read the whole of a long array from its place beside the row.
 select kind, quota, period, burst, came,
-    array(select g.failed[n][1] from generate_subscripts(g.failed, 1) as n order by n),
-    array(select g.failed[n][2] from generate_subscripts(g.failed, 1) as n order by n)
+    array(select u.x from unnest(g.failed) with ordinality as u (x, n) where n % 2 = 1 order by n),
+    array(select u.x from unnest(g.failed) with ordinality as u (x, n) where n % 2 = 0 order by n)
 from {p}gates g where name = $1::text;
 
 -- name: write_starts
