@@ -30,7 +30,7 @@ FIXED: Final = {
     "strides": ("hash", "what a job adds to its tenant's turn; goes as said above"),
     "names": ("zset", "the keys that are held, by name; goes with the key"),
     "fence": ("string", "the number of the last hold of any lock"),
-    "ears_work": ("string", "somebody waits for work; expires"),
+    "ears_work": ("string", "somebody waits for work, and which worker would take any; expires"),
     "ears_ends": ("string", "somebody waits for ends; expires"),
 }
 """Name, type and bound of the keys that a namespace has once."""

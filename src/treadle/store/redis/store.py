@@ -16,7 +16,7 @@ from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
-from treadle.core.job import Claim, Fate, NewJob, Orphan
+from treadle.core.job import Fate, NewJob, Orphan
 from treadle.core.keys.key import check_key
 from treadle.core.outcome import Verdict
 from treadle.store.contract import (
@@ -30,21 +30,20 @@ from treadle.store.contract import (
 from treadle.store.marking import Marked, SureMarks
 from treadle.store.redis import doctor
 from treadle.store.redis.engine.address import read_address
-from treadle.store.redis.engine.listener import Listeners
+from treadle.store.redis.engine.listener import MARK, Listeners
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.replies import misplaced, too_old
 from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.gates import RedisGates
 from treadle.store.redis.held import RedisKeys, read_fates
 from treadle.store.redis.keys import base_key, key
+from treadle.store.redis.line.claims import Handed, demand_words, read_claims, takes_any
 from treadle.store.redis.moving import RedisMoving
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
 from treadle.store.redis.rows import (
     Words,
     job_words,
-    name_of,
     one_words,
-    read_claim,
     read_number,
     settlement_words,
 )
@@ -87,7 +86,10 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self._pool = Pool(read_address(url))
         self._base = base_key(namespace)
         self._runner = Runner(self._pool, self._base, settings.store_timeout)
-        self._listeners = Listeners(self._pool, self._runner)
+        self._handed = Handed()
+        self._news_of = f"{self._base}:worker:"
+        """What the channel begins with on which a worker alone hears news: its key."""
+        self._listeners = Listeners(self._pool, self._runner, self._claim_came)
         self._clock = clock
         self._system = SystemClock() if clock is None else clock
         self._ears = {kind: key(namespace, f"ears_{kind}") for kind in ("work", "ends")}
@@ -178,6 +180,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
     def after_fork(self) -> None:
         """Begin anew in a child, which has no event loop and no worker of its parent's."""
         self._listeners.abandon()
+        self._handed.clear()
         self._watches.clear()
         self._unheld.clear()
         self._asked.clear()
@@ -231,12 +234,45 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         if len(settlements) > BATCH_MAX:
             msg = f"an exchange settles at most {BATCH_MAX:,} claims, not {len(settlements):,}"
             raise ValueError(msg)
+        if not settlements and worker not in self._asked and self._has_lease(worker):
+            claims, bad = self._handed.take(worker)
+            if claims or bad:
+                await self._set_aside(worker, bad)
+                return Exchanged((), claims, more=bool(bad))
+        gone, verdicts, more, next_due, at, rows, gates, handed = await self._asked_of_server(
+            worker, request, settlements, demand, now
+        )
+        rows = self._handed.others(worker, rows, handed=bool(handed))
+        claims, bad = read_claims(rows, int(at), gates)
+        if not gone:
+            came, unread = self._handed.take(worker)
+            claims, bad = claims + came, bad + unread
+        await self._set_aside(worker, bad)
+        idle = not (rows or more or gone) and takes_any(demand)
+        self._listeners.here().willing = worker if idle else ""
+        return Exchanged(
+            [Verdict.APPLIED if said == _YES else Verdict.LOST for said in verdicts],
+            claims,
+            more=bool(more or bad),
+            next_due=next_due,
+            gone=bool(gone),
+        )
+
+    async def _asked_of_server(
+        self,
+        worker: str,
+        request: bytes,
+        settlements: Sequence[Settlement],
+        demand: Demand | None,
+        now: int | None,
+    ) -> Sequence[Any]:
+        """Send an exchange and give what its script answers."""
         words: Words = [self._now(now), worker, request]
-        words += _demand_words(demand)
+        words += demand_words(demand)
         words += settlement_words(settlements)
         self._asked[worker] = request
         try:
-            answer = await self._runner.run(
+            answer: Sequence[Any] = await self._runner.run(
                 self._runner.script(script("exchange"), words, again=True)
             )
         except StoreUnavailable:
@@ -247,20 +283,17 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
             raise
         fault.point("exchange.after_commit")
         self._asked.pop(worker, None)
-        gone, verdicts, more, next_due, at, rows, gates = answer
-        claims, bad = _claims(rows, int(at), gates)
-        if bad:
-            await self._set_aside(worker, bad)
-        return Exchanged(
-            [Verdict.APPLIED if said == _YES else Verdict.LOST for said in verdicts],
-            claims,
-            more=bool(more or bad),
-            next_due=next_due,
-            gone=bool(gone),
-        )
+        return answer
+
+    def _has_lease(self, worker: str) -> bool:
+        """Tell whether nobody can have rescued a worker: else what came for it is not its own."""
+        watch = self._watches.get(worker)
+        return watch is not None and watch.may_rescue(self._system.monotonic())
 
     async def _set_aside(self, worker: str, bad: Sequence[tuple[bytes, int]]) -> None:
         """Make dead letters of claims whose values cannot be read."""
+        if not bad:
+            return
         words: Words = [self._now(None), worker]
         for id_, number in bad:
             words += (id_, number)
@@ -292,7 +325,8 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
             self._watches[worker].beaten(int(server), begun)
         stored = {_claim_of(claim) for claim in claims}
         # What an exchange that is still being asked has claimed is not lost but on its way.
-        unheld = set() if worker in self._asked else stored - set(held)
+        known = set(held) | self._handed.names(worker)
+        unheld = set() if worker in self._asked else stored - known
         # A claim whose answer is just being read looks unheld once; twice means it was lost.
         lost = sorted(unheld & self._unheld.get(worker, set()))
         self._unheld[worker] = unheld
@@ -316,6 +350,8 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         fault.point("leave.after_commit")
         for memory in (self._marks, self._watches, self._unheld, self._asked):
             memory.pop(worker, None)
+        self._listeners.here().turn_from(worker, self._news_of + worker)
+        self._handed.forget(worker)
         return returned
 
     async def note(
@@ -355,8 +391,16 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
 
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint."""
-        ears = [self._ears[kind] for kind, on in (("work", work), ("ends", ends)) if on]
-        return await self._listeners.here().wait(ears, timeout)
+        ears = {self._ears[kind]: MARK for kind, on in (("work", work), ("ends", ends)) if on}
+        listener, own = self._listeners.here(), dict[str, str]()
+        if work and listener.willing:
+            ears[self._ears["work"]] = listener.willing
+            own[self._news_of + listener.willing] = self._ears["work"]
+        return await listener.wait(ears, timeout, own)
+
+    def _claim_came(self, channel: str, row: bytes) -> None:
+        """Keep a claim that an enqueue has made for a worker of this process."""
+        self._handed.came(channel.removeprefix(self._news_of), row)
 
     # Upkeep
 
@@ -397,14 +441,13 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         if answer is None:
             return
         rows, begun = answer
-        claims, bad = _claims(rows, 0)
+        claims, bad = read_claims(rows, 0)
         marked = {bytes(row[0]): said == _YES for row, said in zip(rows, begun, strict=True)}
         # Kept until a call returns them: the next dead worker's jobs may meet a store that is away.
         for claim in claims:
             started = True if marked[claim.id.hex().encode()] else None
             watch.taken.append(Orphan(claim, started, rescue.dead))
-        if bad:
-            await self._set_aside(worker, bad)
+        await self._set_aside(worker, bad)
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
@@ -419,29 +462,6 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
 def _stored(answer: bytes) -> Sequence[Fate]:
     fault.point("enqueue.after_commit")
     return read_fates(answer)
-
-
-def _demand_words(demand: Demand | None) -> Words:
-    """Say what to claim: how many jobs, and how many of each queue in turn."""
-    total = 0 if demand is None else min(demand.total, BATCH_MAX)
-    shares = () if demand is None or not total else demand.shares
-    words: Words = [total, len(shares)]
-    for share in shares:
-        words += (share.queue or "", share.limit)
-    return words
-
-
-def _claims(
-    rows: Sequence[Any], now: int, gates: Sequence[bytes] = ()
-) -> tuple[list[Claim], list[tuple[bytes, int]]]:
-    """Read claims; also name those that cannot be read, by id (as stored) and number."""
-    claims, bad = [], []
-    for row in rows:
-        try:
-            claims.append(read_claim(row, now, gates))
-        except (ValueError, TypeError):
-            bad.append(name_of(row))
-    return claims, bad
 
 
 def _claim_of(claim: bytes) -> tuple[bytes, int]:

@@ -4,6 +4,7 @@ A waiter marks that it listens (a key that expires, the ears), and subscribes. A
 writes something of interest takes the mark away and publishes once: so a server with nobody
 waiting publishes nothing, and one that is busy publishes once for each round of waiters. Whoever
 finds the mark gone when setting it again may have missed something and looks for himself.
+A waiter may leave his name in the mark, and hear on a channel of his own what is for him alone.
 
 Each event loop has one connection for all its waiters, read by the loop itself. When it breaks
 it is opened again at the next wait, with growing rests; meanwhile waits end as if they had heard
@@ -16,8 +17,9 @@ import asyncio
 import random
 import time
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import hiredis
 
@@ -26,20 +28,29 @@ from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.runner import Runner
 from treadle.store.redis.engine.wire import LostError, Wire, pack
 
+MARK: Final = "1"
+"""The mark of somebody who leaves no name."""
 _EARS_S = 60.0
 _REST_S, _REST_MAX_S = 0.1, 5.0
 _ANSWER_WITHIN_S = 5.0
 
 Task = asyncio.Task[Any]
+Told = Callable[[str, bytes], None]
+"""Takes what came on a channel of somebody's own: its name, and the text."""
+_NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Listener:
     """One event loop's ear."""
 
-    def __init__(self, pool: Pool, runner: Runner) -> None:
+    def __init__(self, pool: Pool, runner: Runner, told: Told) -> None:
         """Listen through a wire of its own from `pool`; marks are set through `runner`."""
+        self.willing = ""
+        """Whose name stands in the next mark: that of a worker here which would take any job."""
         self._pool = pool
         self._runner = runner
+        self._told = told
+        self._own: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self._opening = asyncio.Lock()
@@ -54,15 +65,18 @@ class Listener:
         self._failed = 0
         self._closed = False
 
-    async def wait(self, ears: Sequence[str], timeout: float) -> bool:
+    async def wait(
+        self, ears: Mapping[str, str], timeout: float, own: Mapping[str, str] = _NOBODY
+    ) -> bool:
         """Wait for a hint on these keys since this task's last return; False when time is up.
 
+        `ears` gives each key's mark, `own` the key that a channel of somebody's own belongs to.
         A task's first wait returns at once: what happened before it is unknown.
         """
         task = asyncio.current_task()
         assert task is not None, "wait is awaited from a task"
         try:
-            await self._listen(ears)
+            await self._listen(ears, own)
             silent = await self._mark(ears, timeout)
         except StoreError:
             return await self._rest(timeout)
@@ -74,10 +88,10 @@ class Listener:
         heard[kinds] = self._count(ears)
         return not silent or heard[kinds] != known
 
-    def _count(self, ears: Sequence[str]) -> int:
+    def _count(self, ears: Iterable[str]) -> int:
         return sum(self._rung.get(key, 0) for key in ears)
 
-    async def _sleep(self, ears: Sequence[str], timeout: float) -> None:
+    async def _sleep(self, ears: Iterable[str], timeout: float) -> None:
         """Sleep until one of these has rung or the time is up."""
         before, deadline = self._count(ears), self._loop.time() + timeout
         while self._count(ears) == before and self._loop.time() < deadline:
@@ -98,20 +112,20 @@ class Listener:
         await asyncio.sleep(min(rest, timeout))
         return rest <= timeout
 
-    async def _mark(self, ears: Sequence[str], timeout: float) -> bool:
+    async def _mark(self, ears: Mapping[str, str], timeout: float) -> bool:
         """Say that somebody listens; True when that was still known, so that nothing was missed."""
         expires = str(int(1000 * max(_EARS_S, 2 * timeout)))
         marked = True
-        for key in ears:
+        for key, mark in ears.items():
             was = await self._runner.run(
-                self._runner.command("SET", key, "1", "PX", expires, "GET")
+                self._runner.command("SET", key, mark, "PX", expires, "GET")
             )
             marked = marked and was is not None
         return marked
 
     # The connection
 
-    async def _listen(self, ears: Sequence[str]) -> None:
+    async def _listen(self, ears: Iterable[str], own: Mapping[str, str]) -> None:
         """Be subscribed to these channels, on a connection that lives."""
         async with self._opening:
             self._check()
@@ -128,13 +142,14 @@ class Listener:
                 self._quiet_since, self._pinged = self._loop.time(), False
                 self._loop.add_reader(self._wire.fileno(), self._arrived)
                 self._channels.clear()
-            new = [key for key in ears if key not in self._channels]
+            self._own.update(own)
+            new = [key for key in (*ears, *own) if key not in self._channels]
             if new:
                 self._send("SUBSCRIBE", *new)
                 self._channels.update(new)
                 # What was published before the server knew of us was not heard.
                 for key in new:
-                    self._rung[key] = self._rung.get(key, 0) + 1
+                    self._ring(key)
 
     def _check(self) -> None:
         """Ask a connection that has long been silent for a sign of life; let go of a dead one."""
@@ -167,8 +182,14 @@ class Listener:
         for message in messages:
             if isinstance(message, list) and message[0] == b"message":
                 key = message[1].decode()
-                self._rung[key] = self._rung.get(key, 0) + 1
+                if key in self._own:
+                    self._told(key, message[2])
+                self._ring(key)
                 self._wake()
+
+    def _ring(self, channel: str) -> None:
+        key = self._own.get(channel, channel)
+        self._rung[key] = self._rung.get(key, 0) + 1
 
     def _wake(self) -> None:
         for woken in self._waiting:
@@ -180,6 +201,14 @@ class Listener:
         for key in self._rung:
             self._rung[key] += 1
         self._wake()
+
+    def turn_from(self, name: str, channel: str) -> None:
+        """Leave that name in no mark any more, and hear nothing more of its own channel."""
+        if self.willing == name:
+            self.willing = ""
+        if self._own.pop(channel, None) is not None:
+            self._channels.discard(channel)
+            self._send("UNSUBSCRIBE", channel)
 
     def close(self) -> None:
         """Close it for good; on the listener's own loop, or when that runs no more."""
@@ -204,9 +233,10 @@ class Listener:
 class Listeners:
     """The listeners of one store, one an event loop."""
 
-    def __init__(self, pool: Pool, runner: Runner) -> None:
+    def __init__(self, pool: Pool, runner: Runner, told: Told) -> None:
         self._pool = pool
         self._runner = runner
+        self._told = told
         self._all: dict[asyncio.AbstractEventLoop, Listener] = {}
 
     def here(self) -> Listener:
@@ -216,7 +246,7 @@ class Listeners:
         if listener is None:
             for other in [one for one in list(self._all) if one.is_closed()]:
                 self._all.pop(other).abandon()
-            listener = self._all[loop] = Listener(self._pool, self._runner)
+            listener = self._all[loop] = Listener(self._pool, self._runner, self._told)
         return listener
 
     def close(self) -> None:

@@ -7,28 +7,34 @@
 -- judged, then claims are let go, which frees memory, so that a server that is full still settles;
 -- then ends are written and jobs are claimed. A settlement is fenced by the claim number, compared
 -- as text. Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time,
--- claims, the gates of claims. A claim is a row of values, or one text for a plain job, because a
--- value costs 0.4 us; that text says which of the gates it has, or 0, because most have the same.
+-- claims, the gates of claims, 1 where the first claim came with news. A claim is a row of values,
+-- or one text for a plain job, because a value costs 0.4 us; that text says which of the gates it
+-- has, or 0, because most have the same.
 
 -- Locals: a global is looked up by its name, each time.
 local ARGV, ask = ARGV, redis.pcall
 local worker, request = ARGV[2], ARGV[3]
 local wanted, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
 local me, held = worker_key(worker), held_key(worker)
-local mine = call('HMGET', me, 'info', 'request', 'verdicts', 'claims')
+local mine = call('HMGET', me, 'info', 'request', 'verdicts', 'claims', 'handed')
 local known = mine[1]
 
--- Give the claims of a request that was carried out before, whatever became of their jobs.
+-- Give a claim that was made before, whatever became of its job; nothing when that is gone.
+local function claimed(id, number)
+  local row = ask('HMGET', job_key(id), unpack(CLAIM))
+  if not row.err and row[4] then
+    row[1], row[2] = id, number
+    return row
+  end
+end
+
+-- Give the claims of a request that was carried out before.
 local function again()
   local claims, packed = {}, cmsgpack.unpack(mine[4])
   for i = 1, #packed, 2 do
-    local row = ask('HMGET', job_key(packed[i]), unpack(CLAIM))
-    if not row.err and row[4] then
-      row[1], row[2] = packed[i], packed[i + 1]
-      claims[#claims + 1] = row
-    end
+    claims[#claims + 1] = claimed(packed[i], packed[i + 1])
   end
-  return {0, mine[3], 1, false, NOW, claims, {}}
+  return {0, mine[3], 1, false, NOW, claims, {}, 0}
 end
 
 if known and mine[2] == request then
@@ -526,7 +532,21 @@ local function open_queues()
   return open
 end
 
+-- Give the claim that came with an enqueue's news, which may have been lost, if it is held still.
+local handed
+
+local function give_handed(id)
+  call('HDEL', me, 'handed')
+  handed = call('SISMEMBER', held, id .. '1') == 1 and claimed(id, '1')
+  if handed then
+    claims[1], packed[1], packed[2] = handed, id, '1'
+  end
+end
+
 if known then
+  if mine[5] then
+    give_handed(mine[5])
+  end
   paused = wanted > 0 and paused_tasks() or nil
   for step = 0, steps - 1 do
     local queue, limit = ARGV[6 + 2 * step], tonumber(ARGV[7 + 2 * step])
@@ -542,7 +562,7 @@ if known then
       take_past(room, function(left) take(queue, left) end)
     end
   end
-  if #claims > 0 then
+  if #holds > 1 then
     call('SADD', unpack(holds))
   end
   if #claims > 0 or #verdicts > 0 then
@@ -569,4 +589,4 @@ if short then
   end
 end
 return {known and 0 or 1, table.concat(verdicts), (fell_away or not short) and 1 or 0, next_due,
-  NOW, claims, carried}
+  NOW, claims, carried, handed and 1 or 0}

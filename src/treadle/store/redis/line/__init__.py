@@ -1,0 +1,1 @@
+"""What an exchange says and is told, apart from the settlements: `claims`."""
