@@ -3,7 +3,8 @@
 
 -- name: read_starts
 -- All pairs, also those that have left the window: instants, and what was taken at each. They are
--- unrolled once: each g.failed[n] would read the whole of a long array from its place beside the row.
+-- unrolled once: each g.failed[n] would read the whole of a long array from its place beside the
+-- row.
 select kind, quota, period, burst, came,
     array(select u.x from unnest(g.failed) with ordinality as u (x, n) where n % 2 = 1 order by n),
     array(select u.x from unnest(g.failed) with ordinality as u (x, n) where n % 2 = 0 order by n)
