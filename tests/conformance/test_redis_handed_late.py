@@ -6,10 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from tests.conformance.test_redis_handed import idle, make_store, own, wait_again
+from tests.conformance.test_redis_handed import (
+    idle,
+    make_store,
+    own,
+    server,
+    until_unheard,
+    wait_again,
+)
 from treadle.core.ids import new_id
 from treadle.core.job import Claim
-from treadle.core.outcome import Succeeded, Verdict
+from treadle.core.outcome import Succeeded, TaskUnknown, Verdict
+from treadle.store.redis.keys import key
 from treadle.testing.conformance.kit import (
     Case,
     Hand,
@@ -21,7 +29,7 @@ from treadle.testing.conformance.kit import (
     worker_info,
 )
 
-__all__ = ["case", "make_store", "own"]
+__all__ = ["case", "make_store", "own", "server"]
 
 T = TypeVar("T")
 
@@ -120,6 +128,62 @@ async def test_an_enqueue_that_is_sent_again_hands_over_once(case: Case) -> None
     assert not [claim async for claim in _claims(other)]
     assert [claim.number async for claim in _claims(worker)] == [1]
     assert (await case.job(job.id)).claim == 1
+
+
+@scenario
+async def test_a_worker_that_does_not_know_a_task_is_handed_nothing_for_a_minute(
+    case: Case,
+) -> None:
+    """In a deploy the others, who know it, are woken for the next job; later it may offer again."""
+    worker, jobs = await idle(case), [new_job() for _ in range(3)]
+    await case.enqueue(jobs[0])
+    [claim] = [claim async for claim in _claims(worker)]
+    await worker.finish(claim, TaskUnknown())
+    for job, state in ((jobs[1], "ready"), (jobs[2], "running")):
+        assert await worker.claim(10) == []
+        await wait_again(worker)
+        await case.enqueue(job)
+        assert await case.states([job.id]) == [state]
+        [claim] = [claim async for claim in _claims(worker)]
+        await worker.finish(claim, Succeeded(b"1", 5))
+        case.clock.move(60)
+        await worker.beat()
+
+
+@scenario
+async def test_of_two_workers_in_one_loop_each_gets_its_own(case: Case) -> None:
+    """What is handed to one is given to no other, and the next job is for whoever has none."""
+    first, second, jobs = await idle(case), await case.worker("w2"), [new_job(), new_job()]
+    assert await second.claim(10) == []
+    await wait_again(second)
+    await case.enqueue(jobs[0])
+    await wait_again(first)
+    assert [claim async for claim in _claims(first)] == []
+    await case.enqueue(jobs[1])
+    assert [claim.id async for claim in _claims(first)] == [jobs[1].id]
+    assert [claim.id async for claim in _claims(second)] == [jobs[0].id]
+
+
+@scenario
+async def test_a_listener_that_is_cut_off_is_handed_nothing_till_it_hears_again(
+    case: Case,
+    server: Any,  # noqa: ANN401 -- the client's own
+    own: str,
+) -> None:
+    """Between its offer and the enqueue its connection breaks: the job is ready, and it looks."""
+    worker, jobs = await idle(case), [new_job(), new_job()]
+    channel = key(f"{own}_default", "worker", worker.name)
+    server.client_kill_filter(_type="pubsub")
+    until_unheard(server, channel)
+    case.store.enqueue_now(jobs[0].id, jobs[:1])
+    assert await case.states([jobs[0].id]) == ["ready"]
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    [claim] = [claim async for claim in _claims(worker)]
+    await worker.finish(claim, Succeeded(b"1", 5))
+    assert await worker.claim(10) == []
+    await wait_again(worker)
+    await case.enqueue(jobs[1])
+    assert await case.states([jobs[1].id]) == ["running"]
 
 
 async def _claims(worker: Hand) -> AsyncIterator[Claim]:

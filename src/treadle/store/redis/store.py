@@ -245,8 +245,9 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
             came, unread = self._handed.take(worker)
             claims, bad = claims + came, bad + unread
         await self._set_aside(worker, bad)
-        idle = not (rows or more or gone) and takes_any(demand)
-        self._listeners.here().willing = worker if idle else ""
+        may = self._handed.may_offer(worker, settlements, self._system.monotonic())
+        willing = may and takes_any(demand) and not (rows or more or gone)
+        self._listeners.here().willing = worker if willing else ""
         return Exchanged(
             [Verdict.APPLIED if said == _YES else Verdict.LOST for said in verdicts],
             claims,

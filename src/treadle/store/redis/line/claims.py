@@ -12,16 +12,21 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from treadle.core.durations import SECOND
 from treadle.store.contract import BATCH_MAX
 from treadle.store.redis.rows import Words, name_of, read_claim
 
 if TYPE_CHECKING:
     from treadle.core.job import Claim
     from treadle.core.lanes import Demand
+    from treadle.core.outcome import Settlement
 
 _LATEST: Final = 64
 """How many claims back news is still known to be old; it is late by one or two at the most."""
 _NO_EXCHANGE: Final = b""
+_UNKNOWN: Final = "unknown_task"
+_REST: Final = 60 * SECOND
+"""How long a worker makes no offer that has given back a job whose task it does not know."""
 
 Name = tuple[bytes, int]
 """A claim's job, by its id as stored, and its number."""
@@ -67,6 +72,8 @@ class Handed:
         self._waiting: dict[str, list[bytes]] = {}
         self._latest: dict[str, dict[Name, bytes]] = {}
         """Those known of late, each with the exchange whose answer gave it, or nothing."""
+        self._rests: dict[str, int] = {}
+        """Until when a worker makes no offer (microseconds of the monotonic clock)."""
         self._unheld: dict[str, set[tuple[Name, bool]]] = {}
         """What a worker's last beat did not hold, and whether it was known."""
 
@@ -113,6 +120,16 @@ class Handed:
                 self._note(worker, name, request)
         return rows
 
+    def may_offer(self, worker: str, settlements: Sequence[Settlement], monotonic: int) -> bool:
+        """Tell whether a worker that has settled these may be handed a job; for its loop.
+
+        While code is deployed the one that waited last would be handed each job that it does not
+        know, and give it back for half a minute, though others know it.
+        """
+        if any(one.reason == _UNKNOWN for one in settlements):
+            self._rests[worker] = monotonic + _REST
+        return self._rests.get(worker, monotonic) <= monotonic
+
     def names(self, worker: str) -> set[Name]:
         """Name what waits for a worker."""
         with self._lock:
@@ -144,13 +161,13 @@ class Handed:
     def forget(self, worker: str) -> None:
         """Let go of a worker that has left; its claims went back."""
         with self._lock:
-            for memory in (self._waiting, self._latest, self._unheld):
+            for memory in (self._waiting, self._latest, self._unheld, self._rests):
                 memory.pop(worker, None)
 
     def clear(self) -> None:
         """Let go of every worker, in a child that has none; a thread may have held the lock."""
         self._lock = Lock()
-        for memory in (self._waiting, self._latest, self._unheld):
+        for memory in (self._waiting, self._latest, self._unheld, self._rests):
             memory.clear()
 
     def _note(self, worker: str, name: Name, request: bytes) -> None:
