@@ -1,17 +1,24 @@
 """Whole workers on Redis that stop, stand still or are cut off as a job is handed to them."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+import redis
+
+from tests.conformance.own_redis import needs_program
 from tests.conformance.test_redis_handed import own, server
+from tests.conformance.test_redis_worker import Fleet, fleet
+from tests.faults.scene import Process
 from treadle import Job, JobState, Reject, Treadle, Worker
 from treadle.store.redis.keys import key
 from treadle.testing.conformance.kit import new_job
 
-__all__ = ["own", "server"]
+__all__ = ["fleet", "own", "server"]
 
 WAIT_S = 10
 
@@ -87,3 +94,56 @@ def test_what_is_handed_to_a_worker_that_stops_goes_back_at_once(
             assert await stopped == 0
 
     asyncio.run(play())
+
+
+def handed_while_it_stands(fleet: Fleet) -> tuple[Process, Job[Any]]:
+    """Stop a worker that makes an offer, and hand it a job: the news lie unread in its socket."""
+    worker = fleet.worker("--slots", "4", lease="9")
+    with redis.Redis.from_url(fleet.server.url) as server:
+        fleet.until(lambda: _offers(server, worker), "the worker makes its offer")
+        worker.freeze()
+        job = fleet.app.named("touch").enqueue("handed")
+    assert (job.refresh().state, job.attempt) == (JobState.RUNNING, 1)
+    assert f":{worker.child.pid}:" in str(job.record().worker)
+    return worker, job
+
+
+def _offers(server: Any, worker: Process) -> bool:  # noqa: ANN401 -- the client's own
+    found = server.get(key("default", "ears_work")) or b""
+    return f":{worker.child.pid}:".encode() in found
+
+
+@needs_program
+@pytest.mark.slow
+def test_a_worker_told_to_stop_as_the_news_come_gives_the_job_back(fleet: Fleet) -> None:
+    """SIGTERM and the news in one moment: it ends well, and the job is not left to a rescue."""
+    worker, job = handed_while_it_stands(fleet)
+    worker.send(signal.SIGTERM)
+    worker.send(signal.SIGCONT)
+    assert worker.wait() == 0
+    assert job.refresh().state in {JobState.READY, JobState.SUCCEEDED}
+    fleet.worker("--slots", "4")
+    fleet.until(fleet.have_ended(job), "it has run")
+    assert (job.refresh().attempt, fleet.starts()["handed"]) == (1, 1)
+
+
+@needs_program
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_is_gone_as_the_news_come_costs_the_others_nothing(
+    fleet: Fleet, number: signal.Signals
+) -> None:
+    """Its one job waits for the rescue and runs once; the next ones run on others at once."""
+    worker, job = handed_while_it_stands(fleet)
+    worker.send(number)
+    fleet.worker("--slots", "4", lease="9")
+    others = [fleet.app.named("touch").enqueue(f"t{n}") for n in range(3)]
+    fleet.until(fleet.have_ended(*others), "the others run")
+    assert job.refresh().state is JobState.RUNNING
+    fleet.until(fleet.have_ended(job), "the rescue comes", 60)
+    if number is signal.SIGSTOP:
+        worker.send(signal.SIGCONT)
+        fleet.until(lambda: "goes on as" in worker.said, "it learns of it")
+    later = fleet.app.named("touch").enqueue("later")
+    fleet.until(fleet.have_ended(later), "the line goes on")
+    assert set(fleet.starts().values()) == {1}
