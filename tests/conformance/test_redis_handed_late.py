@@ -186,6 +186,25 @@ async def test_a_listener_that_is_cut_off_is_handed_nothing_till_it_hears_again(
     assert await case.states([jobs[1].id]) == ["running"]
 
 
+@scenario
+async def test_what_is_no_claim_is_a_hint_like_any_other(
+    case: Case,
+    server: Any,  # noqa: ANN401 -- the client's own
+    own: str,
+) -> None:
+    """Texts that somebody publishes where a worker hears its own wake it, and it goes on."""
+    worker, job = await idle(case), new_job()
+    channel = key(f"{own}_default", "worker", worker.name)
+    for said in ("", "x", "00ff 1", "00ff one 1 5 1 1 0 tq", "00ff 1 1 five 1 1 0 tq"):
+        server.publish(channel, said)
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    assert await worker.claim(10) == []
+    await wait_again(worker)
+    await case.enqueue(job)
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    assert ids_of(await worker.claim(10)) == [job.id]
+
+
 async def _claims(worker: Hand) -> AsyncIterator[Claim]:
     """Give all that a worker is given once it has heard what there is to hear."""
     await wait_again(worker)

@@ -60,6 +60,11 @@ def read_claims(
     return claims, bad
 
 
+def _made_at(row: bytes) -> int:
+    """Read when the job of a plain claim was made; what is handed over is claimed at that time."""
+    return int(row.split(b" ", 4)[3])
+
+
 class Handed:
     """The claims that came with the news, by worker.
 
@@ -79,7 +84,11 @@ class Handed:
 
     def came(self, worker: str, row: bytes) -> None:
         """Keep a claim for its worker, unless the server has given it or a beat gave it up."""
-        name = name_of(row)
+        try:
+            name, _ = name_of(row), _made_at(row)
+        except (ValueError, IndexError):
+            # Not a claim but a text of somebody else's: a hint to look, as all news are.
+            return
         with self._lock:
             if name not in self._latest.get(worker, ()):
                 self._note(worker, name, _NO_EXCHANGE)
@@ -91,8 +100,7 @@ class Handed:
         with self._lock:
             rows = self._waiting.pop(worker, ())
         for row in rows:
-            # It was claimed at the time at which its job was made.
-            read, unread = read_claims([row], int(row.split(b" ", 4)[3]))
+            read, unread = read_claims([row], _made_at(row))
             claims += read
             bad += unread
         return claims, bad
