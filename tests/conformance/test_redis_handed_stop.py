@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from threading import Event
 from typing import Any
 
 import pytest
@@ -92,6 +93,42 @@ def test_what_is_handed_to_a_worker_that_stops_goes_back_at_once(
             }
             over.set()
             assert await stopped == 0
+
+    asyncio.run(play())
+
+
+def test_a_worker_that_waits_for_its_last_job_keeps_none_that_comes(
+    redis_url: str,
+    own: str,
+    server: Any,  # noqa: ANN401 -- the client's own
+) -> None:
+    """It holds nothing for the store, because that job was cancelled: what it is handed goes back.
+
+    The code of that job goes on, and its worker lets it, for as long as the grace lasts.
+    """
+
+    async def play() -> None:
+        over = Event()
+        async with app_of(redis_url, own) as app:
+
+            @app.task(name="stubborn")
+            def stubborn() -> None:
+                over.wait(60)
+
+            worker = Worker(app, concurrency=2, grace=60)
+            stopped = asyncio.create_task(worker.arun())
+            last = await stubborn.aenqueue()
+            await until_it_is(last, JobState.RUNNING)
+            await until_it_offers(server, own, worker)
+            await last.acancel()
+            worker.stop()
+            new = new_job(task="stubborn")
+            app.store.enqueue_now(new.id, [new])
+            assert server.hget(key(own, "job", new.id.hex()), "state") == b"running"
+            await until_it_is(await app.ajob(new.id.hex()), JobState.READY)
+            assert not stopped.done()
+            over.set()
+            await stopped
 
     asyncio.run(play())
 
