@@ -295,6 +295,6 @@ def test_what_came_with_the_news_is_claimed_without_the_server() -> None:
 def test_news_that_are_late_bring_nothing() -> None:
     """The claim has been given by an exchange that was faster; twice the same news is one claim."""
     row, handed = b"00ff 1 1 5 1 1 0 tq" + call_words(new_job(), 1), Handed()
-    assert handed.others("w", [row], handed=True) == [row]
+    assert handed.others("w", b"r", [row], handed=True) == [row]
     handed.came("w", row)
     assert handed.take("w") == ([], [])

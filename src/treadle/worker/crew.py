@@ -199,14 +199,15 @@ class Crew:
         for task in self._upkeep:
             task.cancel()
         await asyncio.gather(*self._upkeep, return_exceptions=True)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_HOOK_S)
         self.executors.close()
         await asyncio.to_thread(self.lease.stop)
         if broken:
             _log.error("worker %s broke; its jobs are rescued as after a crash", self.id)
         else:
             await self._leave()
+        # After it has left: a store may have claimed a job for it meanwhile, which is not to wait.
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_HOOK_S)
         self._emit("worker.stopped")
         for hook in self.app.shutdown_hooks:
             async with asyncio.timeout(_HOOK_S):

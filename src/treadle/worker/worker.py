@@ -42,6 +42,7 @@ _FLUSH_S = 0.01
 _STALE_S = 0.05
 """How long a buffered claim may wait for a slot before it is handed back."""
 _LAST_WORDS_S = 1.0
+_LOOK_S = 1.0
 
 Queues = str | Sequence[str] | Mapping[str, int] | None
 Reserve = str | Mapping[str, int] | None
@@ -320,12 +321,14 @@ class Worker:
             await self._exchange()
 
     async def _settle_some(self, deadline: float) -> None:
-        """Settle what has ended, then wait for the next end, a second request or the deadline."""
-        if not self._crew.settler.idle:
-            await self._exchange()
-            return
-        if await set_within(self._awake, deadline - time.monotonic()):
-            self._awake.clear()
+        """Settle what has ended, or wait for the next end, a second request or the deadline.
+
+        Once a second it looks for what a store has claimed for this worker unasked: that goes back.
+        """
+        if self._crew.settler.idle:
+            await set_within(self._awake, min(_LOOK_S, deadline - time.monotonic()))
+        await self._exchange()
+        self._crew.line.hand_back()
 
 
 def _sum_up(lock_waits: Iterable[int]) -> None:

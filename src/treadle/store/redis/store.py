@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from binascii import unhexlify
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,6 @@ VERSION = 1
 _ID_DIGITS = 32
 _YES = ord("1")
 
-Held = set[tuple[bytes, int]]
-
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
@@ -96,7 +95,6 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self.moving = RedisMoving(self._runner, self._now)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._watches: dict[str, Watch] = {}
-        self._unheld: dict[str, Held] = {}
         self._asked: dict[str, bytes] = {}
         """The exchange of each worker that has not been answered."""
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
@@ -182,7 +180,6 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self._listeners.abandon()
         self._handed.clear()
         self._watches.clear()
-        self._unheld.clear()
         self._asked.clear()
         self._marks.clear()
 
@@ -242,14 +239,15 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         gone, verdicts, more, next_due, at, rows, gates, handed = await self._asked_of_server(
             worker, request, settlements, demand, now
         )
-        rows = self._handed.others(worker, rows, handed=bool(handed))
+        rows = self._handed.others(worker, request, rows, handed=bool(handed))
         claims, bad = read_claims(rows, int(at), gates)
         if not gone:
             came, unread = self._handed.take(worker)
             claims, bad = claims + came, bad + unread
         await self._set_aside(worker, bad)
-        idle = not (rows or more or gone) and takes_any(demand)
-        self._listeners.here().willing = worker if idle else ""
+        may = self._handed.may_offer(worker, settlements, self._system.monotonic())
+        willing = may and takes_any(demand) and not (rows or more or gone)
+        self._listeners.here().willing = worker if willing else ""
         return Exchanged(
             [Verdict.APPLIED if said == _YES else Verdict.LOST for said in verdicts],
             claims,
@@ -313,7 +311,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
     ) -> Beaten:
         """Prolong the lease, and compare what is held with what is stored."""
-        begun = self._system.monotonic()
+        begun, came = self._system.monotonic(), self._handed.names(worker)
         answer = await self._runner.run(
             self._runner.script(script("beat"), (self._now(now), worker), again=True)
         )
@@ -323,22 +321,21 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         server, claims = answer
         if worker in self._watches:
             self._watches[worker].beaten(int(server), begun)
-        stored = {_claim_of(claim) for claim in claims}
+        stored, ours = set(map(_claim_of, claims)), {(id_.hex().encode(), n) for id_, n in held}
+        self._handed.drop(worker, came - stored)
         # What an exchange that is still being asked has claimed is not lost but on its way.
-        known = set(held) | self._handed.names(worker)
-        unheld = set() if worker in self._asked else stored - known
-        # A claim whose answer is just being read looks unheld once; twice means it was lost.
-        lost = sorted(unheld & self._unheld.get(worker, set()))
-        self._unheld[worker] = unheld
+        unheld = set() if worker in self._asked else stored - ours
+        lost = self._handed.give_up(worker, unheld)
         returned = 0
         if lost:
             words: Words = [self._now(now), worker]
             for id_, number in lost:
-                words += (id_.hex(), number)
+                words += (id_, number)
             returned = await self._runner.run(
                 self._runner.script(script("give_back"), words, again=True)
             )
-        return Beaten(revoked=sorted(set(held) - stored), returned=returned)
+        revoked = [(unhexlify(id_), number) for id_, number in sorted(ours - stored)]
+        return Beaten(revoked=revoked, returned=returned)
 
     async def leave(self, worker: str, *, now: int | None = None) -> int:
         """Forget a worker that stops; what it still held goes back unspent."""
@@ -348,7 +345,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         steps = self._runner.script(script("leave"), words, again=True)
         returned = int(await self._runner.run(steps))
         fault.point("leave.after_commit")
-        for memory in (self._marks, self._watches, self._unheld, self._asked):
+        for memory in (self._marks, self._watches, self._asked):
             memory.pop(worker, None)
         self._listeners.here().turn_from(worker, self._news_of + worker)
         self._handed.forget(worker)
@@ -466,7 +463,7 @@ def _stored(answer: bytes) -> Sequence[Fate]:
 
 def _claim_of(claim: bytes) -> tuple[bytes, int]:
     """Read a claim that a worker holds: its job's id and its number, in one."""
-    return bytes.fromhex(claim[:_ID_DIGITS].decode()), int(claim[_ID_DIGITS:])
+    return claim[:_ID_DIGITS], int(claim[_ID_DIGITS:])
 
 
 def _seen(row: Sequence[Any], now: int) -> Seen:

@@ -113,14 +113,19 @@ class Listener:
         return rest <= timeout
 
     async def _mark(self, ears: Mapping[str, str], timeout: float) -> bool:
-        """Say that somebody listens; True when that was still known, so that nothing was missed."""
+        """Say that somebody listens; True when that was still known, so that nothing was missed.
+
+        A name is left only where nothing was missed, else what came before would be overtaken.
+        """
         expires = str(int(1000 * max(_EARS_S, 2 * timeout)))
         marked = True
         for key, mark in ears.items():
-            was = await self._runner.run(
-                self._runner.command("SET", key, mark, "PX", expires, "GET")
-            )
-            marked = marked and was is not None
+            words, was = ("PX", expires, "GET"), None
+            if mark != MARK:
+                was = await self._runner.run(self._runner.command("SET", key, mark, "XX", *words))
+            if was is None:
+                was = await self._runner.run(self._runner.command("SET", key, MARK, *words))
+                marked = marked and mark == MARK and was is not None
         return marked
 
     # The connection

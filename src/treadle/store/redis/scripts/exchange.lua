@@ -7,9 +7,9 @@
 -- judged, then claims are let go, which frees memory, so that a server that is full still settles;
 -- then ends are written and jobs are claimed. A settlement is fenced by the claim number, compared
 -- as text. Answers: gone, verdicts as 1 and 0, more, time to the next due job or nothing, the time,
--- claims, the gates of claims, 1 where the first claim came with news. A claim is a row of values,
--- or one text for a plain job, because a value costs 0.4 us; that text says which of the gates it
--- has, or 0, because most have the same.
+-- claims, the gates of claims, 1 where the first claim may have come with news. A claim is a row of
+-- values, or one text for a plain job, because a value costs 0.4 us; that text says which of the
+-- gates it has, or 0, because most have the same.
 
 -- Locals: a global is looked up by its name, each time.
 local ARGV, ask = ARGV, redis.pcall
@@ -34,7 +34,7 @@ local function again()
   for i = 1, #packed, 2 do
     claims[#claims + 1] = claimed(packed[i], packed[i + 1])
   end
-  return {0, mine[3], 1, false, NOW, claims, {}, 0}
+  return {0, mine[3], 1, false, NOW, claims, {}, 1}
 end
 
 if known and mine[2] == request then
