@@ -135,12 +135,12 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
         self._pool.check_file()
         try:
             self._bell.open()
-            if self._path is not None:
-                self._runner.overdue.open(Path(f"{self._path}-next"))
         except OSError as error:
             advice = "check the folder's rights"
             msg = f"{self._name}: a file beside it cannot be opened: {error}; {advice}"
             raise StoreUnavailable(msg) from error
+        if self._path is not None:
+            self._runner.overdue.open(self._path)
 
     async def close(self) -> None:
         """Close every connection."""

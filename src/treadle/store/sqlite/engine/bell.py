@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from treadle.store.sqlite.engine.beside import open_beside
+
 if TYPE_CHECKING:
     from treadle.store.sqlite.engine.pool import Pool
 
@@ -54,6 +56,7 @@ class FileBell:
     """The bells of a database file: one for work, one for ends."""
 
     def __init__(self, path: Path, pool: Pool) -> None:
+        self._database = path
         self._paths = {kind: Path(f"{path}-{kind}") for kind in (WORK, ENDS)}
         self._pool = pool
         self._bells: dict[str, tuple[int, mmap.mmap]] = {}
@@ -66,8 +69,7 @@ class FileBell:
         """
         for kind, path in self._paths.items():
             if kind not in self._bells:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                fd = os.open(path, flags, 0o600)
+                fd = open_beside(path, self._database, _BELL_BYTES)
                 try:
                     # Allocated in full, so that a full disk cannot turn a write to it into a
                     # signal.
