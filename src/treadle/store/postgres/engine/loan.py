@@ -23,6 +23,9 @@ from treadle.store.postgres.engine.adapters import AsyncPsycopgAdapter, PsycopgA
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.target import Target
 
+# A pooler gives the server's session to somebody else after the transaction; what psycopg had
+# prepared on it would still be there, under the name that the next one gives its own.
+_NEVER: Final = None
 _ROLL_BACK: Final = "roll back; raise an error for that"
 
 
@@ -129,7 +132,9 @@ def lend(target: Target, timeout: float) -> Loan:
         StoreUnavailable: the server cannot be reached.
     """
     try:
-        opened = TaskConnection.connect(target.conninfo.decode(), connect_timeout=_whole(timeout))
+        opened = TaskConnection.connect(
+            target.conninfo.decode(), connect_timeout=_whole(timeout), prepare_threshold=_NEVER
+        )
     except Error as error:
         raise _unreached(target, error) from error
     return Loan(opened)
@@ -139,7 +144,7 @@ async def alend(target: Target, timeout: float) -> AsyncLoan:
     """Do the same for a task on an event loop."""
     try:
         opened = await AsyncTaskConnection.connect(
-            target.conninfo.decode(), connect_timeout=_whole(timeout)
+            target.conninfo.decode(), connect_timeout=_whole(timeout), prepare_threshold=_NEVER
         )
     except Error as error:
         raise _unreached(target, error) from error
