@@ -111,6 +111,42 @@ def test_what_others_do_to_the_file_ends_no_process(tmp_path: Path, how: str) ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
+# A worker and a producer in one process, whose bells are cut short while somebody listens.
+RUNG = """
+import asyncio, os, sys
+from treadle.core.ids import new_id
+from treadle.core.job import NewJob
+from treadle.core.settings import Settings
+from treadle.store.open import open_store
+
+async def main():
+    store = open_store(f"sqlite:///{sys.argv[1]}", "default", Settings())
+    await store.open()
+    for _ in range(3):
+        for kind in ("bell", "ends"):
+            os.truncate(f"{sys.argv[1]}-{kind}", int(sys.argv[2]))
+        job = NewJob(new_id(), "shop.mail", b"[1,[]]")
+        await store.enqueue(job.id, [job])
+        assert await store.wait(work=True, ends=False, timeout=20.0)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_bells_that_are_cut_short_end_no_process(tmp_path: Path, left: int) -> None:
+    """Neither who rings nor who listens; the bell is made whole, and heard."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUNG, str(tmp_path / "jobs.db"), str(left)],
+        check=False,
+        timeout=PATIENCE_S,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def _link(path: Path, victim: Path) -> None:
     path.symlink_to(victim)
 

@@ -39,6 +39,16 @@ def open_beside(path: Path, database: Path, size: int) -> int:
     return fd
 
 
+class SmallFile:
+    """An open file, closed once no thread uses it any more: its number is no other file's."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 def _check(found: os.stat_result, path: Path, size: int) -> None:
     """Refuse links, folders, and what is too large to be such a file.
 

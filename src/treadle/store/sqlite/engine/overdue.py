@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from treadle.store.sqlite.engine.beside import open_beside
+from treadle.store.sqlite.engine.beside import SmallFile, open_beside
 
 _log = logging.getLogger("treadle.store")
 
@@ -125,16 +125,13 @@ class _Own:
         self._mark = since, until
 
 
-class _File:
+class _File(SmallFile):
     """A mark in a file, whatever others do to that file."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
 
     def read(self) -> tuple[int, int]:
         """Give the mark; none where the file is too short for one or cannot be read."""
         try:
-            raw = os.pread(self._fd, _MARK.size, 0)
+            raw = os.pread(self.fd, _MARK.size, 0)
         except OSError:
             return _NOTHING
         if len(raw) < _MARK.size:
@@ -145,9 +142,6 @@ class _File:
     def write(self, since: int, until: int) -> None:
         """Put it; on a full disk there is none, which costs its writer time and no job."""
         try:
-            os.pwrite(self._fd, _MARK.pack(since, until), 0)
+            os.pwrite(self.fd, _MARK.pack(since, until), 0)
         except OSError:
             return
-
-    def __del__(self) -> None:
-        os.close(self._fd)
