@@ -1,5 +1,6 @@
 """`ctx.transaction()` on PostgreSQL when the commit itself fails, and behind a pooler."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from tests.conformance.own_pooler import needs_pooler, pooler
 from tests.conformance.selling import CTX, ONCE, open_shop, run, sales
-from treadle import Context, JobState, Retry, Treadle
+from treadle import Context, JobState, Retry, Treadle, Worker
 from treadle.testing.servers import PgBouncer
 
 __all__ = ["pooler"]
@@ -270,3 +271,30 @@ def test_who_listens_hears_of_it_at_the_commit(app: Treadle, postgres_url: str) 
         assert run(app, sells).state is JobState.SUCCEEDED
         [heard] = ear.notifies(timeout=10, stop_after=1)
         assert (heard.payload, sales(postgres_url)) == ("ann", ["ann"])
+
+
+@needs_pooler
+def test_behind_a_pooler_a_hard_limit_frees_what_was_locked(
+    pooler: PgBouncer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pooler passes on that the statement is to stop, before its client is gone."""
+    shop = open_shop(pooler.url, monkeypatch)
+    app = next(shop)
+
+    @app.task(name="slow", retry=ONCE, timeout=1.0)
+    def slow(ctx: Context = CTX) -> None:
+        with ctx.transaction() as db:
+            db.execute("lock table sales")
+            db.execute("select pg_sleep(60)")
+
+    async def main() -> None:
+        async with Worker(app):
+            job = await slow.aenqueue()
+            await job.await_(30)
+            assert job.state is JobState.FAILED
+            with psycopg.connect(postgres_url) as db:
+                db.execute("set lock_timeout = '20s'")
+                db.execute("lock table sales")
+
+    asyncio.run(main())
+    next(shop, None)
