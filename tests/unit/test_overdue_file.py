@@ -224,6 +224,17 @@ def test_the_files_beside_it_have_the_rights_of_the_database(tmp_path: Path) -> 
         assert (stat.S_IMODE(made.st_mode), made.st_uid, made.st_gid) == (0o660, *owner)
 
 
+def test_all_names_of_a_database_share_what_lies_beside_it(tmp_path: Path) -> None:
+    """Who opens it by a link has the same mark and bells, beside the file that is linked to."""
+    real, link = tmp_path / "data", tmp_path / "app"
+    real.mkdir()
+    link.mkdir()
+    enqueue(real / "jobs.db")
+    (link / "jobs.db").symlink_to(real / "jobs.db")
+    enqueue(link / "jobs.db")
+    assert [one.name for one in link.iterdir()] == ["jobs.db"]
+
+
 def test_a_child_shares_the_mark_of_its_parent(tmp_path: Path) -> None:
     """After a fork both are two processes with one file; a child that ends leaves it open."""
     (tmp_path / "jobs.db").touch()
