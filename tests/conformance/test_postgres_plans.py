@@ -178,6 +178,7 @@ def names() -> list[str]:
             "is_new",
             "pickable",
             "untouched",
+            "was_let_go",
             "picking",
             "picking_on",
             "claiming",
