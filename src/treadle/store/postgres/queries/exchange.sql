@@ -274,7 +274,7 @@ from (
     select s.next, (s.next - xmax::text::bigint) & 4294967295 as ago
     from (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) as s
 ) as p
-where p.ago between 1 and 2147483647)
+where p.ago between 1 and least(p.next - 1, 2147483647))
 
 -- name: picking
 -- A thorough look takes rows that were touched as well, such as by a claim that is rolled back; so
