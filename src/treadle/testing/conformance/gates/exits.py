@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import write_gates
+from treadle.core.gates.gate import SWITCH, GateUse, write_gates
 from treadle.core.job import JobState
 from treadle.core.keys.key import Conflict, Key
 from treadle.core.outcome import (
@@ -220,6 +220,26 @@ class TestExits:
         worker = await case.worker()
         answer = await worker.exchange(demand=take(5))
         assert ids_of(answer.claims) == [*(job.id for job in jobs), *gated]
+
+    @scenario
+    async def test_a_job_that_ends_at_a_gate_keeps_its_name(self, case: Case) -> None:
+        """Cancelled, purged or expired, until it is put back."""
+        await case.store.shut_gate("s")
+        shut = GateUse("s", SWITCH)
+        [cancelled] = await add(case, 1, shut)
+        [purged] = await add(case, 1, shut, queue="other")
+        [late] = await add(case, 1, shut, expires_in=SECOND)
+        ids = (cancelled, purged, late)
+        assert [(await case.job(id_)).state for id_ in ids] == [JobState.BLOCKED] * 3
+        await case.store.cancel([cancelled])
+        await case.store.purge("other", limit=100)
+        case.clock.move(2)
+        await case.store.stage((), 100)
+        assert await case.states(ids) == ["cancelled", "cancelled", "expired"]
+        assert [(await case.job(id_)).gate for id_ in ids] == ["s"] * 3
+        await case.store.open_gate("s")
+        await case.store.retry(ids)
+        assert [(await case.job(id_)).gate for id_ in ids] == [None] * 3
 
 
 class TestKeyedAndGated:
