@@ -125,7 +125,8 @@ class QueueRecord(Struct, frozen=True):
     paused: bool
     counts: dict[str, int]
     oldest_ready: int | None = None
-    """Instant at which the oldest ready job could have run."""
+    """Instant at which the oldest ready job could have run; of a long queue its head is looked at,
+    which is at least a hundred jobs."""
 
 
 class Filter(Struct, frozen=True):
