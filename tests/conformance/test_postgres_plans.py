@@ -179,6 +179,7 @@ def names() -> list[str]:
             "pickable",
             "untouched",
             "was_let_go",
+            "define_news",
             "picking",
             "picking_on",
             "claiming",

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import SWITCH, GateUse, write_gates
+from treadle.core.ids import new_id
 from treadle.core.job import JobState
 from treadle.core.keys.key import Conflict, Key
 from treadle.core.outcome import (
@@ -289,3 +290,23 @@ class TestKeyedAndGated:
         assert sorted(taken) == sorted(job.id for job in jobs[:3])
         assert (await gate(case, "g")).used == 1
         assert (await gate(case, "g")).waiting == 1
+
+    @scenario
+    async def test_a_job_that_is_not_stored_says_nothing_of_gates(self, case: Case) -> None:
+        """Its key is held: the numbers of its gates stay, and none is made."""
+        await add(case, 1, places("g", 3), key=Key("k"))
+        case.clock.move(1)
+        for conflict in (Conflict.KEEP, Conflict.REFUSE):
+            await add(case, 1, places("g", 7), places("new", 1), key=Key("k", conflict=conflict))
+        assert [(one.name, one.quota) for one in await case.store.gates()] == [("g", 3)]
+
+    @scenario
+    async def test_a_batch_sent_again_says_nothing_of_gates(self, case: Case) -> None:
+        """Others have said something newer meanwhile."""
+        request, old = new_id(), [new_job(key=Key("k"), gates=write_gates([places("g", 3)]))]
+        await case.store.enqueue(request, old)
+        case.clock.move(1)
+        await add(case, 1, places("g", 5))
+        case.clock.move(1)
+        await case.store.enqueue(request, old)
+        assert (await gate(case, "g")).quota == 5
