@@ -180,6 +180,7 @@ def names() -> list[str]:
             "untouched",
             "was_let_go",
             "define_news",
+            "heir",
             "picking",
             "picking_on",
             "claiming",

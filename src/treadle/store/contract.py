@@ -390,7 +390,10 @@ class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, WeighsTenants,
         ...
 
     async def queues(self) -> Sequence[QueueRecord]:
-        """Read every queue that ever held a job, with its counts by state."""
+        """Read every queue that ever held a job, with its counts by state.
+
+        One that was only named, by a pause or by a job that its key refused, may be there, too.
+        """
         ...
 
     async def workers(self) -> Sequence[WorkerRecord]:

@@ -327,10 +327,10 @@ where p.ago between 1 and least(p.next - 1, 2147483647))
     from (select * from above union all select * from beyond union all select * from below) as j
 
 -- name: started
--- After the CTEs claimed and late: frees the keys that are held until a job has started, and all
--- of those that came too late.
+-- After the CTEs claimed and late: frees the keys that are held until a job has started, which the
+-- key says and not the job, that may have new values, and all of those that came too late.
 leaving as (
-    select id, array['claim'] as kinds from claimed where key_until = 'claim'
+    select id, array['claim'] as kinds from claimed where key is not null
     union all
     select id, array['claim', 'end', 'record'] from late where key is not null
 ), {freed}
