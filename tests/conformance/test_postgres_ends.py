@@ -259,3 +259,35 @@ def test_a_hard_limit_frees_what_was_locked_although_the_code_goes_on(
     asyncio.run(main())
     assert said, "what came late was written"
     assert sales(postgres_url) == []
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_hard_limit_stops_the_statement_that_runs(
+    app: Treadle, postgres_url: str, *, is_async: bool
+) -> None:
+    """The server keeps no lock until a long statement of a task that was ended has run out."""
+
+    @app.task(name="slow", retry=ONCE, timeout=1.0)
+    def slow(ctx: Context = CTX) -> None:
+        with ctx.transaction() as db:
+            db.execute("lock table sales")
+            db.execute("select pg_sleep(60)")
+
+    @app.task(name="aslow", retry=ONCE, timeout=1.0)
+    async def aslow(ctx: Context = CTX) -> None:
+        async with ctx.transaction() as db:
+            await db.execute("lock table sales")
+            with suppress(asyncio.CancelledError):  # Code that ignores its end.
+                await db.execute("select pg_sleep(60)")
+            await db.execute("select pg_sleep(60)")
+
+    async def main() -> None:
+        async with Worker(app):
+            job = await (aslow if is_async else slow).aenqueue()
+            await job.await_(30)
+            assert job.state is JobState.FAILED
+            with psycopg.connect(postgres_url) as db:
+                db.execute("set lock_timeout = '20s'")
+                db.execute("lock table sales")
+
+    asyncio.run(main())

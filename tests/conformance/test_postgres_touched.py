@@ -10,6 +10,7 @@ import psycopg
 from treadle.core.ids import new_id
 from treadle.core.outcome import Released, Succeeded, Verdict
 from treadle.core.settings import Settings
+from treadle.store.contract import Exchanged
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import (
     Hand,
@@ -95,8 +96,8 @@ def test_a_late_claim_holds_up_nobody_who_claimed_before_it(postgres_schema: str
         asyncio.run(race(db))
 
 
-def test_what_a_rolled_back_transaction_has_touched_is_claimed(postgres_schema: str) -> None:
-    """Behind those that nobody has touched, as soon as none of them is left."""
+def test_what_a_rolled_back_transaction_has_touched_keeps_its_turn(postgres_schema: str) -> None:
+    """Who was done with a row before the claim began is none that it could hold up."""
     url, _, schema = postgres_schema.partition("?schema=")
 
     async def drain() -> None:
@@ -104,46 +105,81 @@ def test_what_a_rolled_back_transaction_has_touched_is_claimed(postgres_schema: 
         await worker.store.migrate()
         jobs = [new_job() for _ in range(4)]
         await worker.store.enqueue(new_id(), jobs)
-        with psycopg.connect(url) as db:
+        with psycopg.connect(url) as other, psycopg.connect(url) as db:
+            # Older than the lock, and open: what it may still see bounds no look at others.
+            other.execute("select pg_current_xact_id()")
             db.execute(f"set search_path = {schema}".encode())
             db.execute(
                 "select 1 from treadle_jobs where id = %s for update", [UUID(bytes=jobs[0].id)]
             )
             db.rollback()
-        await worker.register()
-        taken = [ids_of(await worker.claim(3)), ids_of(await worker.claim(3))]
-        assert taken == [[job.id for job in jobs[1:]], [jobs[0].id]]
+            await worker.register()
+            taken = [ids_of(await worker.claim(3)), ids_of(await worker.claim(3))]
+        assert taken == [[job.id for job in jobs[:3]], [jobs[3].id]]
         await worker.store.close()
 
     asyncio.run(drain())
+
+
+def touch(url: str, schema: str) -> None:
+    """Lock what is ready for a moment, as a claim does that is rolled back."""
+    with psycopg.connect(url) as db:
+        db.execute(f"set search_path = {schema}".encode())
+        db.execute("select 1 from treadle_jobs where state = 'ready' for update")
+        db.rollback()
+
+
+async def claim_touched(
+    db: psycopg.Connection, urls: tuple[str, str], schema: str, done: int
+) -> tuple[Hand, Exchanged, list[bytes]]:
+    """Settle so many jobs and claim those that are touched once the claim has seen them."""
+    late = hand(f"{urls[1]}&application_name=late", "late")
+    await late.store.migrate()
+    await late.store.enqueue(new_id(), [new_job() for _ in range(done)])
+    await late.register()
+    claims = await late.claim(done + 1)
+    jobs = [new_job() for _ in range(3)]
+    await late.store.enqueue(new_id(), jobs)
+    db.execute(STOPS.format(s=schema, before=BEFORE, after=AFTER).encode())
+    db.execute("select pg_advisory_lock(%s)", [BEFORE])
+    settled = [settlement(claim, Succeeded(None)) for claim in claims]
+    claiming = asyncio.create_task(late.exchange(settled, take(5)))
+    await until_stopped(db, BEFORE)
+    touch(urls[0], schema)
+    db.execute("select pg_advisory_unlock(%s)", [BEFORE])
+    return late, await claiming, [job.id for job in jobs]
+
+
+def test_what_was_touched_during_a_claim_is_claimed_where_nothing_else_is(
+    postgres_schema: str,
+) -> None:
+    """One that finds no other rows takes them."""
+    url, _, schema = postgres_schema.partition("?schema=")
+
+    async def drain(db: psycopg.Connection) -> None:
+        late, answer, jobs = await claim_touched(db, (url, postgres_schema), schema, 1)
+        assert ids_of(answer.claims) == jobs
+        await late.store.close()
+
+    with psycopg.connect(url, autocommit=True) as db:
+        asyncio.run(drain(db))
 
 
 def test_a_batch_at_the_end_of_a_queue_locks_nothing_that_others_may_settle(
     postgres_schema: str,
 ) -> None:
-    """What somebody has touched is left to the next claim, which is asked for at once."""
+    """What somebody touches meanwhile is left to the next claim, which is asked for at once."""
     url, _, schema = postgres_schema.partition("?schema=")
 
-    async def drain() -> None:
-        worker = hand(postgres_schema, "w")
-        await worker.store.migrate()
-        await worker.store.enqueue(new_id(), [new_job() for _ in range(32)])
-        await worker.register()
-        claims = await worker.claim(40)
-        last = new_job()
-        await worker.store.enqueue(new_id(), [last])
-        with psycopg.connect(url) as db:
-            db.execute(f"set search_path = {schema}".encode())
-            db.execute("select 1 from treadle_jobs where state = 'ready' for update")
-            db.rollback()
-        done = [settlement(claim, Succeeded(None)) for claim in claims]
-        answer = await worker.exchange(done, take(5))
+    async def drain(db: psycopg.Connection) -> None:
+        late, answer, jobs = await claim_touched(db, (url, postgres_schema), schema, 32)
         assert (ids_of(answer.claims), answer.more) == ([], True)
         assert answer.verdicts == [Verdict.APPLIED] * 32
-        assert ids_of(await worker.claim(5)) == [last.id]
-        await worker.store.close()
+        assert ids_of(await late.claim(5)) == jobs
+        await late.store.close()
 
-    asyncio.run(drain())
+    with psycopg.connect(url, autocommit=True) as db:
+        asyncio.run(drain(db))
 
 
 def test_what_was_handed_back_keeps_its_turn(postgres_schema: str) -> None:

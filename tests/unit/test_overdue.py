@@ -59,7 +59,7 @@ class Yard:
         self._pools.append(pool)
         runner = Runner(pool, StoreClock(SystemClock(), "t_"), name="the file", timeout=PATIENCE_S)
         runner.overdue = Overdue(lambda: self.now)
-        runner.overdue.open(self.folder / "jobs.db-next")
+        runner.overdue.open(self.folder / "jobs.db")
         return runner
 
     def write(self, runner: Runner, name: str) -> Pauses[None]:
@@ -206,7 +206,7 @@ def test_an_overdue_process_is_served_or_forgotten(tmp_path: Path, *, killed: bo
     store = open_store(f"sqlite:///{path}", "default", Settings())
     store.open_now()
     seen = Overdue()
-    seen.open(tmp_path / "jobs.db-next")
+    seen.open(path)
     foreign = sqlite3.connect(path, isolation_level=None)
     foreign.execute("begin immediate")
     with subprocess.Popen(

@@ -194,7 +194,7 @@ class JobRecord(Struct, frozen=True):
     """The key that it was enqueued with; whether it holds it, `Store.keys` says."""
     gates: bytes | None = None
     gate: str | None = None
-    """The gate that it is, or was last, parked at."""
+    """The gate that it is parked at, or was when it ended."""
 
     def error_info(self) -> ErrorInfo | None:
         """Decode the error; bytes that are none are shown rather than hidden."""

@@ -125,7 +125,8 @@ class QueueRecord(Struct, frozen=True):
     paused: bool
     counts: dict[str, int]
     oldest_ready: int | None = None
-    """Instant at which the oldest ready job could have run."""
+    """Instant at which the oldest ready job could have run; of a long queue its head is looked at,
+    which is at least a hundred jobs."""
 
 
 class Filter(Struct, frozen=True):
@@ -389,7 +390,10 @@ class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, WeighsTenants,
         ...
 
     async def queues(self) -> Sequence[QueueRecord]:
-        """Read every queue that ever held a job, with its counts by state."""
+        """Read every queue that ever held a job, with its counts by state.
+
+        One that was only named, by a pause or by a job that its key refused, may be there, too.
+        """
         ...
 
     async def workers(self) -> Sequence[WorkerRecord]:

@@ -58,7 +58,7 @@ class Move(Struct, frozen=True):
     revision: int
     """0: there must be no schedule of this name."""
     body: bytes | None
-    """None: it is deleted."""
+    """None: it is deleted, which needs a revision above 0."""
     due: int | None = None
     jobs: tuple[NewJob, ...] = ()
     """Stored in the same write. One that is stored already is left as it is, and one whose key

@@ -89,8 +89,10 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
         if self._path is None:
             self._bell, self._lives = MemoryBell(), LiveMemory()
         else:
-            self._bell = FileBell(self._path, self._pool)
-            self._lives = LiveFiles(Path(f"{self._path}-live"), self._prefix)
+            # Where SQLite has its log: all names of one file share what lies beside it.
+            lies = self._path.resolve()
+            self._bell = FileBell(lies, self._pool)
+            self._lives = LiveFiles(Path(f"{lies}-live"), self._prefix)
         self.transactional = SqliteTransactional(
             self._runner, self._prefix, self._sql, self._clock.now, self._ring
         )
@@ -135,12 +137,12 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
         self._pool.check_file()
         try:
             self._bell.open()
-            if self._path is not None:
-                self._runner.overdue.open(Path(f"{self._path}-next"))
         except OSError as error:
             advice = "check the folder's rights"
             msg = f"{self._name}: a file beside it cannot be opened: {error}; {advice}"
             raise StoreUnavailable(msg) from error
+        if self._path is not None:
+            self._runner.overdue.open(self._path.resolve())
 
     async def close(self) -> None:
         """Close every connection."""

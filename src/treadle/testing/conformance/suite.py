@@ -49,7 +49,11 @@ from treadle.testing.conformance.gates.windows import (
 from treadle.testing.conformance.keys.freeing import TestKeyAgain, TestKeyFreed
 from treadle.testing.conformance.keys.leaving import TestKeyLeaves
 from treadle.testing.conformance.keys.locks import TestLocks
-from treadle.testing.conformance.keys.replacing import TestBehindATime, TestReplace
+from treadle.testing.conformance.keys.replacing import (
+    TestBehindATime,
+    TestReplace,
+    TestRuleOfTheHolder,
+)
 from treadle.testing.conformance.keys.taking import TestKeyRequests, TestKeys
 from treadle.testing.conformance.keys.transactional import TestKeyTransactional
 from treadle.testing.conformance.kit import case
@@ -138,6 +142,7 @@ __all__ = [
     "TestRequests",
     "TestRescue",
     "TestRetry",
+    "TestRuleOfTheHolder",
     "TestSchedulesRead",
     "TestSeal",
     "TestSettleBatch",

@@ -15,6 +15,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from psycopg import AsyncConnection, Connection, Error
+from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGcancel
 from psycopg.rows import TupleRow
 
 from treadle.core.errors import StoreUnavailable
@@ -23,6 +25,11 @@ from treadle.store.postgres.engine.adapters import AsyncPsycopgAdapter, PsycopgA
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.target import Target
 
+# A pooler gives the server's session to somebody else after the transaction; what psycopg had
+# prepared on it would still be there, under the name that the next one gives its own.
+_NEVER: Final = None
+_STOP_S: Final = 2.0
+"""For so long a server may be asked to stop a statement before its connection is cut, seconds."""
 _ROLL_BACK: Final = "roll back; raise an error for that"
 
 
@@ -108,6 +115,7 @@ class _Line:
     def __init__(self, connection: Connection[Any] | AsyncConnection[Any]) -> None:
         self._connection = connection
         self._turn = threading.Lock()
+        self._is_cut = False
 
     def end(self, close: Callable[[], None]) -> None:
         """Close the connection: from here on its number may be another one's."""
@@ -115,7 +123,37 @@ class _Line:
             close()
 
     def cut(self) -> None:
-        """End the connection under whoever uses it, whose statement fails then."""
+        """End the connection under whoever uses it, whose statement fails then.
+
+        A server in the midst of a statement does not see that nobody is there any more, and keeps
+        its locks until that has ended; so it is told to stop, on a connection of its own.
+        """
+        with self._turn:
+            if self._connection.closed or self._is_cut:
+                return
+            self._is_cut = True
+            pgconn = self._connection.pgconn
+            stop = None
+            if pgconn.transaction_status == TransactionStatus.ACTIVE:
+                stop = pgconn.get_cancel()
+        if stop is None:
+            self._shut()
+        else:
+            # To be heard by a pooler, it comes before the end; nobody waits for it here.
+            threading.Thread(target=self._stopped, args=(stop,), daemon=True).start()
+
+    def _stopped(self, stop: PGcancel) -> None:
+        late = threading.Timer(_STOP_S, self._shut)
+        late.daemon = True
+        late.start()
+        try:
+            with suppress(Error):  # The server cannot be asked; it finds nobody there, later.
+                stop.cancel()
+        finally:
+            late.cancel()
+            self._shut()
+
+    def _shut(self) -> None:
         with self._turn, suppress(OSError):  # The server has gone away first.
             if not self._connection.closed:
                 with socket.socket(fileno=os.dup(self._connection.pgconn.socket)) as wire:
@@ -129,7 +167,9 @@ def lend(target: Target, timeout: float) -> Loan:
         StoreUnavailable: the server cannot be reached.
     """
     try:
-        opened = TaskConnection.connect(target.conninfo.decode(), connect_timeout=_whole(timeout))
+        opened = TaskConnection.connect(
+            target.conninfo.decode(), connect_timeout=_whole(timeout), prepare_threshold=_NEVER
+        )
     except Error as error:
         raise _unreached(target, error) from error
     return Loan(opened)
@@ -139,7 +179,7 @@ async def alend(target: Target, timeout: float) -> AsyncLoan:
     """Do the same for a task on an event loop."""
     try:
         opened = await AsyncTaskConnection.connect(
-            target.conninfo.decode(), connect_timeout=_whole(timeout)
+            target.conninfo.decode(), connect_timeout=_whole(timeout), prepare_threshold=_NEVER
         )
     except Error as error:
         raise _unreached(target, error) from error

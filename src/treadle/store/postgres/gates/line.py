@@ -205,8 +205,13 @@ def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
         for use in read_gates(raw):
             uses.setdefault(use.name, use)
     calls: list[Call] = [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
+    return [*calls, *_locked(sql, jobs)]
+
+
+def _locked(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
+    """Lock the gates at which some of these jobs do not simply wait."""
     names = list(_not_waiting(jobs))
-    return [*calls, (sql["lock_gates"], (texts(names),))] if names else calls
+    return [(sql["lock_gates"], (texts(names),))] if names else []
 
 
 def ending(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
@@ -237,7 +242,10 @@ def meet(sql: Statements, name: Value, jobs: Sequence[NewJob]) -> list[Call]:
         return []
     ids = uuids([job.id for job in gated])
     raw = texts([written(job.gates) for job in gated])
-    calls = [*defined(sql, gated), (sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
+    said = [(use, job.id) for job in gated for use in read_gates(job.gates)]
+    given = (*definitions([use for use, _ in said]), uuids([id_ for _, id_ in said]))
+    calls = [(sql["define_stored"], given), *_locked(sql, gated)]
+    calls += [(sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
     places = int8s([place for place, job in enumerate(jobs) if job.gates is not None])
     return [*calls, *ending(sql, gated), (sql["met_gates"], (name, ids, places))]
 

@@ -38,7 +38,7 @@ alter table {p}jobs add column gates jsonb check (
 );
 alter table {p}jobs add column waits_at text collate "C";
 alter table {p}history add column gates jsonb;
--- Never written; so that both kinds of record are read alike.
+-- At which gate a job was parked when it ended.
 alter table {p}history add column waits_at text;
 
 -- claim: whether any ready job has gates at all.

@@ -13,13 +13,12 @@ with held as (
     on conflict (job, claim) do nothing
 ), kept as (
     insert into {p}rest (
-        {body}, error, state, outcome, reason, finished_at, keep_until
+        {body}, error, waits_at, state, outcome, reason, finished_at, keep_until
     )
     select id, task, queue, priority, tag, number + (state = 'running')::integer, attempt,
         forgiven, crashes, attempts_max, args, policy, created_at, run_at, expires_at, worker,
         started_at, tags, meta, tenant, cost, progress, key, key_until, key_hash, gates, error,
-        'cancelled', 'cancelled',
-        'cancelled', {now}, {keep_unrun}
+        waits_at, 'cancelled', 'cancelled', 'cancelled', {now}, {keep_unrun}
     from gone j returning queue, state
 ), {counted}
 select id from gone;
@@ -102,10 +101,10 @@ with ready as (
     where j.id between found.id and found.id returning j.*
 ), kept as (
     insert into {p}rest (
-        {body}, error, state, outcome, reason, finished_at, keep_until
+        {body}, error, waits_at, state, outcome, reason, finished_at, keep_until
     )
-    select {body}, error, 'cancelled', 'cancelled', 'purged', {now}, {keep_unrun} from gone j
-    returning queue, state
+    select {body}, error, waits_at, 'cancelled', 'cancelled', 'purged', {now}, {keep_unrun}
+    from gone j returning queue, state
 ), {counted}, leaving as (
     select id, array['claim', 'end', 'record'] as kinds from gone where key is not null
 ), {freed}

@@ -263,11 +263,21 @@ where state = 'ready' and queue = room.name and {plain}
 -- No other transaction has locked or claimed this row, as the row itself tells now, not when the
 -- statement began. One that another has claimed since would be read anew, found to be running and
 -- passed over, but it would stay locked until we commit, and its worker could not settle it.
--- A row that was locked before it was written has its own writer as its last one.
-(xmax = '0' or xmax = xmin)
+-- A row that was locked before it was written has its own writer as its last one. Who was done with
+-- a row before the statement began, and left it as it is, had only locked it, or was rolled back.
+(xmax = '0' or xmax = xmin or coalesce({was_let_go}, false))
+
+-- name: was_let_go
+-- The row keeps 32 bits of a number: the last one with these that is not in the future is meant.
+(select pg_visible_in_snapshot((p.next - p.ago)::text::xid8, pg_current_snapshot())
+from (
+    select s.next, (s.next - xmax::text::bigint) & 4294967295 as ago
+    from (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) as s
+) as p
+where p.ago between 1 and least(p.next - 1, 2147483647))
 
 -- name: picking
--- A thorough look takes rows that were touched as well, such as by a claim that was rolled back; so
+-- A thorough look takes rows that were touched as well, such as by a claim that is rolled back; so
 -- does any that finds no others, unless it comes with a batch of settlements: where many workers
 -- come to the end of a queue together, it would lock what the others settle just then. Such a one
 -- is followed by another at once.
@@ -317,10 +327,10 @@ where state = 'ready' and queue = room.name and {plain}
     from (select * from above union all select * from beyond union all select * from below) as j
 
 -- name: started
--- After the CTEs claimed and late: frees the keys that are held until a job has started, and all
--- of those that came too late.
+-- After the CTEs claimed and late: frees the keys that are held until a job has started, which the
+-- key says and not the job, that may have new values, and all of those that came too late.
 leaving as (
-    select id, array['claim'] as kinds from claimed where key_until = 'claim'
+    select id, array['claim'] as kinds from claimed where key is not null
     union all
     select id, array['claim', 'end', 'record'] from late where key is not null
 ), {freed}

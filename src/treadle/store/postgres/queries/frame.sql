@@ -52,9 +52,9 @@ uncounted as (
 -- name: late_kept
 kept as (
     insert into {p}rest (
-        {body}, error, state, outcome, reason, finished_at, keep_until
+        {body}, error, waits_at, state, outcome, reason, finished_at, keep_until
     )
-    select {body}, error, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
+    select {body}, error, waits_at, 'expired', 'expired', 'expired', {now}, {keep_unrun} from late j
     returning queue, state
 ), {counted}
 

@@ -26,7 +26,7 @@ select 1 from made;
 select made_at, fates from {p}requests where id = $1::uuid;
 
 -- name: is_free
-(k.job is null or (k.until = 'time' and k.until_at <= {now}))
+(k.job is null or (k.until = 'time' and coalesce(k.until_at <= {now}, false)))
 
 -- name: is_untaken
 -- Nobody holds the key, and nobody waits for it: whoever asks may have it.
@@ -42,6 +42,12 @@ select made_at, fates from {p}requests where id = $1::uuid;
 ) is null and not (k.until = 'record' and (
     select true from {p}history h where h.id = k.job and h.state = 'succeeded' limit 1
 ) is not null))
+
+-- name: heir
+-- Who waits behind k, and how long it holds the key once it has it: k may be held for a time.
+f.id as heir, f.key_until as until
+from {p}keys k
+left join lateral (select id, key_until from {p}jobs where id = k.next limit 1) as f on true
 
 -- name: take_keys
 -- Locks each row in the order of names, and waits for who has just inserted one.
@@ -62,13 +68,12 @@ on conflict (name) do update set
 -- After take_keys, with its rows locked: a key that was left, or whose time is over, goes to the
 -- job that waits behind it, which stage wakes, else to the one that wants it.
 with abandoned as materialized (
-    select k.name, (select f.id from {p}jobs f where f.id = k.next) as heir
-    from {p}keys k where k.name = any($1::text[]) and k.job <> all($2::uuid[])
-        and ({is_left} or {is_free})
+    select k.name, {heir}
+    where k.name = any($1::text[]) and k.job <> all($2::uuid[]) and ({is_left} or {is_free})
 )
 update {p}keys k set
     job = coalesce(a.heir, g.id), next = null, loose = a.heir is not null,
-    until = case when a.heir is null then g.until else k.until end,
+    until = case when a.heir is null then g.until else coalesce(a.until, k.until) end,
     until_at = case when a.heir is null and g.until = 'time' then {now} + g.hold end,
     hash = case when a.heir is null then g.hash else k.hash end
 from abandoned a join unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::bytea[])
@@ -290,8 +295,7 @@ on conflict (name) do update set
 -- name: retake_left
 -- After retake_keys, with its rows locked: a key that was left goes as in take_left.
 with abandoned as materialized (
-    select k.name, (select f.id from {p}jobs f where f.id = k.next) as heir
-    from {p}keys k
+    select k.name, {heir}
     where k.name in (select h.key from {p}history h where h.id = any($1::uuid[]))
         and k.job <> all($1::uuid[]) and ({is_left} or {is_free})
 ), wanted as (
@@ -304,7 +308,7 @@ with abandoned as materialized (
 )
 update {p}keys k set
     job = coalesce(a.heir, w.id), next = null, loose = a.heir is not null, until_at = null,
-    until = case when a.heir is null then w.key_until else k.until end,
+    until = case when a.heir is null then w.key_until else coalesce(a.until, k.until) end,
     hash = case when a.heir is null then w.key_hash else k.hash end
 from abandoned a join wanted w on w.key = a.name
 where k.name = a.name;

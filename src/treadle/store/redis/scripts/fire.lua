@@ -60,6 +60,8 @@ while at <= argc do
   local move = {name = name, key = key, revision = revision, due = ARGV[at + 2],
     kept = string.sub(letters, 1, 1) == 'k', body = ARGV[at + 4], jobs = 0,
     holds = (type(found) == 'string' and found or '0') == revision}
+  -- There is nothing to delete where there must be none.
+  move.holds = move.holds and (move.kept or revision ~= '0')
   at = at + 5
   if string.sub(letters, 2, 2) == 'o' then
     move.other, move.other_due, move.other_body = true, ARGV[at], ARGV[at + 1]

@@ -1,7 +1,7 @@
 -- Called by: queues and ready; only reads. ARGV after the time: nothing for all with what is in
 -- them, else 1 to learn only whether any is ready, then the queues to look at, none for all. The
--- oldest job is looked for among the first ten of each priority: ids rise with time, and so do
--- they, but for those of several tenants.
+-- oldest job is looked for among the first hundred of each priority, and after a thousand jobs
+-- among ten: ids rise with time, and so do they, but for tenants' and for those put back.
 
 local function paused(queue)
   return (call('HGET', QUEUES, queue) or '') ~= ''
@@ -21,15 +21,17 @@ local function any_ready()
 end
 
 local function oldest(queue)
-  local from, least = '-inf', nil
+  local from, least, left = '-inf', nil, 1000
   for _ = 1, 201 do
     local head = call('ZRANGEBYSCORE', ready_key(queue), from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if not head[1] then
       break
     end
     local next_band = (math.floor(tonumber(head[2]) / TURN) + 1) * TURN
-    for _, id in ipairs(call('ZRANGEBYSCORE', ready_key(queue), head[2], '(' .. text(next_band),
-        'LIMIT', 0, 10)) do
+    local ids = call('ZRANGEBYSCORE', ready_key(queue), head[2], '(' .. text(next_band), 'LIMIT', 0,
+      math.max(10, math.min(100, left)))
+    left = left - #ids
+    for _, id in ipairs(ids) do
       local times = redis.pcall('HMGET', job_key(id), 'run_at', 'created_at')
       local run_at = whole(times[1] or times[2])
       if run_at and (not least or run_at < least) then

@@ -42,7 +42,7 @@ for at = 2, #ARGV do
       expires_at = false
     end
     call('HDEL', key, 'reason', 'parked_at', 'worker', 'started_at', 'finished_at', 'keep_until',
-      'outcome', 'ran')
+      'outcome', 'ran', 'waits_at')
     call('HSET', key, 'state', 'ready', 'run_at', NOW, 'forgiven', row[5] or '0', 'crashes', '0')
     list_ready(id, queue, row[12], expires_at)
     count(queue, state, 'ready')

@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from treadle.store.sqlite.engine.beside import SmallFile, open_beside
+
 if TYPE_CHECKING:
     from treadle.store.sqlite.engine.pool import Pool
 
@@ -54,9 +56,10 @@ class FileBell:
     """The bells of a database file: one for work, one for ends."""
 
     def __init__(self, path: Path, pool: Pool) -> None:
+        self._database = path
         self._paths = {kind: Path(f"{path}-{kind}") for kind in (WORK, ENDS)}
         self._pool = pool
-        self._bells: dict[str, tuple[int, mmap.mmap]] = {}
+        self._bells: dict[str, tuple[SmallFile, mmap.mmap]] = {}
 
     def open(self) -> None:
         """Make the bell files.
@@ -66,16 +69,10 @@ class FileBell:
         """
         for kind, path in self._paths.items():
             if kind not in self._bells:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                fd = os.open(path, flags, 0o600)
-                try:
-                    # Allocated in full, so that a full disk cannot turn a write to it into a
-                    # signal.
-                    os.posix_fallocate(fd, 0, _BELL_BYTES)
-                    self._bells[kind] = fd, mmap.mmap(fd, _BELL_BYTES)
-                except OSError:
-                    os.close(fd)
-                    raise
+                file = SmallFile(open_beside(path, self._database, _BELL_BYTES))
+                # Allocated in full, so that a full disk cannot turn a write to it into a signal.
+                os.posix_fallocate(file.fd, 0, _BELL_BYTES)
+                self._bells[kind] = file, mmap.mmap(file.fd, _BELL_BYTES)
 
     def ring(self, kind: str) -> None:
         """Wake who waits for this kind, when anybody does.
@@ -87,19 +84,25 @@ class FileBell:
         if bell is None:
             return
         try:
-            if _EARS.unpack_from(bell[1])[0] >= time.monotonic_ns():
-                os.pwrite(bell[0], b"\1", _EARS.size)
-        except (OSError, ValueError):
-            # A full disk, or a store that is being closed by another thread: the waiters'
-            # look at data_version finds the commit instead.
+            # Not through the map: if somebody has cut the file short, that is a signal.
+            ears = os.pread(bell[0].fd, _EARS.size, 0)
+            if len(ears) == _EARS.size and _EARS.unpack(ears)[0] >= time.monotonic_ns():
+                os.pwrite(bell[0].fd, b"\1", _EARS.size)
+        except OSError:
+            # A full disk: the waiters' look at data_version finds the commit instead.
             return
 
     def listen(self, kinds: tuple[str, ...]) -> None:
-        """Say that somebody listens to these bells for a while from now on."""
+        """Say that somebody listens to these bells for a while from now on.
+
+        Written through the map, since inotify tells of all that is written to the file. One that
+        was cut short is made whole first, or that would be a signal; on a full disk it cannot be,
+        and the look at data_version finds the commits.
+        """
         until = time.monotonic_ns() + _EARS_NS
         for kind in kinds:
             bell = self._bells.get(kind)
-            if bell is not None:
+            if bell is not None and _is_whole(bell[0]):
                 _EARS.pack_into(bell[1], 0, until)
 
     def waiter(self, kinds: tuple[str, ...]) -> Waiter:
@@ -108,11 +111,18 @@ class FileBell:
         return _FileWaiter(paths, self._pool, partial(self.listen, kinds))
 
     def close(self) -> None:
-        """Close the bell files."""
-        for fd, ears in self._bells.values():
-            ears.close()
-            os.close(fd)
+        """Let go of the bell files, each closed once no thread uses it any more."""
         self._bells.clear()
+
+
+def _is_whole(file: SmallFile) -> bool:
+    """Make a file whole that was cut short; tell whether it is."""
+    try:
+        if os.fstat(file.fd).st_size < _BELL_BYTES:
+            os.posix_fallocate(file.fd, 0, _BELL_BYTES)
+    except OSError:
+        return False
+    return True
 
 
 class _FileWaiter:

@@ -2,21 +2,27 @@
 
 SQLite gives its lock to whoever asks at the right instant. A worker that drains asks again as
 soon as it has committed, so another writer, who looks now and then, may miss the gap between
-two transactions for seconds. Such a one puts a mark into a file beside the database, mapped
-into memory by every process; who finds it there does not begin before that one has.
+two transactions for seconds. Such a one puts a mark into a file beside the database; whoever
+finds it there does not begin before that one has.
 
 The mark is a courtesy and guards nothing: the lock is SQLite's. It says until when it holds,
-so that one whose writer was killed or stopped is over by itself (docs/adr/0025).
+so that one whose writer was killed or stopped is over by itself (docs/adr/0025). The file is
+read and written and not mapped: a map of one that somebody cuts short, as a copy onto it does,
+ends the process with SIGBUS.
 """
 
 from __future__ import annotations
 
-import mmap
+import logging
 import os
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from treadle.store.sqlite.engine.beside import SmallFile, open_beside
+
+_log = logging.getLogger("treadle.store")
 
 # Since when its writer waits, and until when it holds; CLOCK_MONOTONIC, in nanoseconds.
 _MARK = struct.Struct("qq")
@@ -41,36 +47,40 @@ class Overdue:
     def __init__(self, now: Callable[[], int] = time.monotonic_ns) -> None:
         """Take the clock: nanoseconds, the same for all processes of the machine."""
         self.now = now
-        self._mark: bytearray | mmap.mmap = bytearray(_MARK.size)
+        self._mark: _Own | _File = _Own()
 
-    def open(self, path: Path) -> None:
-        """Map the file that holds the mark, made where there is none.
+    def open(self, database: Path) -> None:
+        """Share the mark with all who open this database, by the file beside it.
 
-        Raises:
-            OSError: it cannot be written.
+        Where that cannot be, the store does without: it says so, and the mark stays this
+        process's own.
         """
-        if isinstance(self._mark, mmap.mmap):
+        if isinstance(self._mark, _File):
             return
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        path = Path(f"{database}-next")
         try:
-            # Allocated in full, so that a full disk cannot turn a write to it into a signal.
-            os.posix_fallocate(fd, 0, _MARK.size)
-            self._mark = mmap.mmap(fd, _MARK.size)
-        finally:
-            os.close(fd)
+            self._mark = _File(open_beside(path, database, _MARK.size))
+        except OSError as error:
+            _log.warning(
+                "%s cannot be used (%s), so a write of this process may wait long for the SQLite "
+                "file while others write; give it the rights of %s, or move away what lies there",
+                path,
+                error,
+                database,
+            )
 
     def close(self) -> None:
-        """Let go of the file; it is unmapped once no thread looks at it any more."""
-        self._mark = bytearray(_MARK.size)
+        """Let go of the file; it is closed once no thread looks at it any more."""
+        self._mark = _Own()
 
     @property
     def marked(self) -> bool:
         """Whether there is a mark at all, be it over or not; mostly there is none."""
-        return _MARK.unpack_from(self._mark) != _NOTHING
+        return self._mark.read() != _NOTHING
 
     def before(self, since: int) -> bool:
         """Tell whether somebody goes before one who came then."""
-        marked, until = _MARK.unpack_from(self._mark)
+        marked, until = self._mark.read()
         if since <= marked:
             return False
         now = self.now()
@@ -91,10 +101,47 @@ class Overdue:
         if waited < _PATIENT_NS:
             pause = min(pause, _BEHIND_PAUSE_S if behind else _NEXT_PAUSE_S)
         if not behind:
-            _MARK.pack_into(self._mark, 0, since, now + int(pause * 1e9) + _SLACK_NS)
+            self._mark.write(since, now + int(pause * 1e9) + _SLACK_NS)
         return pause
 
     def done(self, since: int) -> None:
         """Take the mark away, if it is of the one who came then."""
-        if _MARK.unpack_from(self._mark)[0] == since:
-            _MARK.pack_into(self._mark, 0, *_NOTHING)
+        if self._mark.read()[0] == since:
+            self._mark.write(*_NOTHING)
+
+
+class _Own:
+    """A mark in this process alone."""
+
+    def __init__(self) -> None:
+        self._mark = _NOTHING
+
+    def read(self) -> tuple[int, int]:
+        """Give the mark."""
+        return self._mark
+
+    def write(self, since: int, until: int) -> None:
+        """Put it."""
+        self._mark = since, until
+
+
+class _File(SmallFile):
+    """A mark in a file, whatever others do to that file."""
+
+    def read(self) -> tuple[int, int]:
+        """Give the mark; none where the file is too short for one or cannot be read."""
+        try:
+            raw = os.pread(self.fd, _MARK.size, 0)
+        except OSError:
+            return _NOTHING
+        if len(raw) < _MARK.size:
+            return _NOTHING
+        since, until = _MARK.unpack(raw)
+        return since, until
+
+    def write(self, since: int, until: int) -> None:
+        """Put it; on a full disk there is none, which costs its writer time and no job."""
+        try:
+            os.pwrite(self.fd, _MARK.pack(since, until), 0)
+        except OSError:
+            return

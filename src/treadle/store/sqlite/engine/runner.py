@@ -310,7 +310,7 @@ class Runner:
         if self.writing > 1 or self.pool.path is None:
             return False
         try:
-            inode = Path(f"{self.pool.path}-shm").stat().st_ino
+            inode = Path(f"{self.pool.path.resolve()}-shm").stat().st_ino
             listed = _LOCKS.read_text(encoding="ascii")
         except OSError:
             return False

@@ -29,7 +29,7 @@ update {p}jobs set
     state = 'ready', run_at = :now, forgiven = attempt, crashes = 0, reason = null,
     parked_at = null, worker = null, started_at = null, finished_at = null, keep_until = null,
     expires_at = case when expires_at <= :now then null else expires_at end,
-    outcome = null, ran = null, tag = iif(tenant is null, 0, {untagged})
+    outcome = null, ran = null, waits_at = null, tag = iif(tenant is null, 0, {untagged})
 where id = :id
     and state in ('failed', 'cancelled', 'expired', 'scheduled', 'retrying', 'ready');
 

@@ -84,6 +84,17 @@ class TestQueues:
         assert queues == {"mail": began, "late": None}
 
     @scenario
+    async def test_the_oldest_ready_job_may_stand_behind_many(self, case: Case) -> None:
+        """Those before it were put back later than it came."""
+        first = await case.add(50, queue="mail")
+        case.clock.move(5)
+        oldest = case.now
+        await case.add(queue="mail")
+        case.clock.move(5)
+        await case.store.retry(first)
+        assert [queue.oldest_ready for queue in await case.store.queues()] == [oldest]
+
+    @scenario
     async def test_a_queue_that_ran_empty_is_still_shown(self, case: Case) -> None:
         """It held a job once."""
         [job] = await case.add(queue="mail")

@@ -5,7 +5,8 @@ import pytest
 from msgspec.structs import replace
 
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import write_gates
+from treadle.core.gates.gate import SWITCH, GateUse, write_gates
+from treadle.core.ids import new_id
 from treadle.core.job import JobState
 from treadle.core.keys.key import Conflict, Key
 from treadle.core.outcome import (
@@ -221,6 +222,26 @@ class TestExits:
         answer = await worker.exchange(demand=take(5))
         assert ids_of(answer.claims) == [*(job.id for job in jobs), *gated]
 
+    @scenario
+    async def test_a_job_that_ends_at_a_gate_keeps_its_name(self, case: Case) -> None:
+        """Cancelled, purged or expired, until it is put back."""
+        await case.store.shut_gate("s")
+        shut = GateUse("s", SWITCH)
+        [cancelled] = await add(case, 1, shut)
+        [purged] = await add(case, 1, shut, queue="other")
+        [late] = await add(case, 1, shut, expires_in=SECOND)
+        ids = (cancelled, purged, late)
+        assert [(await case.job(id_)).state for id_ in ids] == [JobState.BLOCKED] * 3
+        await case.store.cancel([cancelled])
+        await case.store.purge("other", limit=100)
+        case.clock.move(2)
+        await case.store.stage((), 100)
+        assert await case.states(ids) == ["cancelled", "cancelled", "expired"]
+        assert [(await case.job(id_)).gate for id_ in ids] == ["s"] * 3
+        await case.store.open_gate("s")
+        await case.store.retry(ids)
+        assert [(await case.job(id_)).gate for id_ in ids] == [None] * 3
+
 
 class TestKeyedAndGated:
     """A job may want a key and have gates: neither forgets the other."""
@@ -269,3 +290,23 @@ class TestKeyedAndGated:
         assert sorted(taken) == sorted(job.id for job in jobs[:3])
         assert (await gate(case, "g")).used == 1
         assert (await gate(case, "g")).waiting == 1
+
+    @scenario
+    async def test_a_job_that_is_not_stored_says_nothing_of_gates(self, case: Case) -> None:
+        """Its key is held: the numbers of its gates stay, and none is made."""
+        await add(case, 1, places("g", 3), key=Key("k"))
+        case.clock.move(1)
+        for conflict in (Conflict.KEEP, Conflict.REFUSE):
+            await add(case, 1, places("g", 7), places("new", 1), key=Key("k", conflict=conflict))
+        assert [(one.name, one.quota) for one in await case.store.gates()] == [("g", 3)]
+
+    @scenario
+    async def test_a_batch_sent_again_says_nothing_of_gates(self, case: Case) -> None:
+        """Others have said something newer meanwhile."""
+        request, old = new_id(), [new_job(key=Key("k"), gates=write_gates([places("g", 3)]))]
+        await case.store.enqueue(request, old)
+        case.clock.move(1)
+        await add(case, 1, places("g", 5))
+        case.clock.move(1)
+        await case.store.enqueue(request, old)
+        assert (await gate(case, "g")).quota == 5

@@ -197,3 +197,15 @@ class TestPausedTasks:
         await case.store.shut_gate("task")
         ids = await case.add(2)
         assert ids_of(await claim(await case.worker())) == ids
+
+    @scenario
+    async def test_what_a_claim_has_left_keeps_its_turn(self, case: Case) -> None:
+        """A claim that meets a pause unforeseen may bring nothing; the next brings the best job."""
+        await add(case, 1, places(quota=100), task="shop.bill")
+        worker = await case.worker()
+        assert len(await worker.claim(1)) == 1
+        await case.store.shut_gate(MAIL)
+        low = await case.add(2, task="shop.bill")
+        best = await case.add(1, task="shop.bill", priority=5)
+        last = await add(case, 1, places(quota=100), task="shop.bill", priority=-5)
+        assert ids_of(await claim(worker, 1)) == [*best, *low, *last]

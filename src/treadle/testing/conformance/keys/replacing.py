@@ -7,7 +7,7 @@ from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
 from treadle.core.job import JobState, Met, NewJob
 from treadle.core.keys.key import Conflict, Until
-from treadle.core.outcome import Failed, Succeeded
+from treadle.core.outcome import Failed, Released, Succeeded
 from treadle.testing.conformance.keys.taking import holder, keyed, store_one
 from treadle.testing.conformance.kit import ERROR, Case, ids_of, scenario
 
@@ -175,6 +175,21 @@ class TestReplace:
         assert (await case.job(batch[0].id)).args == b"[1,[3]]"
 
 
+class TestRuleOfTheHolder:
+    """How long a key is held was said by the job that took it."""
+
+    @scenario
+    async def test_a_start_frees_it_whatever_a_later_call_says(self, case: Case) -> None:
+        """And it stays free when the job goes back unspent."""
+        await case.enqueue(keyed(until=Until.CLAIM))
+        assert isinstance(await store_one(case, newer()), Met)
+        worker = await case.worker()
+        [claim] = await worker.claim()
+        assert await holder(case) is None
+        await worker.finish(claim, Released())
+        assert await holder(case) is None
+
+
 class TestBehindATime:
     """A key that one rule holds for a time may have a job of another rule waiting behind it."""
 
@@ -217,6 +232,17 @@ class TestBehindATime:
         assert (claim.id, await holder(case)) == (behind, behind)
         await worker.finish(claim, Succeeded(b"1"))
         assert await store_one(case, later) is JobState.READY
+
+    @scenario
+    async def test_several_who_ask_after_the_time_all_meet_it(self, case: Case) -> None:
+        """In one batch or the next one; cancelled before its turn, it leaves the key free."""
+        behind = await self._behind(case)
+        case.clock.move(61)
+        later = [keyed(), keyed(), keyed()]
+        fates = [*await case.store.enqueue(new_id(), later[:2]), await store_one(case, later[2])]
+        assert [isinstance(fate, Met) and fate.job for fate in fates] == [behind] * 3
+        assert list(await case.store.cancel([behind])) == [True]
+        assert await store_one(case, keyed()) is JobState.READY
 
     @scenario
     async def test_who_replaces_after_the_time_replaces_it(self, case: Case) -> None:

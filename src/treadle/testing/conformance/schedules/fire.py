@@ -66,6 +66,14 @@ class TestFire:
         assert await case.store.schedules(["b"]) == [None]
 
     @scenario
+    async def test_what_is_not_there_cannot_be_dropped(self, case: Case) -> None:
+        """A move without a body that wants no schedule of its name writes no job either."""
+        job = new_job()
+        assert await case.store.fire([Move("a", 0, None, None, (job,))]) == [False]
+        assert await case.states([job.id]) == ["gone"]
+        assert await case.store.schedules(["a"]) == [None]
+
+    @scenario
     async def test_moves_have_their_own_fates(self, case: Case) -> None:
         """One that holds is written beside one that does not, with its jobs alone."""
         await case.store.fire([made("a"), made("b"), made("c")])

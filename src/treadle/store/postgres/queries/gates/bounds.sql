@@ -27,13 +27,9 @@ end
 -- name: defining
 {bounding}, defined_at = excluded.defined_at
 
--- name: define_gates
-with given as (
-    select distinct on (name collate "C") * from unnest(
-        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]
-    ) as d (name, kind, quota, period, burst)
-    order by name collate "C"
-), news as (
+-- name: define_news
+-- After a CTE given: what differs from what there is.
+, news as (
     select d.* from given d left join {p}gates g on g.name = d.name
     where g.name is null or (not g.is_set and g.defined_at < {now} and
         (g.kind, g.quota, g.period, g.burst) is distinct from (d.kind, d.quota, d.period, d.burst))
@@ -41,7 +37,28 @@ with given as (
 insert into {p}gates as g (name, kind, quota, period, burst, defined_at, touched_at)
 select name, kind, quota, period, burst, {now}, {hour} from news order by name collate "C"
 on conflict (name) do update set {defining}
-where not g.is_set and g.defined_at < excluded.defined_at;
+where not g.is_set and g.defined_at < excluded.defined_at
+
+-- name: define_gates
+with given as (
+    select distinct on (name collate "C") * from unnest(
+        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]
+    ) as d (name, kind, quota, period, burst)
+    order by name collate "C"
+)
+{define_news};
+
+-- name: define_stored
+-- In a batch with keys: what the jobs say ($6) that were stored just now, of a gate the first one.
+-- Others met who holds their key, or came before.
+with given as (
+    select distinct on (d.name collate "C") d.* from unnest(
+        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[]
+    ) with ordinality as d (name, kind, quota, period, burst, job, place)
+    where {is_made} and (select true from {p}jobs j where j.id = d.job and j.number = 0 limit 1)
+    order by d.name collate "C", d.place
+)
+{define_news};
 
 -- name: ensure_gates
 insert into {p}gates (name, kind, quota, period, burst, defined_at, touched_at)

@@ -38,9 +38,9 @@ met as (
     returning j.*, found.why
 ), kept as (
     insert into {p}rest (
-        {body}, error, state, outcome, reason, finished_at, keep_until
+        {body}, error, waits_at, state, outcome, reason, finished_at, keep_until
     )
-    select {body}, error, 'cancelled', 'cancelled', why, {now}, {keep_unrun} from gone j
+    select {body}, error, waits_at, 'cancelled', 'cancelled', why, {now}, {keep_unrun} from gone j
     returning queue, state
 ), {counted}, leaving as (
     select id, array['claim', 'end', 'record'] as kinds from gone where key is not null
