@@ -331,24 +331,25 @@ where p.ago between 1 and least(p.next - 1, 2147483647))
 
 -- name: started
 -- After the CTEs claimed and late: frees the keys that are held until a job has started, which the
--- key says and not the job, that may have new values, and all of those that came too late.
+-- key says and not the job, that may have new values, and all of those that came too late. And
+-- remembers what this request claimed: asked again, it gives the same.
 leaving as (
     select id, array['claim'] as kinds from claimed where key is not null
     union all
     select id, array['claim', 'end', 'record'] from late where key is not null
-), {freed}
-
--- name: claiming
-), {taking}
-    from picked where j.id between picked.id and picked.id and not picked.is_late
-    returning j.*
-), {started}, remembered as (
+), {freed}, remembered as (
     update {p}workers set request = $2::uuid,
         claim_ids = (select array_agg(id) from claimed),
         claim_numbers = (select array_agg(number) from claimed)
     where id = $1::text and request is distinct from $2::uuid
         and ($3::bigint > 0 or exists (select from picked))
 )
+
+-- name: claiming
+), {taking}
+    from picked where j.id between picked.id and picked.id and not picked.is_late
+    returning j.*
+), {started}
 select {claim_row}, true from claimed
 union all
 select {claim_row}, false from late

@@ -129,13 +129,7 @@ select id, gates, expires_at from {p}jobs where state = 'ready' and queue = room
     from picked
     where j.id between picked.id and picked.id and not picked.is_late and (select yes from ample)
     returning j.*
-), {started}, remembered as (
-    update {p}workers set request = $2::uuid,
-        claim_ids = (select array_agg(id) from claimed),
-        claim_numbers = (select array_agg(number) from claimed)
-    where id = $1::text and request is distinct from $2::uuid
-        and ($3::bigint > 0 or exists (select from picked))
-)
+), {started}
 select {claim_head}, case
     when gates = (select c.gates from common c) then '' else {gates_text}
 end, true from claimed

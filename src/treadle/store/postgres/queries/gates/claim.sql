@@ -184,13 +184,7 @@ select best.name, count(*) from (
 ), {taking}
     from verdicts where j.id between verdicts.id and verdicts.id and verdicts.fits
     returning j.*
-), {started}, remembered as (
-    update {p}workers set request = $2::uuid,
-        claim_ids = (select array_agg(id) from claimed),
-        claim_numbers = (select array_agg(number) from claimed)
-    where id = $1::text and request is distinct from $2::uuid
-        and ($3::bigint > 0 or exists (select from picked))
-)
+), {started}
 select {claim_row}, true from claimed
 union all
 select {claim_row}, false from late
