@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,13 @@ from tests.conformance.test_postgres_processes import Scene, until
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import new_id
 from treadle.core.settings import Settings
+from treadle.store.postgres.engine.pack import int8
+from treadle.store.postgres.engine.runner import Dial, dial, drive_now
+from treadle.store.postgres.engine.runner import until as until_read
+from treadle.store.postgres.engine.sql import statement
+from treadle.store.postgres.engine.target import read_target
+from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
+from treadle.store.postgres.engine.wire import Ask, Wire
 from treadle.store.postgres.store import PostgresStore
 from treadle.testing.conformance.kit import new_job
 from treadle.testing.servers import PgBouncer
@@ -22,6 +30,9 @@ pytestmark = needs_pooler
 SOON_S = 5.0
 WOKEN_S = 60.0
 LONG_POLL = {"TREADLE_POLL": "600"}
+ECHO = statement("select $1::int8")
+LINGER = statement("select pg_sleep(0.002)")
+DIVIDE = statement("select 1 / $1::int8")
 
 
 @pytest.fixture
@@ -95,3 +106,36 @@ def test_a_pooler_that_restarts_is_a_short_outage(postgres_schema: str, narrow: 
     store.enqueue_now(new_id(), jobs[2:])
     assert None not in store.get_now([job.id for job in jobs])
     store.close_now()
+
+
+def test_a_failed_transaction_leaves_no_answer_to_the_next_client(narrow: PgBouncer) -> None:
+    """Whatever was to follow it: the pooler lends its connection on as soon as one fails."""
+    target, wrong = read_target(narrow.url, SOON_S), list[object]()
+
+    def open_wire() -> Wire:
+        wire = dial(Dial(target.conninfo, time.monotonic() + SOON_S))
+        drive_now(until_read(wire.meet(), time.monotonic() + SOON_S))
+        return wire
+
+    def speak(number: int) -> None:
+        wire = open_wire()
+        for turn in range(60):
+            fails = turn % 3 == 0
+            calls = [(ECHO, (int8(number),)), (DIVIDE, (int8(0 if fails else 1),))]
+            talk = wire.ask(Ask(calls, after=[(LINGER, ())]), prepare=False)
+            try:
+                answers = drive_now(until_read(talk, time.monotonic() + SOON_S))
+            except ServerError:
+                wire.close()
+                wire = open_wire()
+            except ConnectionLost as error:
+                wrong.append(error)
+                wire = open_wire()
+            else:
+                wrong.extend(answers[0] if answers[0] != [(number,)] else ())
+        wire.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        for spoken in [pool.submit(speak, number) for number in range(8)]:
+            spoken.result()
+    assert not wrong

@@ -33,7 +33,7 @@ from treadle.store.postgres.engine.runner import (
     wait_for_socket,
 )
 from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
-from treadle.store.postgres.engine.wire import Ask, Call, Looks, Wire, is_pooled
+from treadle.store.postgres.engine.wire import Ask, Call, Looks, Wire
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.sql import Statements
@@ -194,12 +194,12 @@ class _Ear:
         conninfo = self._runner.target.conninfo
         wire = await dial_in_thread(Dial(conninfo, time.monotonic() + timeout))
         try:
-            pooled = await _carry(is_pooled(wire), timeout)
-            if not pooled:
+            await _carry(wire.meet(), timeout)
+            if not wire.is_pooled:
                 await self._hear(wire)
         finally:
             wire.close()
-        if pooled:
+        if wire.is_pooled:
             await self._wake_by_time()
 
     async def _hear(self, wire: Wire) -> None:

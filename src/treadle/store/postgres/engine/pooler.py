@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from treadle.store.postgres.engine.runner import until
 from treadle.store.postgres.engine.sql import statement
 from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
-from treadle.store.postgres.engine.wire import Ask, Looks, Wire, is_pooled
+from treadle.store.postgres.engine.wire import Ask, Looks, Wire
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.runner import Runner, Steps
@@ -29,7 +29,7 @@ def pool_mode(runner: Runner) -> Steps[str | None]:
     deadline = time.monotonic() + runner.timeout
     first = yield from runner.lend(deadline)
     try:
-        if not (yield from until(is_pooled(first), deadline)):
+        if not first.is_pooled:
             return None
         before = yield from until(_server_of(first), deadline)
         second = yield from runner.lend(deadline)

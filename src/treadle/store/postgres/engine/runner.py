@@ -223,24 +223,28 @@ class Runner:
 
     def _dial_once(self, deadline: float, *, last: bool) -> Steps[Wire | None]:
         """Try to open a connection; None where the server may be back in a moment."""
+        wire: Wire | None = None
+        met = False
         try:
             wire = yield Dial(self.target.conninfo, deadline)
+            assert wire is not None, "what was dialled is answered with a connection"
+            check_age(wire.version, self.target.name)
+            yield from until(wire.meet(), deadline)
+            met = True
         except ConnectionLost as error:
             if last or not error.may_try:
                 raise unreachable(error, self.target.name) from error
-            return None
+        except ServerError as error:
+            raise explained(error, self.target.name, self.target.url) from error
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"{self.target.name} has not taken a connection within {self.timeout:g} s; "
                 "check that the server runs and that the network lets it through",
                 passing=True,
             ) from error
-        assert wire is not None, "what was dialled is answered with a connection"
-        try:
-            check_age(wire.version, self.target.name)
-        except StoreUnavailable:
-            wire.close()
-            raise
+        finally:
+            if wire is not None and not met:
+                wire.close()
         return wire
 
 

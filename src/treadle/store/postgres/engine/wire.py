@@ -69,6 +69,13 @@ class Wire:
         self._sent: set[bytes] = set()
         """Statements that the pipeline under way prepares: one that comes twice is sent once."""
         self._pid = os.getpid()
+        self.is_pooled = False
+        """A pooler answers in the server's place.
+
+        To one that has failed a transaction PgBouncer 1.18 lends its connection on, whatever of
+        the next one is under way: another client then reads answers that are not its own. So
+        behind a pooler nothing is sent before the end of what came before it is read.
+        """
         self.idle = True
         """Nothing is under way: the connection may be lent to somebody else."""
 
@@ -117,11 +124,17 @@ class Wire:
         self._sent.clear()
         try:
             sent = [self._send(call, prepare=prepare) for call in ask.calls]
-            after = self._send_end(ask, prepare=prepare)
+            self._send_end(ask.end)
+            after = () if self.is_pooled else self._send_after(ask, prepare=prepare)
             yield from self._flush()
             answers = yield from self._answers(sent, end=ask.end)
             if ask.end:
-                yield from self._finish(after)
+                yield from self._committed()
+                if self.is_pooled:
+                    after = self._send_after(ask, prepare=prepare)
+                    yield from self._flush()
+                yield from self._finish_after(after)
+                self.idle = True
         except Error as error:
             raise ConnectionLost(str(error)) from error
         return answers
@@ -140,12 +153,15 @@ class Wire:
         self._db.send_query_prepared(statement.name, values, formats, _BINARY)
         return statement, new
 
-    def _send_end(self, ask: Ask, *, prepare: bool) -> Sequence[tuple[Statement, bool]]:
-        """Send what commits, and the transaction after it; or ask for answers so far."""
-        if not ask.end:
+    def _send_end(self, end: bool) -> None:  # noqa: FBT001 -- of `Ask`
+        """Send what commits, or ask for the answers so far."""
+        if end:
+            self._db.pipeline_sync()
+        else:
             self._db.send_flush_request()
-            return ()
-        self._db.pipeline_sync()
+
+    def _send_after(self, ask: Ask, *, prepare: bool) -> Sequence[tuple[Statement, bool]]:
+        """Send the transaction after it."""
         after = [self._send(call, prepare=prepare) for call in ask.after]
         if after:
             self._db.pipeline_sync()
@@ -202,18 +218,17 @@ class Wire:
             raise ConnectionLost(message) from error
         raise ServerError(state, message)
 
-    def _finish(self, after: Sequence[tuple[Statement, bool]]) -> Looks[None]:
+    def _committed(self) -> Looks[None]:
         """Read the end of the transaction: from here on it is committed."""
         result = yield from self._next()
         if result.status != _SYNC:
             # A check that waits for the commit has failed, or the commit itself.
             yield from self._fail(result, end=True)
-        if after:
-            yield from self._finish_after(after)
-        self.idle = True
 
     def _finish_after(self, after: Sequence[tuple[Statement, bool]]) -> Looks[None]:
         """Read what came of the transaction after it, which has a result for each thing sent."""
+        if not after:
+            return
         for statement, new in after:
             if new:
                 result = yield from self._next()
@@ -221,6 +236,17 @@ class Wire:
                     self._prepared.add(statement.name)
             yield from self._next()
         yield from self._next()
+
+    def meet(self) -> Looks[None]:
+        """Find out whether a pooler answers, which has greeted under a number of its own.
+
+        Comes before whatever is to be sent with something after it.
+
+        Raises:
+            ConnectionLost, ServerError: as for `ask`.
+        """
+        [[[pid]]] = yield from self.ask(Ask([(_PID, ())]), prepare=False)
+        self.is_pooled = pid != self.pid
 
     def listen(self, channels: Sequence[str]) -> Looks[None]:
         """Ask to be notified; the names have been checked."""
@@ -248,16 +274,6 @@ class Wire:
         except Error as error:
             raise ConnectionLost(str(error)) from error
         return names
-
-
-def is_pooled(wire: Wire) -> Looks[bool]:
-    """Tell whether a pooler answers in the server's place: it greets under a number of its own.
-
-    Raises:
-        ConnectionLost, ServerError: as for `Wire.ask`.
-    """
-    [[[pid]]] = yield from wire.ask(Ask([(_PID, ())]), prepare=False)
-    return bool(pid != wire.pid)
 
 
 def connect(conninfo: bytes) -> Looks[Wire]:
