@@ -69,21 +69,22 @@ async def _drain(worker: Hand, until: asyncio.Event) -> int:
     """Settle and claim until told and nothing is left; the same request goes out until answered."""
     settled, request = 0, new_id()
     batch: list[Settlement] = []
+    ending = until.is_set()
     while True:
-        ending = until.is_set()
         try:
             answer = await worker.exchange(batch, take(20), request)
         except StoreUnavailable:
             await asyncio.sleep(0.02)
+            # The answer may be of the first time that it was sent, thus no newer than `ending`.
             continue
-        request = new_id()
+        request, ended, ending = new_id(), ending, until.is_set()
         if answer.gone:
             batch = []
             await worker.register()
             continue
         settled += sum(verdict is Verdict.APPLIED for verdict in answer.verdicts)
         batch = [settlement(claim, Succeeded(b"1")) for claim in answer.claims]
-        if not batch and ending and not answer.more:
+        if not batch and ended and not answer.more:
             return settled
         await asyncio.sleep(0)
 
