@@ -61,7 +61,11 @@ class SqliteTransactional:
         self.announce = announce
 
     def recognise(self) -> Script[None]:
-        """Compare the file that the connection is open on with the store's own."""
+        """Compare the file that the connection is open on with the store's own.
+
+        Raises:
+            StoreUnavailable: it is another one.
+        """
         rows = yield Statement("pragma database_list")
         found = next((row[2] for row in rows if row[1] == "main"), "")
         main = os.fsdecode(found or "")
