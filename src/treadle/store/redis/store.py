@@ -17,9 +17,8 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import SchemaMismatch, StoreError
 from treadle.core.job import Fate, NewJob, Orphan
-from treadle.core.keys.key import check_key
+from treadle.store.batches import check_batch
 from treadle.store.contract import (
-    BATCH_MAX,
     Beaten,
     Exchanged,
     Note,
@@ -193,17 +192,10 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         return _stored(self._runner.run_now(self._enqueue(request, jobs, now))) if jobs else []
 
     def _enqueue(self, request: bytes, jobs: Sequence[NewJob], now: int | None) -> Steps[bytes]:
-        if len(jobs) > BATCH_MAX:
-            msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
-            raise ValueError(msg)
         if len(jobs) == 1 and (one := one_words(jobs[0])) is not None:
             words: Words = [self._now(now), *one]
             return self._runner.script(script("enqueue_one"), words, again=True)
-        name = ""
-        for job in jobs:
-            if job.key is not None:
-                check_key(job.key)
-                name = request.hex()
+        name = request.hex() if check_batch(jobs) else ""
         words = [self._now(now), name, *job_words(jobs)]
         return self._runner.script(script("enqueue"), words, again=True)
 

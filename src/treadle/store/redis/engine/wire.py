@@ -71,7 +71,12 @@ class Tls:
         return self._out.read()
 
     def unseal(self, received: bytes) -> bytes:
-        """Decrypt what is whole; the rest waits for more."""
+        """Decrypt what is whole; the rest waits for more.
+
+        Raises:
+            ConnectionResetError: the server has ended the connection, and nothing came before that.
+            ssl.SSLError: what came is no TLS.
+        """
         self._in.write(received)
         found = []
         try:
