@@ -151,8 +151,8 @@ def test_nobody_gets_anothers_answer_whatever_is_cut_off(
         try:
             threads = [pool.submit(callers.in_a_thread, n) for n in range(4)]
             all_at_once(
-                *(lambda n=n: callers.on_a_loop(n) for n in range(6)),  # type: ignore[misc]
-                *(lambda n=n: callers.within(n, pooler.url) for n in range(2)),  # type: ignore[misc]
+                *(lambda n=n: callers.on_a_loop(n) for n in range(6)),
+                *(lambda n=n: callers.within(n, pooler.url) for n in range(2)),
             )
             for thread in threads:
                 thread.result(ALL_S)
