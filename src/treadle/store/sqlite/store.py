@@ -30,6 +30,7 @@ from treadle.store.contract import (
     WorkerInfo,
 )
 from treadle.store.findings import Finding, Level
+from treadle.store.lacking import no_descriptor
 from treadle.store.sqlite import schema, upkeep, workers
 from treadle.store.sqlite.access import SqliteAccess
 from treadle.store.sqlite.engine import doctor
@@ -206,7 +207,8 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
         except FileExistsError:
             return
         except OSError as error:
-            msg = f"{path} cannot be made: {error.strerror}; check the folder and its rights"
+            why = no_descriptor() or f"{error.strerror}; check the folder and its rights"
+            msg = f"{path} cannot be made: {why}"
             raise StoreUnavailable(msg) from error
 
     # Enqueue
