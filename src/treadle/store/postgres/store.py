@@ -27,7 +27,7 @@ from treadle.store.postgres.gates.line import touches
 from treadle.store.postgres.history import History
 from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.keys.verbs import PostgresKeys
-from treadle.store.postgres.line.enqueue import check_batch, enqueue
+from treadle.store.postgres.line.enqueue import check_jobs, enqueue
 from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.scan import Scan
 from treadle.store.postgres.moving.verbs import PostgresMoving
@@ -163,7 +163,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
     def _enqueue(
         self, request: bytes, jobs: Sequence[NewJob], now: int | None
     ) -> Steps[Sequence[Fate]]:
-        keyed = check_batch(jobs)
+        keyed = check_jobs(jobs)
         ring = self._ears.ring(WORK)
 
         def words() -> tuple[Statements, bytes, Sequence[NewJob], Sequence[str], Sequence[Call]]:

@@ -23,7 +23,7 @@ from treadle.store.postgres.engine.runner import Runner
 from treadle.store.postgres.engine.sql import REST, Place, texts
 from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.keys.taking import fates_of, rounds_of
-from treadle.store.postgres.line.enqueue import check_batch, state_at
+from treadle.store.postgres.line.enqueue import check_jobs, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class PostgresTransactional:
 
     def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
         """Store a batch of new jobs, in one statement."""
-        keyed = check_batch(jobs)
+        keyed = check_jobs(jobs)
         [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
         if not there:
             raise self._elsewhere()
