@@ -104,14 +104,19 @@ def test_a_full_server_that_deletes_what_expires_forgets_a_lock(
         other.acquire()
     client.config_set("maxmemory", "1mb")
     with pytest.raises(redis.OutOfMemoryError):
-        for _ in range(1_000):  # As long as it is at deleting, it takes writes.
-            client.set("more", "x")
+        write_on(client)
     client.config_set("maxmemory", "0")
     with other, pytest.raises(LockLost):
         held.release()
     assert second.job(job.id).state == "ready"
     first.close()
     second.close()
+
+
+def write_on(client: Any) -> None:  # noqa: ANN401
+    """Write until a full server refuses: as long as it is at deleting, it takes writes."""
+    for _ in range(1_000):
+        client.set("more", "x")
 
 
 def test_a_replica_that_is_not_online_yet(server: Redis, client: Any) -> None:  # noqa: ANN401
