@@ -184,6 +184,7 @@ def names() -> list[str]:
             "picking",
             "picking_on",
             "claiming",
+            "answered",
         ),
         *("is_gated", "room_all", "paused_tasks", "plain"),
         *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),
