@@ -29,6 +29,7 @@ from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.keys.verbs import PostgresKeys
 from treadle.store.postgres.line.enqueue import check_jobs, enqueue
 from treadle.store.postgres.line.exchange import Memory, exchange, idle
+from treadle.store.postgres.line.rehearse import rehearse
 from treadle.store.postgres.line.scan import Scan
 from treadle.store.postgres.moving.verbs import PostgresMoving
 from treadle.store.postgres.prune import make_now, prune
@@ -85,6 +86,9 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self._known_since = 0
         self._swept = ""
         """The name of the key from which the next prune goes on."""
+        self._keep = to_us(settings.keep_succeeded, "keep_succeeded")
+        self._unrehearsed: set[str] = set()
+        """Workers that have not yet had anything planned; see `rehearse`."""
         self._asked: set[str] = set()
         """Workers whose last exchange has not been answered."""
         self._watches: dict[str, Watch] = {}
@@ -233,6 +237,8 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
             if found is not None:
                 if news is not None:
                     self._scan.judge_news(brought=False)
+                if demand and worker in self._unrehearsed and not (found.claims or found.gone):
+                    await self._rehearse(worker, demand, now)
                 return found
         kinds = [ENDS] if settlements else []
         going_on = any(not one.state.is_terminal for one in settlements)
@@ -265,6 +271,18 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         words = (self._sql, worker, request, names, self._scan)
         return await drive(self._runner.run(lambda: idle(*words), now, line=True))
 
+    async def _rehearse(self, worker: str, demand: Demand, now: int | None) -> None:
+        """Have planned, once, what this worker's first jobs will need."""
+        words = (self._sql, demand, self._history, self._keep, now)
+        self._unrehearsed.discard(worker)
+        try:
+            await drive(self._runner.run(lambda: rehearse(*words), now, line=True))
+        except StoreError as error:
+            if not is_misplaced(error):
+                raise
+            # The shelf is gone since it was looked for: the first settlement finds its table anew.
+            self._history.forget()
+
     async def ready(self, queues: Sequence[str] | None) -> bool:
         """Tell, without writing, whether a job may be ready in these queues."""
         return await drive(self._runner.run(lambda: upkeep.ready(self._sql, queues)))
@@ -272,6 +290,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
     async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
         """Make a worker known, which counts as a beat."""
         await drive(self._runner.run(lambda: workers.register(self._sql, worker), now, urgent=True))
+        self._unrehearsed.add(worker.id)
         fault.point("register.after_commit")
 
     async def beat(
@@ -313,6 +332,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
     def _forget(self, worker: str) -> None:
         self._watches.pop(worker, None)
         self._marks.pop(worker, None)
+        self._unrehearsed.discard(worker)
 
     async def note(
         self,

@@ -113,6 +113,12 @@ class Batch:
         return found
 
 
+def none_succeeded(history: History, me: tuple[Value, Value], keep: int, now: int | None) -> Call:
+    """Give the settlement of no job at all, into the table of those kept for so long."""
+    table = history.table_of(keep, now)
+    return history.variant("settle_succeeded", table), (*me, *_ends(()))
+
+
 def _heads(placed: Placed) -> list[Value]:
     return [
         uuids([s.id for _, s in placed]),
