@@ -88,6 +88,12 @@ def test_settings_that_cost_something(
     assert (found[name].level, losing(found)) == (level, set())
 
 
+def write_on(client: Any) -> None:  # noqa: ANN401 -- the client has no types for this
+    """Write until the server refuses: as long as it is at deleting, it takes writes."""
+    for _ in range(1_000):
+        client.set("more", "x")
+
+
 def test_a_full_server_that_deletes_what_expires_forgets_a_lock(
     server: Redis,
     client: Any,  # noqa: ANN401

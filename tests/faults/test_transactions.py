@@ -23,7 +23,7 @@ SETTINGS: Final = QUICK | {
     # These deaths are nobody's fault, so a job may meet more of them than usual.
     "TREADLE_MAX_CRASHES": "100",
 }
-ASKED_EVERY: Final = 50
+ASKED_EACH_S: Final = 0.5
 BYTES_A_JOB: Final = 240
 """About what a job adds to the ledger."""
 
@@ -40,6 +40,7 @@ def crash_run(scene: Scene, jobs: int, kills: int, patience: float) -> None:
 
 def _crash_run(scene: Scene, seed: int, jobs: int, kills: int, patience: float) -> None:
     draw = random.Random(seed)  # noqa: S311 -- the seed is what replays the run
+    asked_every = round(ASKED_EACH_S / scene.LOOK_S)
     with scene.prepare():
 
         def worker() -> Process:
@@ -49,7 +50,7 @@ def _crash_run(scene: Scene, seed: int, jobs: int, kills: int, patience: float) 
             if scene.ledger.path.stat().st_size >= size:
                 return True
             # To ask the store is dear, and only at the very end of the run it is needed.
-            return next(looks) % ASKED_EVERY == 0 and not scene.unfinished()
+            return next(looks) % asked_every == 0 and not scene.unfinished()
 
         scene.enqueue("sell", *(f"loop{n}" for n in range(jobs // 2)))
         scene.enqueue("sell_in_thread", *(f"thread{n}" for n in range(jobs // 2)))
