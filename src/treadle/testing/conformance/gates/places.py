@@ -250,3 +250,12 @@ class TestPlaces:
         claims = [*(await worker.exchange(batch, take(10))).claims, *await claim(worker)]
         assert len({one.id for one in claims} & set(bounded)) == 1
         assert (await gate(case, "g")).used == 1
+
+    @scenario
+    async def test_a_place_is_for_the_queue_that_is_named_first(self, case: Case) -> None:
+        """Whatever the priority and the age of the jobs in the queues behind it."""
+        await add(case, 2, places(), queue="bulk", priority=5)
+        [urgent] = await add(case, 1, places(), queue="urgent")
+        worker = await case.worker()
+        claims = (await worker.exchange(demand=take(10, "urgent", "bulk"))).claims
+        assert ids_of(claims) == [urgent]
