@@ -69,7 +69,7 @@ function B.park(id, at, uses, queue, priority)
   end
 end
 
--- Park a job that has become ready, if one of its gates is known to be shut.
+-- Park a job that has become ready, if one of its gates is known to be shut; give that gate.
 function B.park_ready(id)
   local row = redis.pcall('HMGET', job_key(id), 'gates', 'queue', 'priority', 'state')
   if row.err or not row[1] or row[4] ~= 'ready' then
@@ -80,4 +80,5 @@ function B.park_ready(id)
   if at then
     B.park(id, at, uses, row[2] or '', row[3])
   end
+  return at
 end
