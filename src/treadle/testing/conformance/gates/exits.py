@@ -339,6 +339,18 @@ class TestKeyedAndGated:
         assert [(one.name, one.quota) for one in await case.store.gates()] == [("g", 3)]
 
     @scenario
+    async def test_a_batch_sent_again_parks_and_ends_nobody(self, case: Case) -> None:
+        """Its job waits in a queue that is paused, and its gate has filled meanwhile."""
+        await case.store.pause("closed")
+        request = new_id()
+        jobs = [new_job(key=Key("k"), gates=write_gates([SKIPS]), queue="closed")]
+        answer = list(await case.store.enqueue(request, jobs))
+        await add(case, 1, SKIPS)
+        await claim(await case.worker())
+        assert list(await case.store.enqueue(request, jobs)) == answer
+        assert await case.states([jobs[0].id]) == ["ready"]
+
+    @scenario
     async def test_a_batch_sent_again_says_nothing_of_gates(self, case: Case) -> None:
         """Others have said something newer meanwhile."""
         request, old = new_id(), [new_job(key=Key("k"), gates=write_gates([places("g", 3)]))]

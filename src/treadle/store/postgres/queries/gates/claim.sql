@@ -105,8 +105,12 @@ select best.name, count(*) from (
     from fitting
 ), verdicts as (
     -- One that is parked passes on the places that it was woken for, so all its gates are there.
+    -- Where its task is paused it waits for that, before it meets the others.
     select id, bool_and(fits) as fits, case
-        when bool_and(room is not null) then min(name) filter (where cost > spare)
+        when bool_and(room is not null) then coalesce(
+            min(name) filter (where cost > spare and name >= 'task:' and name < 'task;'),
+            min(name) filter (where cost > spare)
+        )
     end as shut_at
     from judged group by id
     union all
