@@ -259,3 +259,14 @@ class TestPlaces:
         worker = await case.worker()
         claims = (await worker.exchange(demand=take(10, "urgent", "bulk"))).claims
         assert ids_of(claims) == [urgent]
+
+    @scenario
+    async def test_a_newcomer_takes_no_woken_job_its_place(self, case: Case) -> None:
+        """What was woken and is not claimed yet counts on while others are parked behind it."""
+        ids = await add(case, 6, places(quota=2))
+        worker = await case.worker()
+        first, second = await claim(worker)
+        await finish(worker, first)
+        await add(case, 1, places(quota=2))
+        await finish(worker, second)
+        assert await case.states(ids[2:]) == ["ready", "ready", "blocked", "blocked"]
