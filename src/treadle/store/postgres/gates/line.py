@@ -198,14 +198,14 @@ def _dated(news: Sequence[Defined]) -> tuple[Value, ...]:
     return (*definitions([use for use, _ in news]), int8s([made_at for _, made_at in news]))
 
 
-def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
+def defined(sql: Statements, name: Value, jobs: Sequence[NewJob]) -> list[Call]:
     """Say what new jobs bring along of their gates; of one batch the first definition counts."""
     uses: dict[str, GateUse] = {}
     for raw in dict.fromkeys(job.gates for job in jobs):
         for use in read_gates(raw):
             uses.setdefault(use.name, use)
-    calls: list[Call] = [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
-    return [*calls, *_locked(sql, jobs)]
+    given = (*definitions(list(uses.values())), name)
+    return [(sql["define_made"], given), *_locked(sql, jobs)] if uses else []
 
 
 def _locked(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:

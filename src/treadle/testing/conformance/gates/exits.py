@@ -350,10 +350,13 @@ class TestKeyedAndGated:
         assert list(await case.store.enqueue(request, jobs)) == answer
         assert await case.states([jobs[0].id]) == ["ready"]
 
+    @pytest.mark.parametrize("key", [None, Key("k")])
     @scenario
-    async def test_a_batch_sent_again_says_nothing_of_gates(self, case: Case) -> None:
+    async def test_a_batch_sent_again_says_nothing_of_gates(
+        self, case: Case, key: Key | None
+    ) -> None:
         """Others have said something newer meanwhile."""
-        request, old = new_id(), [new_job(key=Key("k"), gates=write_gates([places("g", 3)]))]
+        request, old = new_id(), [new_job(key=key, gates=write_gates([places("g", 3)]))]
         await case.store.enqueue(request, old)
         case.clock.move(1)
         await add(case, 1, places("g", 5))
