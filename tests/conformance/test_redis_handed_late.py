@@ -6,14 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from tests.conformance.test_redis_handed import (
-    idle,
-    make_store,
-    own,
-    server,
-    until_unheard,
-    wait_again,
-)
+from tests.conformance.handing import idle, make_store, own, server, until_unheard, wait_again
 from treadle.core.ids import new_id
 from treadle.core.job import Claim
 from treadle.core.outcome import Succeeded, TaskUnknown, Verdict

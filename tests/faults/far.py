@@ -41,6 +41,9 @@ EACH_STORE: Final = (
 class FarScene(Scene):
     """A namespace of a server store, and what goes on around it."""
 
+    LOOK_S = 0.05
+    """Each look opens a store, which takes the processor from those that are looked at."""
+
     def __init__(self, folder: Path, url: str, settings: Mapping[str, str] = QUICK) -> None:
         self.namespace = f"far_{secrets.token_hex(4)}"
         super().__init__(folder, {**settings, "TREADLE_NAMESPACE": self.namespace})

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from msgspec import Struct
 
 from treadle.core.errors import StoreError, StoreUnavailable
+from treadle.store.lacking import no_descriptor
 from treadle.store.redis.engine.address import Place
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.replies import is_passing, refused, word_of
@@ -140,6 +141,9 @@ class Runner:
         return Pause(longest * (0.5 + 0.5 * random.random()))  # noqa: S311 -- spreads
 
     def _lost(self, lost: LostError, *, again: bool) -> StoreUnavailable:
+        lack = None if lost.sent else no_descriptor()
+        if lack is not None:
+            return StoreUnavailable(f"{self.pool.name} cannot be reached: {lack}", passing=True)
         known = (
             "" if again or not lost.sent else "; it is not known whether the call was carried out"
         )

@@ -71,14 +71,20 @@ class Tls:
         return self._out.read()
 
     def unseal(self, received: bytes) -> bytes:
-        """Decrypt what is whole; the rest waits for more."""
+        """Decrypt what is whole; the rest waits for more.
+
+        Raises:
+            ConnectionResetError: the server has ended the connection, and nothing came before that.
+            ssl.SSLError: what came is no TLS.
+        """
         self._in.write(received)
         found = []
         try:
             while part := self._layer.read(_READ_BYTES):
                 found.append(part)
         except ssl.SSLWantReadError:
-            pass
+            # Nothing more is whole; the rest of it comes with what is received next.
+            return b"".join(found)
         except ssl.SSLZeroReturnError:
             if not found:
                 raise ConnectionResetError("the server ended the TLS connection") from None

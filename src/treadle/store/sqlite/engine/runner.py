@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+from treadle.store.lacking import no_descriptor
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.overdue import Overdue
 from treadle.store.sqlite.engine.turns import Turns
@@ -342,6 +343,9 @@ class Runner:
 
     def _explained(self, error: sqlite3.Error) -> Exception:
         """Turn SQLite's error into one that says what to do."""
+        lack = no_descriptor() if _primary(error) == sqlite3.SQLITE_CANTOPEN else None
+        if lack is not None:
+            return StoreUnavailable(f"{self.name}: {lack}", passing=True)
         advice = {
             sqlite3.SQLITE_FULL: "the disk is full; free some space",
             sqlite3.SQLITE_READONLY: "the file or its folder cannot be written; check its rights",
