@@ -16,9 +16,6 @@ from treadle.core.gates.gate import (
     BREAKER,
     PLACES,
     RATE,
-    REPLACE,
-    REPLACED,
-    SKIP,
     SWITCH,
     WINDOW,
     GateRecord,
@@ -50,13 +47,14 @@ WIDE: Final = (
 NARROW: Final = (
     GateUse("b'\u00e9", BREAKER, quota=2, period=60 * SECOND, burst=2 * SECOND),
     GateUse("g{x}'\"\u00e9", PLACES, quota=2),
-    GateUse("g1", PLACES, quota=1, on_full=SKIP),
-    GateUse("g2", PLACES, quota=1, on_full=REPLACE),
+    GateUse("g1", PLACES, quota=1),
     GateUse("r", RATE, quota=3, period=SECOND, burst=3),
     GateUse("r2", RATE, cost=2, quota=1, period=SECOND, burst=4),
     GateUse("sw", SWITCH),
     GateUse("w", WINDOW, quota=3, period=2 * SECOND, burst=3),
 )
+"""Gates that jobs wait at, all of them: one that ends where there is no place does so when it is
+parked, and when that is is a store's own."""
 ROUNDS: Final = 200
 """Exchanges after which a store that says there is more has said so for ever."""
 T = TypeVar("T")
@@ -176,17 +174,11 @@ class Sides:
 
     def job(self) -> NewJob:
         """Draw a job, behind gates or not, with a key or without."""
-        gates = self.draw.sample(self.gates, self.draw.choice((0, 1, 2)))
-        task = self.draw.choice(TASKS)
-        if any(use.on_full for use in gates):
-            # Where a job is woken at one gate and finds its place at another one gone, it ends
-            # there and then, or when a claim meets it: so it has but one, and no pause.
-            gates, task = gates[:1], TASKS[1]
         job = NewJob(
             self.id(),
-            task=task,
+            task=self.draw.choice(TASKS),
             queue=self.draw.choice(QUEUES),
-            gates=write_gates(gates),
+            gates=write_gates(self.draw.sample(self.gates, self.draw.choice((0, 1, 2)))),
             priority=self.draw.choice((0, 0, 5, -3)),
             delay=self.draw.choice((0, 0, SECOND)),
             expires_in=self.draw.choice((None, None, 4 * SECOND)),
@@ -220,9 +212,6 @@ def shown(record: JobRecord | None) -> object:
     if record is None:
         return None
     state = (JobState.READY, None) if is_parked(record) else (record.state, record.reason)
-    if record.state is JobState.CANCELLED and (record.reason or "").startswith(REPLACED):
-        # Of several newer ones that came together a store names any.
-        state = (record.state, REPLACED)
     when = (record.created_at, record.run_at, record.started_at, record.finished_at)
     ends = (record.expires_at, record.keep_until, record.outcome, record.result, record.error)
     tried = (record.attempt, record.forgiven, record.crashes, record.attempts_max, record.worker)

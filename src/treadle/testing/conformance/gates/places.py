@@ -251,6 +251,10 @@ class TestPlaces:
         assert len({one.id for one in claims} & set(bounded)) == 1
         assert (await gate(case, "g")).used == 1
 
+
+class TestPlacesGoOn:
+    """Who gets the next place, where several want it."""
+
     @scenario
     async def test_a_place_is_for_the_queue_that_is_named_first(self, case: Case) -> None:
         """Whatever the priority and the age of the jobs in the queues behind it."""
