@@ -86,7 +86,9 @@ class Control:
 
     async def gate(self) -> None:
         """Shut the switch or a task for a while, or open it."""
-        name = self.sides.draw.choice(("sw", f"task:{TASKS[0]}", NARROW[0].name))
+        # A task's pause is one more gate of its jobs, of which they may have one.
+        task = "sw" if self.sides.kind is Kind.LIMITS else f"task:{TASKS[0]}"
+        name = self.sides.draw.choice(("sw", task, NARROW[0].name))
         if self.sides.draw.random() < 1 / 3:
             await self.sides.all(
                 "shut",

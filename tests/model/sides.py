@@ -174,11 +174,14 @@ class Sides:
 
     def job(self) -> NewJob:
         """Draw a job, behind gates or not, with a key or without."""
+        # Where it is woken at one gate and finds another one full is a store's own, and who is
+        # woken instead.
+        most = 1 if self.kind is Kind.LIMITS else 2
         job = NewJob(
             self.id(),
             task=self.draw.choice(TASKS),
             queue=self.draw.choice(QUEUES),
-            gates=write_gates(self.draw.sample(self.gates, self.draw.choice((0, 1, 2)))),
+            gates=write_gates(self.draw.sample(self.gates, min(most, self.draw.choice((0, 1, 2))))),
             priority=self.draw.choice((0, 0, 5, -3)),
             delay=self.draw.choice((0, 0, SECOND)),
             expires_in=self.draw.choice((None, None, 4 * SECOND)),
