@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from tests.model.sides import (
     KEYS,
-    NARROW,
     QUEUES,
+    SHUTS,
     TASKS,
     TENANTS,
-    Kind,
+    WIDE,
     Side,
     Sides,
     counted,
@@ -86,9 +86,7 @@ class Control:
 
     async def gate(self) -> None:
         """Shut the switch or a task for a while, or open it."""
-        # A task's pause is one more gate of its jobs, of which they may have one.
-        task = "sw" if self.sides.kind is Kind.LIMITS else f"task:{TASKS[0]}"
-        name = self.sides.draw.choice(("sw", task, NARROW[0].name))
+        name = self.sides.draw.choice(SHUTS)
         if self.sides.draw.random() < 1 / 3:
             await self.sides.all(
                 "shut",
@@ -100,7 +98,7 @@ class Control:
 
     async def numbers(self) -> None:
         """Set or reset a gate's numbers."""
-        use = self.sides.draw.choice(self.sides.gates)
+        use = self.sides.draw.choice(WIDE)
         if use.kind == SWITCH:
             return
         if self.sides.draw.random() < 1 / 2:
@@ -273,9 +271,7 @@ class Reads:
     async def compare(self) -> None:
         """Every job, key and queue is the same everywhere."""
         jobs = self.sides.jobs[-BATCH_MAX:]
-        # Who frees a place may wake the next one at once, or leave that to the next stage.
-        wakes = self.sides.kind is Kind.LIMITS
-        if wakes or True in [await self._has_heir(side) for side in self.sides.sides]:
+        if True in [await self._has_heir(side) for side in self.sides.sides]:
             for side in self.sides.sides:
                 await side.store.stage((), BATCH_MAX)
         [found, *_] = await self.sides.all(

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.model.sides import QUEUES, TASKS, WORKERS, Kind, Side, Sides, fate_of, told
+from tests.model.sides import QUEUES, TASKS, WORKERS, Side, Sides, fate_of, told
 from treadle.core.durations import HOUR, SECOND
 from treadle.core.gates.tells import Tell
 from treadle.core.job import Claim, NewJob, Orphan
@@ -244,9 +244,9 @@ class Workers:
     async def time(self) -> None:
         """Let time go by, and upkeep come."""
         draw = self.sides.draw
-        # A breaker that has opened is forgotten in the end, by each store when it will.
-        long = (3, 3) if self.sides.kind is Kind.LIMITS else (4_000, 90_000)
-        self.sides.clock.move(draw.choice((0.01, 0.01, 0.3, 0.3, 1.2, 1.2, 3, 3, 3, 40, *long)))
+        self.sides.clock.move(
+            draw.choice((0.01, 0.01, 0.3, 0.3, 1.2, 1.2, 3, 3, 3, 40, 4_000, 90_000))
+        )
         tasks = draw.choice(((), TASKS[:1]))
         for side in self.sides.sides:
             for hand in side.hands.values():

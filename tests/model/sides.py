@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import (
-    BREAKER,
     PLACES,
     RATE,
     SWITCH,
@@ -43,18 +42,10 @@ WIDE: Final = (
     GateUse("sw", SWITCH),
     GateUse("w", WINDOW, quota=9_000, period=SECOND, burst=9_000),
 )
-"""Gates that nobody waits at while they are open."""
-NARROW: Final = (
-    GateUse("b'\u00e9", BREAKER, quota=2, period=60 * SECOND, burst=2 * SECOND),
-    GateUse("g{x}'\"\u00e9", PLACES, quota=2),
-    GateUse("g1", PLACES, quota=1),
-    GateUse("r", RATE, quota=3, period=SECOND, burst=3),
-    GateUse("r2", RATE, cost=2, quota=1, period=SECOND, burst=4),
-    GateUse("sw", SWITCH),
-    GateUse("w", WINDOW, quota=3, period=2 * SECOND, burst=3),
-)
-"""Gates that jobs wait at, all of them: one that ends where there is no place does so when it is
-parked, and when that is is a store's own."""
+"""The gates of jobs: nobody waits at one while it is open, for who is woken at one that is full
+hangs on whom a store has parked already, and on how long ago."""
+SHUTS: Final = ("sw", f"task:{TASKS[0]}", "b'\u00e9")
+"""Gates that are shut and opened: that of some jobs, that of a task, and one of no job."""
 ROUNDS: Final = 200
 """Exchanges after which a store that says there is more has said so for ever."""
 T = TypeVar("T")
@@ -65,11 +56,9 @@ class Kind(Enum):
 
     ORDER = 0
     """Claims take the best few: no job has a tenant, as the turns of those that one write makes
-    ready are open, and no gate is ever full."""
+    ready are open."""
     TENANTS = 1
     """Jobs have tenants, and a claim takes all that there is."""
-    LIMITS = 2
-    """Gates are narrow, and a claim takes all that may pass."""
 
 
 class Side:
@@ -129,11 +118,6 @@ class Sides:
         """Whether a claim takes all that there is."""
         return self.kind is not Kind.ORDER
 
-    @property
-    def gates(self) -> Sequence[GateUse]:
-        """The gates of jobs."""
-        return NARROW if self.kind is Kind.LIMITS else WIDE
-
     async def all(
         self, what: str, verb: Callable[[Side], Awaitable[T]], read: Callable[[T], Any]
     ) -> list[T]:
@@ -174,14 +158,11 @@ class Sides:
 
     def job(self) -> NewJob:
         """Draw a job, behind gates or not, with a key or without."""
-        # Where it is woken at one gate and finds another one full is a store's own, and who is
-        # woken instead.
-        most = 1 if self.kind is Kind.LIMITS else 2
         job = NewJob(
             self.id(),
             task=self.draw.choice(TASKS),
             queue=self.draw.choice(QUEUES),
-            gates=write_gates(self.draw.sample(self.gates, min(most, self.draw.choice((0, 1, 2))))),
+            gates=write_gates(self.draw.sample(WIDE, self.draw.choice((0, 1, 2)))),
             priority=self.draw.choice((0, 0, 5, -3)),
             delay=self.draw.choice((0, 0, SECOND)),
             expires_in=self.draw.choice((None, None, 4 * SECOND)),

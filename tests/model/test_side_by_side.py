@@ -3,7 +3,8 @@
 Where the other models ask each store whether it keeps the rules of one feature, this one has no
 rules: SQLite, PostgreSQL and Redis are given the same verbs by the same clock, and whatever one of
 them says, the others say, too. Keys, gates, tenants, schedules, locks, holds, moves, rescue and
-control meet each other.
+control meet each other. What is a store's own is told in `store.contract`: there the walk looks
+away, or does not go, above all not to gates of jobs that are full.
 """
 
 import asyncio
@@ -65,7 +66,7 @@ class Walk:
                 await side.store.close()
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=SLOW) for n in range(3, 99))])
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=SLOW) for n in range(2, 60))])
 def test_every_store_says_the_same(
     seed: int, postgres_url: str, redis_url: str, tmp_path: Path
 ) -> None:

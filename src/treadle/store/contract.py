@@ -14,8 +14,9 @@ settlement `tells` of gates is written with it: a breaker shuts or closes, and `
 gate, as `core.gates.tells.told` says.
 
 Left to a store are which jobs behind a shut gate it has parked already and which are still ready,
-the turns of those tenants' jobs that one write makes ready, and when it drops a gate, a hold or a
-place in a line that counts no more. Whatever else they say is the same after the same calls, which
+and so at which of its gates a job waits and who is woken next; the turns of those tenants' jobs
+that one write makes ready; and when it drops a gate, a hold or a place in a line that counts no
+more. Whatever else they say is the same after the same calls, which
 tests/model/test_side_by_side.py asks of all stores at once.
 
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
