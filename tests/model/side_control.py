@@ -102,13 +102,11 @@ class Control:
         if use.kind == SWITCH:
             return
         if self.sides.draw.random() < 1 / 2:
-            was, kind = self.sides.draw.choice((use, replace(use, quota=use.quota + 1))), use.kind
-            other = PLACES if kind != PLACES and self.sides.draw.random() < 1 / 4 else kind
-            await self.sides.all(
-                "set",
-                lambda side: side.store.set_gate(replace(was, kind=other)),
-                lambda done: done,
-            )
+            use = self.sides.draw.choice((use, replace(use, quota=use.quota + 1)))
+            if use.kind != PLACES and self.sides.draw.random() < 1 / 4:
+                # Another kind is refused, but where a store has dropped the gate by then.
+                return
+            await self.sides.all("set", lambda side: side.store.set_gate(use), lambda done: done)
         else:
             await self.sides.all(
                 "reset", lambda side: side.store.reset_gate(use.name), lambda was: was
