@@ -169,8 +169,13 @@ def away(scene: FarScene, server: Postgres | Redis, seconds: float, *, jobs: int
     assert {(one.state, one.crashes) for one in scene.records()} == {(JobState.SUCCEEDED, 0)}
 
 
-def scene_on(store: str, folder: Path, request: pytest.FixtureRequest) -> Scene:
+def scene_on(
+    store: str,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    settings: Mapping[str, str] = QUICK,
+) -> Scene:
     """Prepare a scene on one of `EACH_STORE`."""
     if store == "sqlite":
-        return Scene(folder, QUICK).prepare()
-    return FarScene(folder, request.getfixturevalue(f"{store}_url"), QUICK).prepare()
+        return Scene(folder, settings).prepare()
+    return FarScene(folder, request.getfixturevalue(f"{store}_url"), settings).prepare()

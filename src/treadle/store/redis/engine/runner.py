@@ -68,13 +68,7 @@ class Runner:
             StoreUnavailable: nothing was written, or it is not known.
             StoreError: the server refuses it.
         """
-        rest = (b"1", self._base, *args)
-        packed = pack((b"EVALSHA", script.sha, *rest))
-        if len(packed) > REQUEST_MAX:
-            raise StoreError(
-                f"{self.pool.name}: one call would take {len(packed):,} bytes, more than "
-                f"{REQUEST_MAX:,}; send fewer jobs at once, or pass ids in place of data"
-            )
+        packed = self._packed(b"EVALSHA", script.sha, args)
         reply: Any = None
         ask = Ask(packed)
         for turn in range(_TRIES):
@@ -90,13 +84,22 @@ class Runner:
                 return reply
             if word_of(reply) == "NOSCRIPT":
                 # From here on with its text: the server, or the next one, does not know it.
-                packed = pack((b"EVAL", script.text, *rest))
+                packed = self._packed(b"EVAL", script.text, args)
                 ask = Ask(packed)
             else:
                 ask = self._redirected(packed, reply)
                 if is_passing(reply):
                     yield self._pause(turn)
         raise refused(self.pool.name, reply) from reply
+
+    def _packed(self, how: bytes, script: bytes, args: Sequence[Word]) -> bytes:
+        packed = pack((how, script, b"1", self._base, *args))
+        if len(packed) > REQUEST_MAX:
+            raise StoreError(
+                f"{self.pool.name}: one call would take {len(packed):,} bytes, more than "
+                f"{REQUEST_MAX:,}; send fewer jobs at once, or pass ids in place of data"
+            )
+        return packed
 
     def command(self, *words: Word) -> Steps[Any]:
         """Send one command that may be sent twice; refusals are raised.
@@ -155,9 +158,34 @@ class Runner:
 
     # Carrying them
 
+    def script_now(self, script: Script, args: Sequence[Word]) -> Any:  # noqa: ANN401
+        """Run a script that may be sent twice, on the caller's own thread.
+
+        It is sent straight away, as a conversation of one step is dearer than what it says; one is
+        begun when something is in the way, and meets that again.
+
+        Raises:
+            StoreUnavailable, StoreError: as in `script`.
+        """
+        deadline = time.monotonic() + self.timeout
+        packed = self._packed(b"EVALSHA", script.sha, args)
+        try:
+            wire = self.pool.take_now(deadline)
+            try:
+                reply = wire.call_now(packed, deadline)
+            finally:
+                self.pool.give(wire)
+        except LostError as lost:
+            reply = lost
+        if isinstance(reply, Exception):
+            return self._carried(self.script(script, args, again=True), deadline)
+        return reply
+
     def run_now(self, steps: Steps[T]) -> T:
         """Carry a conversation on the caller's own thread."""
-        deadline = time.monotonic() + self.timeout
+        return self._carried(steps, time.monotonic() + self.timeout)
+
+    def _carried(self, steps: Steps[T], deadline: float) -> T:
         try:
             step = next(steps)
             while True:

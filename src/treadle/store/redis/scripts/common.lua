@@ -25,7 +25,7 @@ local function text(number)
   return found
 end
 
-local NOW = text(now)
+local NOW = string.format('%.0f', now)
 
 -- Let the server delete a record whose time is over. By a clock that is not its own it cannot tell
 -- when that is: the record stays until it is used again, or upkeep looks at it.
