@@ -9,6 +9,7 @@ import redis
 from treadle.core.clock import MovedClock
 from treadle.core.durations import HOUR, SECOND
 from treadle.core.gates.gate import GateUse
+from treadle.core.ids import new_id
 from treadle.core.keys.key import Conflict, Key, Until
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
@@ -39,15 +40,19 @@ async def test_a_key_of_a_time_does_not_expire_with_who_waits_behind(
     """Its hash has an expiry only while nobody waits: else the server would forget him with it."""
     client: Any = redis.Redis.from_url(redis_url)
     name = key(f"default_{OWN}", "key", "k")
+    # By the server's clock, as in production: by another one nothing expires.
+    by_server = open_store(redis_url, f"default_{OWN}", Settings())
     with client:
-        await case.enqueue(new_job(key=Key("k", Until.TIME, hold=60 * SECOND)))
+        await by_server.open()
+        await by_server.enqueue(new_id(), [new_job(key=Key("k", Until.TIME, hold=HOUR))])
         assert client.pttl(name) > 0
         await (await case.worker()).claim()
         behind = new_job(key=Key("k", conflict=Conflict.REPLACE))
-        await case.enqueue(behind)
+        await by_server.enqueue(new_id(), [behind])
+        await by_server.close()
         assert await case.states([behind.id]) == ["blocked"]
         assert client.pttl(name) == -1
-        case.clock.move(61)
+        case.clock.move(2 * HOUR / SECOND)
         await case.store.prune(100)
         await case.store.stage([], 10)
         assert await case.states([behind.id]) == ["ready"]

@@ -183,7 +183,8 @@ class JobRecord(Struct, frozen=True):
     worker: str | None = None
     outcome: str | None = None
     reason: str | None = None
-    """Why it waits or ended, in one word: `unknown_task`, `exhausted`, `poison`, …"""
+    """Why it waits or ended, in one word: `unknown_task`, `exhausted`, `poison`, …; None of one
+    that runs."""
     error: bytes | None = None
     result: bytes | None = None
     tags: bytes | None = None

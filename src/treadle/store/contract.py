@@ -13,6 +13,12 @@ the next one will. Who passes a gate without a job holds it: see `store.parts.ho
 settlement `tells` of gates is written with it: a breaker shuts or closes, and `shut` shuts any
 gate, as `core.gates.tells.told` says.
 
+Left to a store are which jobs behind a shut gate it has parked already and which are still ready,
+and so at which of its gates a job waits and who is woken next; the turns of those tenants' jobs
+that one write makes ready; and when it drops a gate, a hold or a place in a line that counts no
+more. Whatever else they say is the same after the same calls, which
+tests/model/test_side_by_side.py asks of all stores at once.
+
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
 (docs/adr/0017; its verbs, and those of locks, are in `store.parts.keyed`). The verbs of schedules
 are in `store.parts.scheduled`. Room for what comes later: edges are released by `exchange`
@@ -348,8 +354,9 @@ class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, WeighsTenants,
         """Store a batch of at most BATCH_MAX jobs, all or nothing, in order.
 
         Returns each job's state, or whom it met: a job whose key is held is not stored, and its
-        neighbours are. Sent again with the same request and ids the batch changes nothing and
-        is answered as before, whatever became of its jobs.
+        neighbours are. The keys of all are judged before the gates of any. Sent again with the same
+        request and ids the batch changes nothing and is answered as before, whatever became of its
+        jobs.
 
         Raises:
             ValueError: the batch is too large, or a key cannot be one.
@@ -465,8 +472,8 @@ class Store(StoreSession, HoldsKeys, HoldsPlaces, KeepsSchedules, WeighsTenants,
     async def retry(self, ids: Sequence[bytes], *, now: int | None = None) -> Sequence[bool]:
         """Make ended or waiting jobs ready now, with all their attempts before them again.
 
-        True where this call did it; succeeded and running jobs are left alone, and so is an ended
-        job whose key another one holds by now. Others that had a key hold it again.
+        True where this call did it; succeeded, running and blocked jobs are left alone, and so is
+        an ended job whose key another one holds by now. Others that had a key hold it again.
         """
         ...
 

@@ -234,7 +234,7 @@ def read_record(id_: bytes, flat: Sequence[bytes], now: int) -> JobRecord:
         keep_until=row.number("keep_until"),
         worker=row.text("worker"),
         outcome=row.text("outcome") or ("succeeded" if state is JobState.SUCCEEDED else None),
-        reason="unreadable" if state is None else row.text("reason"),
+        reason=_reason(row, state),
         error=row.raw("error") or None,
         result=row.raw("result"),
         tags=said.tags,
@@ -245,6 +245,13 @@ def read_record(id_: bytes, flat: Sequence[bytes], now: int) -> JobRecord:
         gates=row.raw("gates"),
         gate=row.text("waits_at"),
     )
+
+
+def _reason(row: _Fields, state: JobState | None) -> str | None:
+    """Give why a job waits or has ended; what stands there while it runs is upkeep's own."""
+    if state is None:
+        return "unreadable"
+    return None if state is JobState.RUNNING else row.text("reason")
 
 
 class _Fields:

@@ -38,7 +38,7 @@ from treadle.testing.conformance.gates.exits import TestExits, TestKeyedAndGated
 from treadle.testing.conformance.gates.full import TestReplaceWaiting, TestSkip
 from treadle.testing.conformance.gates.holds import TestHeldOutside, TestHoldsInLine
 from treadle.testing.conformance.gates.kinds import TestDefinedInTransactions, TestKinds
-from treadle.testing.conformance.gates.places import TestPlaces
+from treadle.testing.conformance.gates.places import TestPlaces, TestPlacesGoOn
 from treadle.testing.conformance.gates.rates import TestRates
 from treadle.testing.conformance.gates.tasks import TestPausedTasks
 from treadle.testing.conformance.gates.windows import (
@@ -132,6 +132,7 @@ __all__ = [
     "TestPause",
     "TestPausedTasks",
     "TestPlaces",
+    "TestPlacesGoOn",
     "TestPrune",
     "TestPurge",
     "TestQueues",

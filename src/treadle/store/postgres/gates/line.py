@@ -84,7 +84,7 @@ class Seen(Struct, frozen=True):
         names, queues = texts(self.names), names_of(self.queues)
         calls: list[Call] = []
         if many:
-            calls = [(sql[name], (queues, names)) for name in ("park_more", "park_paused")]
+            calls = [(sql[name], (queues, names)) for name in ("park_paused", "park_more")]
         # Who waits for the key of one that ends is woken by the next stage.
         calls.append((sql["end_full"], (names, None)))
         calm = (sql["gates_calm"], (names, int8(wanted)))
@@ -198,14 +198,14 @@ def _dated(news: Sequence[Defined]) -> tuple[Value, ...]:
     return (*definitions([use for use, _ in news]), int8s([made_at for _, made_at in news]))
 
 
-def defined(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
+def defined(sql: Statements, name: Value, jobs: Sequence[NewJob]) -> list[Call]:
     """Say what new jobs bring along of their gates; of one batch the first definition counts."""
     uses: dict[str, GateUse] = {}
     for raw in dict.fromkeys(job.gates for job in jobs):
         for use in read_gates(raw):
             uses.setdefault(use.name, use)
-    calls: list[Call] = [(sql["define_gates"], definitions(list(uses.values())))] if uses else []
-    return [*calls, *_locked(sql, jobs)]
+    given = (*definitions(list(uses.values())), name)
+    return [(sql["define_made"], given), *_locked(sql, jobs)] if uses else []
 
 
 def _locked(sql: Statements, jobs: Sequence[NewJob]) -> list[Call]:
@@ -245,7 +245,7 @@ def meet(sql: Statements, name: Value, jobs: Sequence[NewJob]) -> list[Call]:
     said = [(use, job.id) for job in gated for use in read_gates(job.gates)]
     given = (*definitions([use for use, _ in said]), uuids([id_ for _, id_ in said]))
     calls = [(sql["define_stored"], given), *_locked(sql, gated)]
-    calls += [(sql["give_gates"], (ids, raw)), (sql["park_ready"], (ids,))]
+    calls += [(sql["give_gates"], (ids, raw)), (sql["park_made"], (ids,))]
     places = int8s([place for place, job in enumerate(jobs) if job.gates is not None])
     return [*calls, *ending(sql, gated), (sql["met_gates"], (name, ids, places))]
 

@@ -97,7 +97,7 @@ def _gated(
 ) -> Talk[Sequence[JobState]]:
     """Write a batch in which jobs have gates; some of them may be parked at once."""
     given = (*values, texts([written(job.gates) for job in jobs]))
-    storing = [*calls, *defined(sql, jobs), (sql["enqueue_gated"], given)]
+    storing = [*calls, *defined(sql, values[0], jobs), (sql["enqueue_gated"], given)]
     ends = ending(sql, jobs)
     made_at, answers = yield Ask([*storing, *ends, *turns_of(sql, jobs)], after=ring)
     made = answers[len(storing) - 1]

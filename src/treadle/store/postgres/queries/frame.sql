@@ -86,7 +86,8 @@ convert_to(gates::text, 'UTF8')
 -- name: record_row
 id, task, queue, state, priority, attempt, number, args, created_at, run_at, {now}, attempts_max,
 forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until, worker, outcome,
-reason, error, result, tags, meta, tenant, progress, key, {gates_text}, waits_at
+case when state <> 'running' then reason end, error, result, tags, meta, tenant, progress, key,
+{gates_text}, waits_at
 
 -- name: real_now
 (extract(epoch from clock_timestamp()) * 1000000)::bigint

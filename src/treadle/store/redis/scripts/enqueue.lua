@@ -92,22 +92,28 @@ local function store(run, state, news)
   count(run.queue, nil, state, #news / 2)
 end
 
-local has_parked, places = false, {}
+local has_parked, places, gated = false, {}, {}
 
--- Park a new job that would find a gate shut; give the state that it is in then.
+-- Say what a new job brings along of its gates, and park it if it would find one shut; give the
+-- state that it is in then.
 local function meet(run, id, state)
-  if run.gates == '' then
-    return state
-  end
   local uses = book().uses(run.gates)
   for _, use in ipairs(uses) do
     book().of(use, now)
   end
-  local at_gate = state == 'ready' and book().known_shut(uses)
+  local at_gate = state == 'ready'
+  if at_gate and run.keyed then
+    -- One behind it in the batch may have given it other values.
+    at_gate = book().park_ready(id)
+  elseif at_gate then
+    at_gate = book().known_shut(uses)
+    if at_gate then
+      book().park(id, at_gate, uses, run.queue, run.priority)
+    end
+  end
   if not at_gate then
     return state
   end
-  book().park(id, at_gate, uses, run.queue, run.priority)
   has_parked = true
   return 'blocked'
 end
@@ -181,7 +187,7 @@ local function take(run, job)
     local state = starts(run.run_at, now)
     store_keyed(run, state, job)
     key_book().hold(job.name, job.id, job.until_, job.hash, job.hold)
-    return meet(run, job.id, state)
+    return state
   end
   local holder = redis.pcall('HGET', job_key(held.job), 'state')
   holder = type(holder) == 'string' and holder or 'succeeded'
@@ -225,6 +231,9 @@ local function take_all(run, many, absolute, delay)
       local state, how, id, of = take(run, job)
       places[job.id] = #answer + 1
       answer[#answer + 1] = state and LETTERS[state] or 'm'
+      if state and run.gates ~= '' then
+        gated[#gated + 1] = {run, job.id, state}
+      end
       if how then
         met[#met + 1] = '\n' .. how .. ' ' .. id .. ' ' .. of
       end
@@ -258,7 +267,7 @@ local function store_all(run, many, absolute, delay)
     local id = ARGV[at - 2 * many + 2 * i - 2]
     if seen[id] then
       places[id] = #answer - many + i
-      answer[places[id]] = LETTERS[meet(run, id, state)]
+      gated[#gated + 1] = {run, id, state}
       seen[id] = nil
     end
   end
@@ -269,7 +278,7 @@ while at <= #ARGV do
   local absolute, delay, ends, ends_in = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
   local keyed, many = ARGV[at + 7] ~= '', tonumber(ARGV[at + 10])
   local run = {queue = ARGV[at], priority = ARGV[at + 1], task = ARGV[at + 2],
-    gates = ARGV[at + 8], tenant = ARGV[at + 9],
+    gates = ARGV[at + 8], tenant = ARGV[at + 9], keyed = keyed,
     run_at = instant(absolute, now, delay),
     expires_at = ends_in ~= '' and text(now + ends_in) or (ends ~= '' and ends or nil)}
   at = at + HEAD
@@ -278,6 +287,11 @@ while at <= #ARGV do
   else
     store_all(run, many, absolute, delay)
   end
+end
+-- The keys of a batch are judged before its gates: a job that finds no place and ends has stood for
+-- those of its batch that it has met.
+for _, new in ipairs(gated) do
+  answer[places[new[2]]] = LETTERS[meet(unpack(new))]
 end
 for id in pairs(has_parked and book().ended or {}) do
   -- It found no place, or a newer one of the batch took the place in which it waited.

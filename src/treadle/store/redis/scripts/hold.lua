@@ -44,7 +44,7 @@ local function ask(gate, cost, lease, asks_for, asking_max)
   end
   if mine or many < asking_max then
     B.wait(name, token, mine and mine.since or now, now + asks_for, cost, is_next)
-    call('PEXPIRE', asks_key(name), math.ceil(asks_for / 1000))
+    expire(asks_key(name), asks_for)
   end
   if B.to_wake(gate) > 0 and B.reserved(gate) == 0 then
     -- It is the turn of a job that waits; after that it is that of who asked first.

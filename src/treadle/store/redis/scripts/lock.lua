@@ -14,7 +14,7 @@ local mine = row[1] == token and left > 0
 
 local function hold(fence, for_)
   call('HSET', key, 'token', token, 'fence', fence, 'until_at', text(now + for_))
-  call('PEXPIRE', key, math.ceil(for_ / 1000))
+  expire(key, for_)
 end
 
 if what == 'take' and row[1] and left > 0 and not mine then

@@ -167,19 +167,22 @@ class Book:
                 changed.add(tell.name)
         return changed
 
-    def park(self, id_: bytes, at: str, uses: Sequence[GateUse]) -> None:
+    def park(
+        self, id_: bytes, at: str, uses: Sequence[GateUse], *, met_by_claim: bool = False
+    ) -> None:
         """Park a ready job at the gate that does not let it pass.
 
-        The other gates may have woken it: they pass its place on.
+        One that is met by a claim may have been woken by its other gates: they pass its place on.
         """
         self.db.execute(self.sql["park"], {"at": at, "id": id_})
         for use in uses:
             gate = self.of(use)
-            gate.woken = max(0, gate.woken - gate.takes(use.cost))
+            if met_by_claim:
+                gate.woken = max(0, gate.woken - gate.takes(use.cost))
             if use.name == at:
                 self.look(gate, use.cost)
                 self._is_full(id_, use)
-            elif gate.wake_at is not None:
+            elif met_by_claim and gate.wake_at is not None:
                 gate.wake_at = min(gate.wake_at, self.now)
 
     def look(self, gate: Gate, cost: int) -> None:

@@ -125,7 +125,7 @@ def admit(book: Book, heads: Heads, limit: int, tasks: Collection[str]) -> tuple
             # One that came in a caller's transaction says its definitions only here.
             at = None if late else book.first_shut(uses, created_at)
             if at is not None:
-                book.park(id_, at, uses)
+                book.park(id_, at, uses, met_by_claim=True)
                 parked += 1
                 continue
             admitted += 1

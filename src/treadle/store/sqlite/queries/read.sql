@@ -4,7 +4,8 @@
 -- name: job
 select id, task, queue, state, priority, attempt, number, args, created_at, run_at, :now,
     attempts_max, forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until,
-    worker, outcome, reason, error, result, tags, meta, tenant, progress, key, gates, waits_at
+    worker, outcome, iif(state = 'running', null, reason), error, result, tags, meta, tenant,
+    progress, key, gates, waits_at
 from {p}jobs where id = :id;
 
 -- name: is_live
@@ -14,7 +15,8 @@ select 1 from {p}jobs where id = ?
 -- name: find
 select id, task, queue, state, priority, attempt, number, args, created_at, run_at, :now,
     attempts_max, forgiven, crashes, policy, started_at, finished_at, expires_at, keep_until,
-    worker, outcome, reason, error, result, tags, meta, tenant, progress, key, gates, waits_at
+    worker, outcome, iif(state = 'running', null, reason), error, result, tags, meta, tenant,
+    progress, key, gates, waits_at
 from {p}jobs
 where (:before is null or id < :before) {where}
 order by id desc limit :limit;

@@ -24,7 +24,7 @@ returning id, key;
 -- name: stage_parked
 update {p}jobs set state = 'ready', reason = null, run_at = :now where id in (
     select id from {p}jobs
-    where reason = 'unknown_task' and state = 'scheduled'
+    where reason = 'unknown_task' and state = 'scheduled' and run_at > :now
         and task in (select value from json_each(:tasks))
     limit :limit
 );

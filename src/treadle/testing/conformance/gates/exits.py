@@ -5,9 +5,9 @@ import pytest
 from msgspec.structs import replace
 
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import SWITCH, GateUse, write_gates
+from treadle.core.gates.gate import PLACES, SKIP, SWITCH, GateUse, write_gates
 from treadle.core.ids import new_id
-from treadle.core.job import JobState
+from treadle.core.job import JobState, Met
 from treadle.core.keys.key import Conflict, Key
 from treadle.core.outcome import (
     Cancelled,
@@ -32,6 +32,7 @@ from treadle.testing.conformance.kit import (
     take,
 )
 
+SKIPS = GateUse("g", PLACES, quota=1, on_full=SKIP)
 OUTCOMES: list[Outcome] = [
     Succeeded(b"1"),
     Failed(ERROR),
@@ -292,6 +293,43 @@ class TestKeyedAndGated:
         assert (await gate(case, "g")).waiting == 1
 
     @scenario
+    async def test_a_job_that_waits_for_its_key_says_the_numbers_of_its_gate(
+        self, case: Case
+    ) -> None:
+        """It is stored, so what it says is known before it is ready."""
+        [first] = await case.add(key=Key("k"))
+        await claim(await case.worker())
+        behind = Key("k", conflict=Conflict.REPLACE)
+        assert await case.states(await add(case, 1, places(quota=7), key=behind)) == ["blocked"]
+        assert await case.states([first]) == ["running"]
+        assert (await gate(case, "g")).quota == 7
+
+    @scenario
+    async def test_keys_of_a_batch_are_judged_before_its_gates(self, case: Case) -> None:
+        """A job that ends as there is no place has stood for those that it was met by."""
+        await add(case, 1, SKIPS)
+        await claim(await case.worker())
+        skipped, met = (new_job(key=Key("k"), gates=write_gates(g)) for g in ([SKIPS], []))
+        assert list(await case.store.enqueue(new_id(), [skipped, met])) == [
+            JobState.CANCELLED,
+            Met(skipped.id, "kept", JobState.READY),
+        ]
+        assert await case.states([skipped.id, met.id]) == ["cancelled", "gone"]
+
+    @scenario
+    async def test_a_job_that_is_replaced_in_its_batch_meets_its_new_gate(self, case: Case) -> None:
+        """Where that is full it is parked there, and not at the one of before."""
+        await add(case, 1, places("new"))
+        await claim(await case.worker())
+        first, second = (
+            new_job(key=Key("k", conflict=Conflict.REPLACE), gates=write_gates([places(name)]))
+            for name in ("old", "new")
+        )
+        await case.store.enqueue(new_id(), [first, second])
+        assert (await case.job(first.id)).gate == "new"
+        assert [(await gate(case, name)).waiting for name in ("old", "new")] == [0, 1]
+
+    @scenario
     async def test_a_job_that_is_not_stored_says_nothing_of_gates(self, case: Case) -> None:
         """Its key is held: the numbers of its gates stay, and none is made."""
         await add(case, 1, places("g", 3), key=Key("k"))
@@ -301,9 +339,24 @@ class TestKeyedAndGated:
         assert [(one.name, one.quota) for one in await case.store.gates()] == [("g", 3)]
 
     @scenario
-    async def test_a_batch_sent_again_says_nothing_of_gates(self, case: Case) -> None:
+    async def test_a_batch_sent_again_parks_and_ends_nobody(self, case: Case) -> None:
+        """Its job waits in a queue that is paused, and its gate has filled meanwhile."""
+        await case.store.pause("closed")
+        request = new_id()
+        jobs = [new_job(key=Key("k"), gates=write_gates([SKIPS]), queue="closed")]
+        answer = list(await case.store.enqueue(request, jobs))
+        await add(case, 1, SKIPS)
+        await claim(await case.worker())
+        assert list(await case.store.enqueue(request, jobs)) == answer
+        assert await case.states([jobs[0].id]) == ["ready"]
+
+    @pytest.mark.parametrize("key", [None, Key("k")])
+    @scenario
+    async def test_a_batch_sent_again_says_nothing_of_gates(
+        self, case: Case, key: Key | None
+    ) -> None:
         """Others have said something newer meanwhile."""
-        request, old = new_id(), [new_job(key=Key("k"), gates=write_gates([places("g", 3)]))]
+        request, old = new_id(), [new_job(key=key, gates=write_gates([places("g", 3)]))]
         await case.store.enqueue(request, old)
         case.clock.move(1)
         await add(case, 1, places("g", 5))

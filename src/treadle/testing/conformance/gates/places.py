@@ -250,3 +250,27 @@ class TestPlaces:
         claims = [*(await worker.exchange(batch, take(10))).claims, *await claim(worker)]
         assert len({one.id for one in claims} & set(bounded)) == 1
         assert (await gate(case, "g")).used == 1
+
+
+class TestPlacesGoOn:
+    """Who gets the next place, where several want it."""
+
+    @scenario
+    async def test_a_place_is_for_the_queue_that_is_named_first(self, case: Case) -> None:
+        """Whatever the priority and the age of the jobs in the queues behind it."""
+        await add(case, 2, places(), queue="bulk", priority=5)
+        [urgent] = await add(case, 1, places(), queue="urgent")
+        worker = await case.worker()
+        claims = (await worker.exchange(demand=take(10, "urgent", "bulk"))).claims
+        assert ids_of(claims) == [urgent]
+
+    @scenario
+    async def test_a_newcomer_takes_no_woken_job_its_place(self, case: Case) -> None:
+        """What was woken and is not claimed yet counts on while others are parked behind it."""
+        ids = await add(case, 6, places(quota=2))
+        worker = await case.worker()
+        first, second = await claim(worker)
+        await finish(worker, first)
+        await add(case, 1, places(quota=2))
+        await finish(worker, second)
+        assert await case.states(ids[2:]) == ["ready", "ready", "blocked", "blocked"]

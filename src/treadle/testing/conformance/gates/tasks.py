@@ -1,8 +1,10 @@
 """A task that is paused: its jobs wait at the gate of their task, which they do not carry."""
 # ruff: noqa: PLR2004 -- a literal in a test is the expected value
 
+from msgspec.structs import replace
+
 from treadle.core.durations import SECOND
-from treadle.core.gates.gate import FOREVER
+from treadle.core.gates.gate import FOREVER, SKIP
 from treadle.core.gates.tells import Tell
 from treadle.core.job import JobState
 from treadle.core.lanes import Demand, Share
@@ -207,3 +209,18 @@ class TestPausedTasks:
         best = await case.add(1, task="shop.bill", priority=5)
         last = await add(case, 1, places(quota=100), task="shop.bill", priority=-5)
         assert ids_of(await claim(worker, 1)) == [*best, *low, *last]
+
+    @scenario
+    async def test_a_job_waits_for_its_task_before_it_meets_its_gates(self, case: Case) -> None:
+        """One that ends where there is no place does not end while its task is paused."""
+        skips = replace(places(), on_full=SKIP)
+        mails = await add(case, 2, skips)
+        [bill] = await add(case, 1, places(), task="shop.bill", priority=5)
+        await case.store.shut_gate(MAIL)
+        worker = await case.worker()
+        claims = await claim(worker)
+        assert ids_of(claims) == [bill]
+        assert [(await case.job(job)).gate for job in mails] == [MAIL, MAIL]
+        await finish(worker, *claims)
+        assert await case.store.open_gate(MAIL)
+        assert ids_of(await claim(worker)) == mails[:1]

@@ -9,6 +9,7 @@ from treadle.core.job import Claim, JobState, Met
 from treadle.core.keys.key import Key, Until
 from treadle.core.outcome import Cancelled, Failed, Outcome, Rejected, Released, Snoozed, Succeeded
 from treadle.testing.conformance.gates import kit as gate_kit
+from treadle.testing.conformance.keys.locks import ROUNDS
 from treadle.testing.conformance.keys.taking import holder, keyed, store_one
 from treadle.testing.conformance.kit import ERROR, LEASE_S, Case, Hand, new_job, scenario
 
@@ -154,6 +155,16 @@ class TestKeyFreed:
         case.clock.move(61)
         assert await holder(case) is None
         assert await store_one(case, keyed()) is JobState.READY
+
+    @scenario
+    async def test_a_time_ends_by_the_clock_of_the_store_alone(self, case: Case) -> None:
+        """While that stands still a key of a microsecond is held, however many calls are made."""
+        job = keyed(until=Until.TIME, hold=1)
+        await case.enqueue(job)
+        for _ in range(ROUNDS):
+            assert await holder(case) == job.id
+        case.clock.move(0.000_001)
+        assert await holder(case) is None
 
     @scenario
     async def test_a_key_that_lasts_with_the_record_outlives_a_success(self, case: Case) -> None:

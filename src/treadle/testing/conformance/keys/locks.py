@@ -7,6 +7,8 @@ from treadle.testing.conformance.kit import Case, scenario
 
 LEASE = 10 * SECOND
 A, B = b"a" * 16, b"b" * 16
+ROUNDS = 50
+"""Calls that take longer than a server needs to see that a millisecond is over."""
 
 
 class TestLocks:
@@ -65,6 +67,15 @@ class TestLocks:
         assert (await case.store.lock_take("l", B, LEASE)).fence is not None
         assert not await case.store.lock_free("l", A)
         assert (await case.store.lock_take("l", A, LEASE)).fence is None
+
+    @scenario
+    async def test_a_lease_ends_by_the_clock_of_the_store_alone(self, case: Case) -> None:
+        """While that stands still a hold of a microsecond lasts, however many calls are made."""
+        await case.store.lock_take("l", A, 1)
+        for _ in range(ROUNDS):
+            assert (await case.store.lock_take("l", B, LEASE)).wait == 1
+        case.clock.move(0.000_001)
+        assert (await case.store.lock_take("l", B, LEASE)).fence is not None
 
     @scenario
     async def test_only_the_holder_frees_a_lock(self, case: Case) -> None:

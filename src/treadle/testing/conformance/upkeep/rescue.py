@@ -10,6 +10,7 @@ import pytest
 
 from treadle.core.job import Claim, JobState
 from treadle.core.outcome import Released, Succeeded, Verdict, WorkerLost
+from treadle.store.contract import Filter
 from treadle.testing.conformance.kit import (
     ANY_LIMIT,
     LEASE_S,
@@ -187,6 +188,20 @@ class TestRescue:
         for job, orphan in after.items():
             assert orphan.started == before[job].started
             assert orphan.claim.number > before[job].claim.number
+
+    @scenario
+    async def test_a_job_that_runs_has_no_reason(self, case: Case) -> None:
+        """Why it waits or has ended is told; what upkeep knows of a claim is its own affair."""
+        await case.add(2)
+        worker = await case.worker("dead")
+        claims = await worker.claim(2)
+        await mark_all(worker, claims[:1])
+        assert [(await case.job(claim.id)).reason for claim in claims] == [None, None]
+        case.clock.move(LEASE_S + 0.1)
+        rescuer = await case.worker("rescuer")
+        assert len(await rescuer.rescue_in_two_looks(case.clock)) == len(claims)
+        assert [(await case.job(claim.id)).reason for claim in claims] == [None, None]
+        assert [job.reason for job in await case.store.find(Filter())] == [None, None]
 
     @pytest.mark.parametrize("gone", [leave, lose_sight])
     @scenario

@@ -2,9 +2,13 @@
 
 from collections import Counter
 
+import pytest
+
 from treadle.core.durations import DAY, SECOND
+from treadle.core.gates.gate import write_gates
 from treadle.core.job import JobState
 from treadle.core.outcome import Failed, TaskUnknown
+from treadle.testing.conformance.gates.kit import places
 from treadle.testing.conformance.kit import ANY_LIMIT, ERROR, Case, ids_of, scenario, settlement
 
 
@@ -149,6 +153,21 @@ class TestParked:
         await case.store.stage([], ANY_LIMIT)
         [claim] = await worker.claim()
         assert claim.parked_at is None
+
+    @pytest.mark.parametrize("gates", [None, write_gates([places()])])
+    @scenario
+    async def test_a_parked_job_that_is_due_keeps_its_time(
+        self, case: Case, gates: bytes | None
+    ) -> None:
+        """It has waited it out, so that a worker knows its task does not change it."""
+        [job] = await case.add(gates=gates)
+        worker = await case.worker()
+        [claim] = await worker.claim()
+        await worker.finish(claim, TaskUnknown())
+        due = (await case.job(job)).run_at
+        case.clock.move(60)
+        assert await case.store.stage(["shop.mail"], ANY_LIMIT) == 1
+        assert (await case.job(job)).run_at == due
 
     @scenario
     async def test_a_delayed_job_of_a_known_task_is_not_taken_early(self, case: Case) -> None:

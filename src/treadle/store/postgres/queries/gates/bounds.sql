@@ -48,6 +48,17 @@ with given as (
 )
 {define_news};
 
+-- name: define_made
+-- Of a batch without keys: one that was made before ($6) says nothing.
+with given as (
+    select distinct on (name collate "C") * from unnest(
+        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]
+    ) as d (name, kind, quota, period, burst)
+    where (select true from {p}requests r where r.id = $6::uuid limit 1) is null
+    order by name collate "C"
+)
+{define_news};
+
 -- name: define_stored
 -- In a batch with keys: what the jobs say ($6) that were stored just now, of a gate the first one.
 -- Others met who holds their key, or came before.

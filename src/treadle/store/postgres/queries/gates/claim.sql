@@ -63,10 +63,11 @@ select best.name, count(*) from (
 
 -- name: admitting
 -- $6: the gates that are locked. A job passes when all of its gates have room for it and for those
--- of its batch that come before it; one that would find no room even so is parked; any other stays
--- ready for the next call.
+-- of its batch that come before it, where named queues ($4) come in their order; one that would
+-- find no room even so is parked; any other stays ready for the next call.
 , picked as (
     select j.id, j.priority, j.tag, j.task, j.gates,
+        array_position($4::text[], room.name) as turn,
         coalesce(j.expires_at <= {now}, false) as is_late
     from room cross join lateral (
         select id, priority, tag, task, gates, expires_at from {p}jobs
@@ -75,7 +76,7 @@ select best.name, count(*) from (
     ) as j
     where {is_new}
 ), asked as (
-    select p.id, p.priority, p.tag, w.name collate "C" as name, {takes} as cost,
+    select p.id, p.turn, p.priority, p.tag, w.name collate "C" as name, {takes} as cost,
         case when g.name is not null then {room} end as room
     from picked p
     cross join lateral jsonb_to_recordset(p.gates) as w (name text, cost bigint)
@@ -83,7 +84,7 @@ select best.name, count(*) from (
     where p.gates is not null and not p.is_late
     union all
     -- A paused task; one that was not seen beforehand is not locked, and its jobs are left.
-    select p.id, p.priority, p.tag, g.name, 1, case when g.name = any($6::text[]) then 0 end
+    select p.id, p.turn, p.priority, p.tag, g.name, 1, case when g.name = any($6::text[]) then 0 end
     from picked p join {p}gates g on g.name = 'task:' || p.task
     where g.name >= 'task:' and g.name < 'task;' and g.shut_until > {now} and not p.is_late
 ), totals as (
@@ -94,7 +95,7 @@ select best.name, count(*) from (
     select not exists (select from totals where room is null or n > room) as yes
 ), summed as (
     select *, sum(cost) over (
-        partition by name order by priority desc, tag, id rows unbounded preceding
+        partition by name order by turn, priority desc, tag, id rows unbounded preceding
     ) as so_far
     from asked where not (select yes from ample)
 ), fitting as (
@@ -104,8 +105,12 @@ select best.name, count(*) from (
     from fitting
 ), verdicts as (
     -- One that is parked passes on the places that it was woken for, so all its gates are there.
+    -- Where its task is paused it waits for that, before it meets the others.
     select id, bool_and(fits) as fits, case
-        when bool_and(room is not null) then min(name) filter (where cost > spare)
+        when bool_and(room is not null) then coalesce(
+            min(name) filter (where cost > spare and name >= 'task:' and name < 'task;'),
+            min(name) filter (where cost > spare)
+        )
     end as shut_at
     from judged group by id
     union all

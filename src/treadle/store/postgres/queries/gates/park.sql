@@ -56,8 +56,16 @@ with seen as (
     where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
 ), {parking};
 
+-- name: park_made
+-- As park_ready, of a batch with keys: one that was made before parks nobody.
+with seen as (
+    select j.id, {known_shut} as at from {p}jobs j
+    where {is_made} and j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
+), {parking};
+
 -- name: park_more
--- After a claim that parked jobs: many more of the queue may be behind the same gates.
+-- After a claim that parked jobs, and after park_paused: many more of the queue may be behind
+-- the same gates.
 with seen as (
     select j.id, (
         select w.name from jsonb_to_recordset(j.gates) as w (name text, cost bigint)

@@ -49,8 +49,9 @@ local function when_full(id, use)
   end
 end
 
--- Park a ready job at a gate that does not let it pass; the others pass its place on.
-function B.park(id, at, uses, queue, priority)
+-- Park a ready job at a gate that does not let it pass. One that is met by a claim may have been
+-- woken by its other gates: they pass its place on.
+function B.park(id, at, uses, queue, priority, met_by_claim)
   take_passed()
   call('ZREM', ready_key(queue), id)
   leave_turn('r' .. queue, id, tenant_of(id))
@@ -59,17 +60,20 @@ function B.park(id, at, uses, queue, priority)
   count(queue, 'ready', 'blocked')
   for _, use in ipairs(uses) do
     local gate = B.of(use)
-    gate.woken, gate.changed = math.max(0, gate.woken - takes(gate, use.cost)), true
+    gate.changed = true
+    if met_by_claim then
+      gate.woken = math.max(0, gate.woken - takes(gate, use.cost))
+    end
     if use.name == at then
       B.look(gate, use.cost)
       when_full(id, use)
-    elseif gate.wake_at then
+    elseif met_by_claim and gate.wake_at then
       gate.wake_at = math.min(gate.wake_at, now)
     end
   end
 end
 
--- Park a job that has become ready, if one of its gates is known to be shut.
+-- Park a job that has become ready, if one of its gates is known to be shut; give that gate.
 function B.park_ready(id)
   local row = redis.pcall('HMGET', job_key(id), 'gates', 'queue', 'priority', 'state')
   if row.err or not row[1] or row[4] ~= 'ready' then
@@ -80,4 +84,5 @@ function B.park_ready(id)
   if at then
     B.park(id, at, uses, row[2] or '', row[3])
   end
+  return at
 end

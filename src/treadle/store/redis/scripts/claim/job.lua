@@ -17,7 +17,7 @@ local function is_held(id, queue)
   for _, use in ipairs(book().uses(row[5])) do
     uses[#uses + 1] = use
   end
-  book().park(id, gate.name, uses, queue, row[3])
+  book().park(id, gate.name, uses, queue, row[3], true)
   fell_away, parked = true, parked + 1
   return true
 end
@@ -27,7 +27,7 @@ local function passes(id, gates, created_at, queue, priority)
   local uses = book().uses(gates)
   local at = book().pass(uses, id, whole(created_at))
   if at then
-    book().park(id, at, uses, queue, priority)
+    book().park(id, at, uses, queue, priority, true)
     fell_away, parked = true, parked + 1
     return false
   end
