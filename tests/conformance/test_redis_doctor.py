@@ -119,11 +119,6 @@ def test_a_full_server_that_deletes_what_expires_forgets_a_lock(
     second.close()
 
 
-def write_on(client: Any) -> None:  # noqa: ANN401
-    """Write until a full server refuses: as long as it is at deleting, it takes writes."""
-    for _ in range(1_000):
-        client.set("more", "x")
-
 
 def test_a_replica_that_is_not_online_yet(server: Redis, client: Any) -> None:  # noqa: ANN401
     """One that the primary has not sent its copy to is found by its address and state."""
