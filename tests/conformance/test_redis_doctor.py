@@ -119,7 +119,6 @@ def test_a_full_server_that_deletes_what_expires_forgets_a_lock(
     second.close()
 
 
-
 def test_a_replica_that_is_not_online_yet(server: Redis, client: Any) -> None:  # noqa: ANN401
     """One that the primary has not sent its copy to is found by its address and state."""
     client.config_set("repl-diskless-sync", "yes")
