@@ -28,4 +28,6 @@ def postgres_schema(postgres_url: str) -> Iterator[str]:
     name = f"t_{uuid4().hex}"
     yield f"{postgres_url}?schema={name}"
     with psycopg.connect(postgres_url, autocommit=True) as db:
+        # A test that failed may have left a transaction open: that is no reason to wait for ever.
+        db.execute("set lock_timeout = '30s'")
         db.execute(f"drop schema if exists {name} cascade".encode())

@@ -135,11 +135,15 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date; return its version before and after."""
-        return await drive(self._migrate())
+        versions = await drive(self._migrate())
+        await self.open()
+        return versions
 
     def migrate_now(self) -> tuple[int, int]:
         """Do the same on the caller's own thread."""
-        return drive_now(self._migrate())
+        versions = drive_now(self._migrate())
+        self.open_now()
+        return versions
 
     def _migrate(self) -> Steps[tuple[int, int]]:
         return self._runner.run(
