@@ -43,6 +43,8 @@ class LostError(Exception):
 
     def __init__(self, why: str, *, sent: bool) -> None:
         self.sent = sent
+        self.late = False
+        """Whether the time of the call is over, so that nobody tries again."""
         super().__init__(why)
 
 
