@@ -17,6 +17,8 @@ from treadle.core.outcome import Succeeded, Verdict
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
 from treadle.store.open import open_store
+from treadle.store.redis.engine.address import read_address
+from treadle.store.redis.engine.pool import WIRES_MAX, Pool
 from treadle.store.redis.engine.wire import LostError, Wire
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 from treadle.testing.proxy import Proxy
@@ -285,3 +287,13 @@ def test_an_enqueue_that_may_be_stored_says_so_whatever_came_after() -> None:
                 await call
 
     asyncio.run(scene())
+
+
+def test_a_wire_whose_holder_was_struck_is_lent_again() -> None:
+    """Whoever an error strikes gives nothing back: what he was lent is free all the same."""
+    with Redis() as server:
+        pool = Pool(read_address(server.url))
+        for _ in range(WIRES_MAX):
+            pool.take_now(time.monotonic() + PATIENCE_S).close()
+        pool.give(pool.take_now(time.monotonic() + PATIENCE_S))
+        pool.close()

@@ -109,6 +109,8 @@ class Wire:
         self.place = place
         self.batch = 0
         """Which generation of its pool it belongs to."""
+        self.loan: Any = None
+        """What says that it is lent; its pool's own."""
         self._reader = hiredis.Reader()
         self._tls: Tls | None = None
         try:
