@@ -13,6 +13,10 @@ import redis
 from tests.conformance.own_redis import needs_program
 from treadle import JobState, Treadle, Worker
 from treadle.core.errors import StoreError, StoreUnavailable
+from treadle.core.ids import new_id
+from treadle.core.settings import Settings
+from treadle.store.open import open_store
+from treadle.testing.conformance.kit import new_job
 from treadle.testing.servers import Redis
 
 pytestmark = needs_program
@@ -105,3 +109,14 @@ def test_a_worker_does_not_wait_for_a_password_at_its_start(
         asyncio.run(scenario())
     assert isinstance(caught.value, StoreUnavailable)
     assert not caught.value.passing
+
+
+def test_an_enqueue_refused_half_way_is_not_told_as_stored(admin: Any) -> None:  # noqa: ANN401 -- the client's own
+    """A right that a later write of its script lacks: the caller is told, not that it is ready."""
+    store = open_store(url_of(admin), "default", Settings())
+    store.open_now()
+    # A server that does not know the script yet is asked in another way.
+    store.enqueue_now(new_id(), [new_job(tenant="a")])
+    change(admin, "-zadd")
+    with pytest.raises(StoreUnavailable, match="ACL SETUSER"):
+        store.enqueue_now(new_id(), [new_job(tenant="a")])

@@ -17,6 +17,8 @@ from treadle.core.outcome import Succeeded, Verdict
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
 from treadle.store.open import open_store
+from treadle.store.redis.engine.address import read_address
+from treadle.store.redis.engine.pool import WIRES_MAX, Pool
 from treadle.store.redis.engine.wire import LostError, Wire
 from treadle.testing.conformance.kit import Hand, new_job, settlement, take, worker_info
 from treadle.testing.proxy import Proxy
@@ -265,3 +267,33 @@ def test_a_call_that_the_connection_does_not_take_ends_in_time() -> None:
             wire.call_now(b"x" * 50_000_000, time.monotonic() + PATIENCE_S)
         assert PATIENCE_S <= time.monotonic() - begun < 10 * PATIENCE_S
         assert wire.fileno() == -1
+
+
+def test_an_enqueue_that_may_be_stored_says_so_whatever_came_after() -> None:
+    """Its answer was lost, and the server refuses whoever comes then: it is not known."""
+
+    async def scene() -> None:
+        async with ends() as both:
+            await asyncio.to_thread(both.far.enqueue_now, new_id(), [new_job()])
+            both.proxy.lose_answers()
+            job = new_job()
+            call = asyncio.create_task(asyncio.to_thread(both.far.enqueue_now, new_id(), [job]))
+            async with asyncio.timeout(PATIENCE_S):
+                while (await both.near.get([job.id]))[0] is None:  # noqa: ASYNC110 -- no event
+                    await asyncio.sleep(0.01)
+            both.proxy.refuse()
+            both.proxy.reset()
+            with pytest.raises(StoreUnavailable, match=r"refused.*it is not known whether"):
+                await call
+
+    asyncio.run(scene())
+
+
+def test_a_wire_whose_holder_was_struck_is_lent_again() -> None:
+    """Whoever an error strikes gives nothing back: what he was lent is free all the same."""
+    with Redis() as server:
+        pool = Pool(read_address(server.url))
+        for _ in range(WIRES_MAX):
+            pool.take_now(time.monotonic() + PATIENCE_S).close()
+        pool.give(pool.take_now(time.monotonic() + PATIENCE_S))
+        pool.close()

@@ -33,13 +33,24 @@ _PRIMARY = b"master"
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
+class _Loan:
+    """A place among the wires that are lent; free again when nobody has it any more.
+
+    An error may be raised in a thread at any point, as a task's time limit is: who is struck
+    between a step and the next gives nothing back, and his loan goes with his frame.
+    """
+
+    __slots__ = ("__weakref__",)
+
+
 class _Turn:
     """Somebody who waits for a wire to be given back."""
 
-    __slots__ = ("came", "wake")
+    __slots__ = ("came", "loan", "wake")
 
-    def __init__(self, wake: Callable[[], object]) -> None:
+    def __init__(self, wake: Callable[[], object], loan: _Loan) -> None:
         self.wake = wake
+        self.loan = loan
         self.came = False
 
 
@@ -64,7 +75,7 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: deque[Wire] = deque()
         self._lent: weakref.WeakSet[Wire] = weakref.WeakSet()
-        self._out = 0
+        self._loans: weakref.WeakSet[_Loan] = weakref.WeakSet()
         self._turns: deque[_Turn] = deque()
         self._batch = 0
         self._target: Place | None = None
@@ -78,20 +89,23 @@ class Pool:
             LostError: there is no server, or no wire came free in time.
             StoreUnavailable: the server does not let us in.
         """
+        loan = _Loan()
         with self._lock:
-            room = self._counted_in()
+            room = self._counted_in(loan)
         if not room:
             event = threading.Event()
-            turn = self._enter(event.set)
+            turn = self._enter(event.set, loan)
             if turn is not None and not event.wait(max(0.0, deadline - time.monotonic())):
                 self._give_up(turn)
-        return self._rested() or self._counted(lambda: self.connect(deadline))
+        wire = self._rested() or self._counted(lambda: self.connect(deadline), loan)
+        wire.loan = loan
+        return wire
 
     async def take(self, deadline: float) -> Wire:
         """Do the same without blocking the event loop."""
         loop = asyncio.get_running_loop()
-        came = loop.create_future()
-        turn = self._enter(lambda: loop.call_soon_threadsafe(_resolve, came))
+        came, loan = loop.create_future(), _Loan()
+        turn = self._enter(lambda: loop.call_soon_threadsafe(_resolve, came), loan)
         if turn is not None:
             try:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
@@ -102,54 +116,63 @@ class Pool:
                 self._drop_turn(turn)
                 raise
         wire = self._rested()
-        if wire is not None:
-            return wire
-        try:
-            return await self.connect_beside(deadline)
-        except BaseException:
-            self._leave()
-            raise
+        if wire is None:
+            try:
+                wire = await self.connect_beside(deadline)
+            except BaseException:
+                self._leave(loan)
+                raise
+        wire.loan = loan
+        return wire
 
     def give(self, wire: Wire) -> None:
         """Take a wire back; one that is closed, or of before a change of place, is let go."""
+        loan, wire.loan = wire.loan, None
         if wire.fileno() >= 0:
             if wire.batch == self._batch and len(self._idle) < _IDLE_MAX:
                 self._idle.append(wire)
             else:
                 wire.close()
-        self._leave()
+        self._leave(loan)
 
-    def _counted_in(self) -> bool:
+    def _counted_in(self, loan: _Loan) -> bool:
         """Count a wire as lent, unless all are or somebody waits for one; the lock is held."""
-        room = self._out < WIRES_MAX and not self._turns
-        self._out += room
+        room = not self._turns and len(self._loans) < WIRES_MAX
+        if room:
+            self._loans.add(loan)
         return room
 
-    def _enter(self, wake: Callable[[], object]) -> _Turn | None:
+    def _enter(self, wake: Callable[[], object], loan: _Loan) -> _Turn | None:
         """Count a wire as lent; when all are, give a turn to wait for."""
         with self._lock:
-            if self._counted_in():
+            if self._counted_in(loan):
                 return None
-            turn = _Turn(wake)
+            turn = _Turn(wake, loan)
             self._turns.append(turn)
-            return turn
+        # Those who had all of them, or stood first, may be gone without a word.
+        self._leave(None)
+        return turn
 
-    def _leave(self) -> None:
-        """End a loan; the first that waits has the next one."""
+    def _leave(self, loan: _Loan | None) -> None:
+        """End a loan; the first that wait have what is free."""
         with self._lock:
-            if not self._turns:
-                self._out -= 1
-                return
-            turn = self._turns.popleft()
-            turn.came = True
-        turn.wake()
+            if loan is not None:
+                self._loans.discard(loan)
+            came = []
+            while self._turns and len(self._loans) < WIRES_MAX:
+                turn = self._turns.popleft()
+                self._loans.add(turn.loan)
+                turn.came = True
+                came.append(turn)
+        for turn in came:
+            turn.wake()
 
     def _drop_turn(self, turn: _Turn) -> None:
         with self._lock:
             if not turn.came:
                 self._turns.remove(turn)
                 return
-        self._leave()
+        self._leave(turn.loan)
 
     def _give_up(self, turn: _Turn) -> None:
         self._drop_turn(turn)
@@ -167,11 +190,11 @@ class Pool:
             wire.close()
         return None
 
-    def _counted(self, connect: Callable[[], Wire]) -> Wire:
+    def _counted(self, connect: Callable[[], Wire], loan: _Loan) -> Wire:
         try:
             return connect()
         except BaseException:
-            self._leave()
+            self._leave(loan)
             raise
 
     # Finding the server

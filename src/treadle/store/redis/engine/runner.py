@@ -70,13 +70,14 @@ class Runner:
         """
         packed = self._packed(b"EVALSHA", script.sha, args)
         reply: Any = None
-        ask = Ask(packed)
+        ask, sent = Ask(packed), False
         for turn in range(_TRIES):
             try:
                 reply = yield ask
             except LostError as lost:
-                if turn == _TRIES - 1 or (lost.sent and not again):
-                    raise self._lost(lost, again=again) from lost
+                sent = sent or lost.sent
+                if lost.late or turn == _TRIES - 1 or (lost.sent and not again):
+                    raise self._lost(lost, sent=sent) from lost
                 yield self._pause(turn)
                 ask = Ask(packed)
                 continue
@@ -111,8 +112,8 @@ class Runner:
             try:
                 reply = yield Ask(pack(words))
             except LostError as lost:
-                if turn == _TRIES - 1:
-                    raise self._lost(lost, again=True) from lost
+                if lost.late or turn == _TRIES - 1:
+                    raise self._lost(lost, sent=lost.sent) from lost
             else:
                 if not isinstance(reply, Exception):
                     return reply
@@ -143,13 +144,13 @@ class Runner:
         longest = min(_PAUSE_S * (1 << turn), _PAUSE_MAX_S)
         return Pause(longest * (0.5 + 0.5 * random.random()))  # noqa: S311 -- spreads
 
-    def _lost(self, lost: LostError, *, again: bool) -> StoreUnavailable:
+    def _lost(self, lost: LostError, *, sent: bool) -> StoreUnavailable:
+        """Say that the server is not reached; `sent` tells whether it may have been before."""
+        known = "; it is not known whether the call was carried out" if sent else ""
         lack = None if lost.sent else no_descriptor()
         if lack is not None:
-            return StoreUnavailable(f"{self.pool.name} cannot be reached: {lack}", passing=True)
-        known = (
-            "" if again or not lost.sent else "; it is not known whether the call was carried out"
-        )
+            said = f"{self.pool.name} cannot be reached: {lack}{known}"
+            return StoreUnavailable(said, passing=True)
         return StoreUnavailable(
             f"{self.pool.name} cannot be reached ({lost}){known}; check that it runs, its address "
             "and the network, then send the same call again",
@@ -162,7 +163,8 @@ class Runner:
         """Run a script that may be sent twice, on the caller's own thread.
 
         It is sent straight away, as a conversation of one step is dearer than what it says; one is
-        begun when something is in the way, and meets that again.
+        begun when something is in the way, and goes on from there. Nothing that was refused is
+        sent again for that: a script that failed half way would find its first half done.
 
         Raises:
             StoreUnavailable, StoreError: as in `script`.
@@ -178,22 +180,26 @@ class Runner:
         except LostError as lost:
             reply = lost
         if isinstance(reply, Exception):
-            return self._carried(self.script(script, args, again=True), deadline)
+            return self._carried(self.script(script, args, again=True), deadline, reply)
         return reply
 
     def run_now(self, steps: Steps[T]) -> T:
         """Carry a conversation on the caller's own thread."""
         return self._carried(steps, time.monotonic() + self.timeout)
 
-    def _carried(self, steps: Steps[T], deadline: float) -> T:
+    def _carried(self, steps: Steps[T], deadline: float, came: Exception | None = None) -> T:
+        """Carry a conversation; `came` is what its first step has led to, where that is done."""
         try:
             step = next(steps)
             while True:
                 try:
-                    answer = self._do_now(step, deadline)
+                    answer = self._do_now(step, deadline) if came is None else _raised(came)
                 except LostError as lost:
-                    step = steps.throw(self._late(lost, deadline))
+                    lost.late = time.monotonic() >= deadline
+                    step = steps.throw(lost)
                     continue
+                finally:
+                    came = None
                 step = steps.send(answer)
         except StopIteration as done:
             return cast("T", done.value)
@@ -209,17 +215,14 @@ class Runner:
                 try:
                     answer = await self._do(step, deadline)
                 except LostError as lost:
-                    step = steps.throw(self._late(lost, deadline))
+                    lost.late = time.monotonic() >= deadline
+                    step = steps.throw(lost)
                     continue
                 step = steps.send(answer)
         except StopIteration as done:
             return cast("T", done.value)
         finally:
             steps.close()
-
-    def _late(self, lost: LostError, deadline: float) -> LostError | StoreUnavailable:
-        """Give up when the time is over, whatever tries are left."""
-        return lost if time.monotonic() < deadline else self._lost(lost, again=False)
 
     def _do_now(self, step: Ask | Pause, deadline: float) -> Any:  # noqa: ANN401
         if isinstance(step, Pause):
@@ -252,6 +255,13 @@ class Runner:
             return await wire.call(step.packed, deadline)
         finally:
             self.pool.give(wire)
+
+
+def _raised(came: Exception) -> Exception:
+    """Give a refusal as an answer, and raise a loss."""
+    if isinstance(came, LostError):
+        raise came
+    return came
 
 
 def _place(reply: Exception) -> Place:

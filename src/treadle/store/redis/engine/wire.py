@@ -43,6 +43,8 @@ class LostError(Exception):
 
     def __init__(self, why: str, *, sent: bool) -> None:
         self.sent = sent
+        self.late = False
+        """Whether the time of the call is over, so that nobody tries again."""
         super().__init__(why)
 
 
@@ -107,6 +109,8 @@ class Wire:
         self.place = place
         self.batch = 0
         """Which generation of its pool it belongs to."""
+        self.loan: Any = None
+        """What says that it is lent; its pool's own."""
         self._reader = hiredis.Reader()
         self._tls: Tls | None = None
         try:

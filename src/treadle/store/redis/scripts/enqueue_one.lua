@@ -38,14 +38,18 @@ if is_new and type(listens) == 'string' and listens ~= '1' and priority == '0'
     and #ask('ZRANGEBYLEX', GATES, '[task:', '(task;', 'LIMIT', 0, 1) == 0
     and its[1] and beat_at and lease and now - beat_at < lease * 2 / 3 and call('EXISTS', held) == 0
     and ask('PUBSUB', 'NUMSUB', me)[2] == 1 then
+    -- First what may be refused: a count that a hand has made no number.
+    local many = ask('HINCRBY', COUNTS, queue .. ':running', 1)
+    if type(many) ~= 'number' then
+      return many
+    elseif many == 0 then
+      call('HDEL', COUNTS, queue .. ':running')
+    end
     call('HSET', key, 'task', ARGV[4], 'queue', queue, 'state', 'running', 'call', ARGV[6],
       'created_at', NOW, 'number', '1', 'attempt', '1', 'worker', listens, 'started_at', NOW)
     call('ZADD', JOBS, '0', id)
     call('SADD', held, id .. '1')
     call('HSET', me, 'handed', id)
-    if call('HINCRBY', COUNTS, queue .. ':running', 1) == 0 then
-      call('HDEL', COUNTS, queue .. ':running')
-    end
     call('SET', EARS_WORK, '1', 'KEEPTTL')
     call('PUBLISH', me, id .. ' 1 1 ' .. NOW .. ' ' .. #ARGV[4] .. ' ' .. #queue .. ' 0 '
       .. ARGV[4] .. queue .. ARGV[6])
