@@ -75,10 +75,11 @@ def look(place: Place, target: Target) -> Talk[Found]:
         # A standby may be made the primary, a database whose disk is full may be writable again.
         passing = recovering or read_only == "on"
         raise StoreUnavailable(f"{target.name} {problem}", passing=passing and encoding == "UTF8")
-    return (yield from _read(place)) if there else Found()
+    return (yield from read(place)) if there else Found()
 
 
-def _read(place: Place, *, end: bool = True) -> Talk[Found]:
+def read(place: Place, *, end: bool = True) -> Talk[Found]:
+    """Read which store it is, where there is one."""
     _, [rows] = yield Ask([(statement(_READ.format(place.tables)), ())], end=end)
     said: dict[str, str] = dict(rows)
     return Found(int(said.get("version", 0)), said.get("identity", ""))
@@ -121,7 +122,7 @@ def migrate(place: Place, target: Target) -> Talk[tuple[int, int]]:
     locked = (_LOCK, (int8(int.from_bytes(key, "big", signed=True)),))
     yield Ask([locked], end=False)
     _, [[row]] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),))], end=False)
-    found = (yield from _read(place, end=False)).version if row[-1] else 0
+    found = (yield from read(place, end=False)).version if row[-1] else 0
     _refuse_newer(found, target)
     yield Ask([(statement(one), ()) for one in steps(place, found)])
     return found, VERSION

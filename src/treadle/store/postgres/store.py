@@ -136,13 +136,13 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
     async def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date; return its version before and after."""
         versions = await drive(self._migrate())
-        await self.open()
+        self._meet(await drive(self._runner.run(lambda: schema.read(self._place))))
         return versions
 
     def migrate_now(self) -> tuple[int, int]:
         """Do the same on the caller's own thread."""
         versions = drive_now(self._migrate())
-        self.open_now()
+        self._meet(drive_now(self._runner.run(lambda: schema.read(self._place))))
         return versions
 
     def _migrate(self) -> Steps[tuple[int, int]]:
