@@ -33,6 +33,7 @@ pytestmark = needs_pooler
 
 SOON_S = 5.0
 WOKEN_S = 60.0
+UNTOLD_S = 2.0
 LONG_POLL = {"TREADLE_POLL": "600"}
 ECHO = statement("select $1::int8")
 LINGER = statement("select pg_sleep(0.002)")
@@ -114,11 +115,11 @@ def test_a_pooler_that_restarts_is_a_short_outage(postgres_schema: str, narrow: 
 
 def test_a_failed_transaction_leaves_no_answer_to_the_next_client(narrow: PgBouncer) -> None:
     """Whatever was to follow it: the pooler lends its connection on as soon as one fails."""
-    target, wrong = read_target(narrow.url, SOON_S), list[object]()
+    target, wrong = read_target(narrow.url, WOKEN_S), list[object]()
 
     def open_wire() -> Wire:
-        wire = dial(Dial(target.conninfo, time.monotonic() + SOON_S))
-        drive_now(until_read(wire.meet(), time.monotonic() + SOON_S))
+        wire = dial(Dial(target.conninfo, time.monotonic() + WOKEN_S))
+        drive_now(until_read(wire.meet(), time.monotonic() + WOKEN_S))
         return wire
 
     def speak(number: int) -> None:
@@ -128,7 +129,7 @@ def test_a_failed_transaction_leaves_no_answer_to_the_next_client(narrow: PgBoun
             calls = [(ECHO, (int8(number),)), (DIVIDE, (int8(0 if fails else 1),))]
             talk = wire.ask(Ask(calls, after=[(LINGER, ())]), prepare=False)
             try:
-                answers = drive_now(until_read(talk, time.monotonic() + SOON_S))
+                answers = drive_now(until_read(talk, time.monotonic() + WOKEN_S))
             except ServerError:
                 wire.close()
                 wire = open_wire()
@@ -181,9 +182,33 @@ def test_what_is_committed_is_acknowledged_though_the_news_of_it_cannot_be_told(
             after = others.submit(take_next)
             until(lambda: queued(narrow) == 2)
         try:
-            assert told.result(SOON_S) == [JobState.READY]
+            assert told.result(WOKEN_S / 2) == [JobState.READY]
         finally:
             done.set()
-        after.result(SOON_S)
+        after.result(WOKEN_S)
     assert None not in store.get_now([first.id, second.id])
+    store.close_now()
+
+
+def test_what_is_asked_after_the_commit_is_answered_though_the_news_cannot_be_told(
+    postgres_schema: str, narrow: PgBouncer
+) -> None:
+    """An enqueue that is sent again asks for the answer of then, and tells last of all."""
+    store = PostgresStore(through(narrow, postgres_schema), "default", Settings(store_timeout=30))
+    store.migrate_now()
+    request, job = new_id(), new_job()
+    answer = store.enqueue_now(request, [job])
+
+    def take_next() -> None:
+        with holding(narrow):
+            time.sleep(UNTOLD_S)  # What passes is the patience with news.
+
+    with ThreadPoolExecutor(2) as others:
+        with holding(narrow):
+            again = others.submit(store.enqueue_now, request, [job])
+            until(lambda: queued(narrow) == 1)
+            after = others.submit(take_next)
+            until(lambda: queued(narrow) == 2)
+        assert again.result(WOKEN_S) == answer
+        after.result(WOKEN_S)
     store.close_now()

@@ -162,6 +162,7 @@ class Runner:
         """Hand a verb's words to the wire and the server's answers to the verb."""
         begin = True
         at = 0
+        news: list[Call] = []
         try:
             ask = next(talk)
             while True:
@@ -169,13 +170,16 @@ class Runner:
                     first = self._begin_call(now, deadline)
                     ask = replace(ask, calls=(first, *ask.calls))
                 rows = yield from until(wire.ask(ask, prepare=prepare), deadline)
-                if ask.after and wire.is_pooled:
-                    yield from _told(wire, ask.after, deadline, prepare=prepare)
+                if wire.is_pooled:
+                    news += ask.after
                 if begin:
                     at = rows.pop(0)[0][0]
                 begin = ask.end
                 ask = talk.send((at, rows))
         except StopIteration as done:
+            if news:
+                # Last of all: what is still to be asked needs the connection.
+                yield from _told(wire, news, deadline, prepare=prepare)
             return cast("T", done.value)
         finally:
             talk.close()

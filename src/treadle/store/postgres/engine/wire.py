@@ -129,7 +129,8 @@ class Wire:
         try:
             sent = [self._send(call, prepare=prepare) for call in ask.calls]
             self._send_end(ask.end)
-            after = () if self.is_pooled else self._send_after(ask, prepare=prepare)
+            soon = ask.end and not self.is_pooled
+            after = self._send_after(ask, prepare=prepare) if soon else ()
             yield from self._flush()
             answers = yield from self._answers(sent, end=ask.end)
             if ask.end:
