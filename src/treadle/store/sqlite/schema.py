@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 from treadle.core.errors import SchemaMismatch
+from treadle.store.sqlite.engine.clock import Damaged
 from treadle.store.sqlite.engine.sql import migrations
 
 VERSION = 8
@@ -25,7 +26,12 @@ def version_of(db: sqlite3.Connection, prefix: str) -> int:
     row = db.execute(
         f"select value from {prefix}meta where key = 'version'"  # noqa: S608 -- checked prefix
     ).fetchone()
-    return 0 if row is None else int(row[0])
+    if row is None:
+        return 0
+    try:
+        return int(row[0])
+    except (ValueError, TypeError) as error:
+        raise Damaged(f"the version of its schema is {row[0]!r}") from error
 
 
 def check_version(found: int, name: str) -> None:

@@ -31,6 +31,12 @@ def _boot_id() -> str:
 BOOT_ID = _boot_id()
 
 
+class Damaged(sqlite3.DatabaseError):
+    """What the store has noted in its file, of its clock or its schema, cannot be read."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
 class StoreClock:
     """Gives the store's now, in microseconds since the epoch."""
 
@@ -68,8 +74,11 @@ class StoreClock:
         row = connection.execute(self._select).fetchone()
         if row is None:
             return None, self.now()
-        newest, monotonic, boot = row[0].split()
-        reached = int(newest)
-        if boot == BOOT_ID:
-            reached += max(0, self.clock.monotonic() - int(monotonic))
+        try:
+            newest, monotonic, boot = row[0].split()
+            reached = int(newest)
+            if boot == BOOT_ID:
+                reached += max(0, self.clock.monotonic() - int(monotonic))
+        except (ValueError, AttributeError) as error:
+            raise Damaged(f"its clock is {row[0]!r}") from error
         return int(newest), max(self.now(), reached)
