@@ -112,3 +112,22 @@ def test_it_goes_on_until_a_signal(shop: Shop, number: signal.Signals) -> None:
         child.kill()
         child.wait(WAIT_S)
     assert (child.returncode, said) == (0, "2 jobs relayed.\n")
+
+
+def test_it_stops_cleanly_though_nobody_reads_what_it_says(shop: Shop) -> None:
+    """What it says is for whoever looks; what it does is to relay, and it ends with 0."""
+    words = ["--store", shop.app.settings.store, "--outbox", shop.url]
+    reader, writer = os.pipe()
+    os.close(reader)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "treadle", "relay", *words], stdout=writer, stderr=writer
+    )
+    os.close(writer)
+    try:
+        write(shop, 1, 2)
+        until(lambda: len(shop.stored()) == 2, "both are relayed")
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(WAIT_S) == 0
+    finally:
+        child.kill()
+        child.wait(WAIT_S)

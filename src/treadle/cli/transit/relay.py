@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypedDict, Unpack
 
 import click
@@ -153,7 +153,11 @@ def _run(app: Treadle, desk: Desk, name: str, options: _Options) -> int:
         "set_aside": done.refused,
         "stands_by": done.stands_by,
     }
-    _say(document, _summary(done), as_json=options["as_json"])
+    if options["as_json"] or options["once"]:
+        _say(document, _summary(done), as_json=options["as_json"])
+    else:
+        with suppress(OSError):  # As what it says while it works: nobody may read it.
+            click.echo(_summary(done))
     return int(done.refused > 0)
 
 
