@@ -98,7 +98,8 @@ def test_an_asynchronous_standby_that_takes_over_loses_what_had_not_reached_it(
     with Postgres() as primary, Proxy(primary.port) as link, Standby(link.port) as standby:
         hosts = f"{HOST}:{primary.port},{HOST}:{standby.port}"
         url = f"postgresql://treadle@{hosts}/postgres?target_session_attrs=read-write"
-        with FarScene(tmp_path, url, QUICK | PATIENT).prepare() as scene:
+        suspect = {"TREADLE_SUSPECT_AFTER": "15"}  # The first look may come before its first beat.
+        with FarScene(tmp_path, url, QUICK | suspect).prepare() as scene:
             workers = [scene.worker()]
             scene.until(lambda: workers[0].ready, "the worker is ready")
             early = {f"e{n}" for n in range(200)}

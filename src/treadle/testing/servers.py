@@ -237,7 +237,7 @@ class PgBouncer(Server):
             f"[databases]\n* = {' '.join(words)}\n[pgbouncer]\nlisten_addr = {_LOOPBACK}\n"
             f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
             f"pool_mode = {mode}\ndefault_pool_size = {connections}\nmax_client_conn = 500\n"
-            "server_idle_timeout = 5\n"
+            "server_idle_timeout = 5\nserver_login_retry = 1\n"
         )
 
     @property

@@ -254,7 +254,7 @@ class Runner:
         finally:
             if wire is not None and not met:
                 wire.close()
-        return wire
+        return wire if met else None
 
 
 def _told(wire: Wire, news: Sequence[Call], deadline: float, *, prepare: bool) -> Steps[None]:
