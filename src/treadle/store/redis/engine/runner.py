@@ -172,11 +172,7 @@ class Runner:
         deadline = time.monotonic() + self.timeout
         packed = self._packed(b"EVALSHA", script.sha, args)
         try:
-            wire = self.pool.take_now(deadline)
-            try:
-                reply = wire.call_now(packed, deadline)
-            finally:
-                self.pool.give(wire)
+            reply = self._call_now(packed, deadline)
         except LostError as lost:
             reply = lost
         if isinstance(reply, Exception):
@@ -234,9 +230,12 @@ class Runner:
                 return wire.call_now(step.packed, deadline, step.replies)
             finally:
                 wire.close()
+        return self._call_now(step.packed, deadline)
+
+    def _call_now(self, packed: bytes, deadline: float) -> Any:  # noqa: ANN401
         wire = self.pool.take_now(deadline)
         try:
-            return wire.call_now(step.packed, deadline)
+            return wire.call_now(packed, deadline)
         finally:
             self.pool.give(wire)
 

@@ -166,7 +166,7 @@ class Wire:
         """
         found: list[Any] = []
         try:
-            self._send_now(packed if self._tls is None else self._tls.seal(packed), deadline)
+            self._send_now(self._sealed(packed), deadline)
             while True:
                 _wait(self._readable, deadline)
                 self._take_in()
