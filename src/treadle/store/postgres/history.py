@@ -146,16 +146,20 @@ class History:
     def table(self, keep: int, now: int | None) -> str:
         """Give the table for a job that ends now and is kept for so long; `rest` if unknown."""
         at = self.now(now)
-        if at is not None:
-            self._used[shelf_of(keep, at).name[:_NAMED]] = at, keep
-        return self.table_of(keep, at)
+        if at is None:
+            return REST
+        first = shelf_of(keep, at).name
+        self._used[first[:_NAMED]] = at, keep
+        return self._open_one(shelf_of(keep, at, self._side).name, first)
 
     def table_of(self, keep: int, now: int | None) -> str:
         """Give the same table, without a job that ends there."""
         at = self.now(now)
         if at is None:
             return REST
-        ours, first = shelf_of(keep, at, self._side).name, shelf_of(keep, at).name
+        return self._open_one(shelf_of(keep, at, self._side).name, shelf_of(keep, at).name)
+
+    def _open_one(self, ours: str, first: str) -> str:
         return ours if ours in self._known else first if first in self._known else REST
 
     @property
