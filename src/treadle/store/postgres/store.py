@@ -135,20 +135,19 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date; return its version before and after."""
-        versions = await drive(self._migrate())
-        self._meet(await drive(self._runner.run(lambda: schema.read(self._place))))
-        return versions
+        return await drive(self._migrate())
 
     def migrate_now(self) -> tuple[int, int]:
         """Do the same on the caller's own thread."""
-        versions = drive_now(self._migrate())
-        self._meet(drive_now(self._runner.run(lambda: schema.read(self._place))))
-        return versions
+        return drive_now(self._migrate())
 
     def _migrate(self) -> Steps[tuple[int, int]]:
-        return self._runner.run(
+        versions = yield from self._runner.run(
             lambda: schema.migrate(self._place, self._target), timeout=_MIGRATION_S
         )
+        # Not as `open` does it: a pooler in statement mode refuses that.
+        self._meet((yield from self._runner.run(lambda: schema.read(self._place))))
+        return versions
 
     def migration_script(self) -> str:
         """Give what makes the schema as a text for `psql`."""
