@@ -56,10 +56,10 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     root.setLevel(number)
 
 
-def tell(text: str) -> None:
+def tell(text: str, *, err: bool = True) -> None:
     """Say something beside the log; as with the log, no work ends because it cannot be written."""
     with suppress(OSError):  # Who read it has gone away, or its disk is full.
-        click.echo(text, err=True)
+        click.echo(text, err=err)
 
 
 def formatter(form: str, *, terminal: bool) -> logging.Formatter:

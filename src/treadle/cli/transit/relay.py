@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypedDict, Unpack
 
 import click
@@ -156,8 +156,7 @@ def _run(app: Treadle, desk: Desk, name: str, options: _Options) -> int:
     if options["as_json"] or options["once"]:
         _say(document, _summary(done), as_json=options["as_json"])
     else:
-        with suppress(OSError):  # As what it says while it works: nobody may read it.
-            click.echo(_summary(done))
+        tell(_summary(done), err=False)
     return int(done.refused > 0)
 
 
