@@ -19,7 +19,7 @@ from treadle.store.postgres.engine.sql import Place, migrations, statement
 from treadle.store.postgres.engine.target import Target
 from treadle.store.postgres.engine.wire import Ask
 
-VERSION = 10
+VERSION = 11
 
 _LOOK = statement(
     "select current_setting('server_encoding')::text, pg_is_in_recovery(), "
