@@ -1,6 +1,6 @@
 """Jobs on PostgreSQL that an enqueue hands to an idle worker, and when it must not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, LiteralString
 
 import psycopg
@@ -9,6 +9,7 @@ import pytest
 from tests.conformance.handing import *  # noqa: F403 -- as the suite is taken
 from tests.conformance.handing import claims_of, idle, wait_again
 from treadle.core.clock import MovedClock
+from treadle.core.job import NewJob
 from treadle.core.outcome import Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
@@ -33,6 +34,21 @@ class Look:
     def offers(self) -> Rows:
         """Give whose offers there are, and whether they stand."""
         return self("select worker, job is null from treadle_offers order by worker")
+
+    def heard_meanwhile(
+        self, channels: list[str], act: Callable[[], None]
+    ) -> list[tuple[str, str]]:
+        """Give what is told on these channels while something is done."""
+        for name in (*channels, "over"):
+            self._db.execute(f'listen "{name}"'.encode())
+        act()
+        self._db.execute("notify over")
+        told = [(one.channel, one.payload) for one in self._db.notifies(timeout=10, stop_after=1)]
+        while told[-1][0] != "over":
+            told += [
+                (one.channel, one.payload) for one in self._db.notifies(timeout=10, stop_after=1)
+            ]
+        return told[:-1]
 
     def end_listeners(self) -> None:
         """End the connections on which those who offer hear news, and wait until the server has."""
@@ -76,14 +92,18 @@ async def test_a_worker_that_is_told_of_its_job_writes_nothing(case: Case, look:
 
 
 @scenario
-async def test_only_the_worker_that_was_handed_a_job_is_woken(case: Case) -> None:
-    """The others would look in vain."""
-    first, second = await idle(case), await case.worker("w2", store=await case.open())
-    assert await second.claim(10) == []
-    await wait_again(second)
-    await case.enqueue(new_job())
-    woken = [await one.store.wait(work=True, ends=False, timeout=0.3) for one in (first, second)]
-    assert sorted(woken) == [False, True]
+async def test_only_the_worker_that_was_handed_a_job_is_woken(case: Case, look: Look) -> None:
+    """The news go out under its own listener's key, and those who listen for work hear nothing."""
+    worker, job = await idle(case), new_job()
+    [[key]] = look("select ear::text from treadle_offers")
+    channel = case.store._place.channel  # type: ignore[attr-defined] # noqa: SLF001
+    heard = look.heard_meanwhile([channel + "work", channel + key], lambda: add_one(case, job))
+    assert heard == [(channel + key, worker.name)]
+
+
+def add_one(case: Case, job: NewJob) -> None:
+    """Enqueue a job."""
+    case.store.enqueue_now(job.id, [job])
 
 
 @scenario
@@ -117,7 +137,7 @@ async def test_who_claims_takes_its_offer_back(case: Case, look: Look) -> None:
 
 @scenario
 async def test_a_worker_that_takes_no_more_takes_its_offer_back(case: Case, look: Look) -> None:
-    """One that stops or is cut off asks for nothing; it is given what it was handed, to give back."""
+    """One that stops asks for nothing; what it was handed is given to it, to be returned."""
     worker = await idle(case)
     assert not (await worker.exchange()).claims
     assert look.offers() == []

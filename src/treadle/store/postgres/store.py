@@ -216,7 +216,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         is_new = worker not in self._asked
         self._asked.add(worker)
         try:
-            offered = await self._offers.settled(worker)
+            offered = await self._offers.settled(worker, request)
             answer = None
             if self._offers.was_told(worker) and is_new and not settlements and demand:
                 answer = await self._offers.look(worker, request, now)

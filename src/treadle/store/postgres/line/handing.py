@@ -58,6 +58,8 @@ class Offers:
         """Those of whom it is known that none stands."""
         self._given: dict[str, bytes] = {}
         """The job that each was handed and given last."""
+        self._by: dict[str, bytes] = {}
+        """The exchange whose answer gave that; asked again, it is to give it again."""
         self._making: dict[str, asyncio.Task[None]] = {}
 
     def register(self, worker: str, lease: int) -> None:
@@ -70,7 +72,7 @@ class Offers:
         """Let go of a worker that has left."""
         self.handing.forget(worker)
         self._without.discard(worker)
-        for memory in (self._patience, self._keys, self._given):
+        for memory in (self._patience, self._keys, self._given, self._by):
             memory.pop(worker, None)
         for ear in self._ears.known():
             ear.forget(worker)
@@ -80,11 +82,11 @@ class Offers:
         if self._making:
             await asyncio.wait(self._making.values())
 
-    async def settled(self, worker: str) -> bool:
-        """Wait for an offer that is being made; tell whether one may stand."""
+    async def settled(self, worker: str, request: bytes) -> bool:
+        """Wait for an offer that is being made; tell whether this exchange may find one."""
         if worker in self._making:
             await asyncio.wait((self._making[worker],))
-        return worker not in self._without
+        return worker not in self._without or self._by.get(worker) == request
 
     def was_told(self, worker: str) -> bool:
         """Tell, once, whether there were news for this worker alone."""
@@ -108,7 +110,7 @@ class Offers:
                 if self.handing.is_first(worker, (one.id, one.number), request)
             ]  # fmt: skip
         for claim in claims:
-            self._given[worker] = claim.id
+            self._given[worker], self._by[worker] = claim.id, request
             self.took_back(worker)
         return replace(answer, claims=[*answer.claims, *claims]) if claims else answer
 
