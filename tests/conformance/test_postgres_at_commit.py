@@ -13,11 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from tests.conformance.own_pooler import needs_pooler, pooler
-from tests.conformance.selling import CTX, ONCE, open_shop, run, sales
+from tests.conformance.selling import (
+    CTX,
+    ONCE,
+    add_slow_task,
+    app,
+    check_failed,
+    give_up,
+    open_shop,
+    run,
+    run_to_its_limit,
+    sales,
+)
 from treadle import Context, JobState, Retry, Treadle, Worker
 from treadle.testing.servers import PgBouncer
 
-__all__ = ["pooler"]
+__all__ = ["app", "pooler"]
 
 SALE = "insert into sales values ('ann')"
 # More often than a driver sends a statement before it keeps it prepared on the connection.
@@ -25,9 +36,9 @@ OFTEN = 12
 
 
 @pytest.fixture
-def app(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
-    """Give an application, and a table of the user's beside it."""
-    yield from open_shop(postgres_url, monkeypatch)
+def pooled(pooler: PgBouncer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
+    """Give an application whose server is behind a pooler."""
+    yield from open_shop(pooler.url, monkeypatch)
 
 
 def _strict(postgres_url: str) -> None:
@@ -65,9 +76,7 @@ def test_a_commit_that_is_refused_fails_the_job(app: Treadle, postgres_url: str,
     if given is not None:
         given.close()
     engine.dispose()
-    assert job.state is JobState.FAILED
-    assert "once" in job.error.message
-    assert sales(postgres_url) == []
+    check_failed(job, postgres_url, "once")
 
 
 @pytest.mark.parametrize("kind", ["lent", "psycopg", "asyncpg", "sqlalchemy"])
@@ -97,15 +106,13 @@ def test_one_that_is_awaited_does_too(app: Treadle, postgres_url: str, kind: str
     async def close() -> None:
         for one in opened:
             if kind == "asyncpg":
-                async with one.transaction():  # It is as it was, and begins transactions again.
-                    assert await one.fetchval("select 1") == 1
-            await one.close()
+                await give_up([one])
+            else:
+                await one.close()
         await engine.dispose()
 
     job = run(app, sells)
-    assert job.state is JobState.FAILED
-    assert "once" in job.error.message
-    assert sales(postgres_url) == []
+    check_failed(job, postgres_url, "once")
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -153,19 +160,17 @@ def test_a_serialization_failure_is_tried_again(
 @needs_pooler
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_behind_a_pooler_a_statement_may_come_often(
-    pooler: PgBouncer, postgres_url: str, monkeypatch: pytest.MonkeyPatch, *, is_async: bool
+    pooled: Treadle, postgres_url: str, *, is_async: bool
 ) -> None:
     """A lent connection leaves nothing prepared on a session that the next task has as well."""
-    shop = open_shop(pooler.url, monkeypatch)
-    app = next(shop)
 
-    @app.task(name="sells", retry=ONCE)
+    @pooled.task(name="sells", retry=ONCE)
     def sells(ctx: Context = CTX) -> None:
         with ctx.transaction() as db:
             for _ in range(OFTEN):
                 db.execute("insert into sales values (%s)", ("ann",))
 
-    @app.task(name="asells", retry=ONCE)
+    @pooled.task(name="asells", retry=ONCE)
     async def asells(ctx: Context = CTX) -> None:
         async with ctx.transaction() as db:
             for _ in range(OFTEN):
@@ -173,10 +178,9 @@ def test_behind_a_pooler_a_statement_may_come_often(
 
     task = asells if is_async else sells
     for n in range(1, 5):
-        job = run(app, task)
+        job = run(pooled, task)
         assert job.state is JobState.SUCCEEDED, job.error
         assert len(sales(postgres_url)) == n * OFTEN
-    next(shop, None)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -275,26 +279,13 @@ def test_who_listens_hears_of_it_at_the_commit(app: Treadle, postgres_url: str) 
 
 @needs_pooler
 def test_behind_a_pooler_a_hard_limit_frees_what_was_locked(
-    pooler: PgBouncer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    pooled: Treadle, postgres_url: str
 ) -> None:
     """The pooler passes on that the statement is to stop, before its client is gone."""
-    shop = open_shop(pooler.url, monkeypatch)
-    app = next(shop)
-
-    @app.task(name="slow", retry=ONCE, timeout=1.0)
-    def slow(ctx: Context = CTX) -> None:
-        with ctx.transaction() as db:
-            db.execute("lock table sales")
-            db.execute("select pg_sleep(60)")
+    slow = add_slow_task(pooled)
 
     async def main() -> None:
-        async with Worker(app):
-            job = await slow.aenqueue()
-            await job.await_(30)
-            assert job.state is JobState.FAILED
-            with psycopg.connect(postgres_url) as db:
-                db.execute("set lock_timeout = '20s'")
-                db.execute("lock table sales")
+        async with Worker(pooled):
+            await run_to_its_limit(slow, postgres_url)
 
     asyncio.run(main())
-    next(shop, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,14 +12,22 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from tests.conformance.selling import CTX, ONCE, check, ends, open_shop, run, sales
+from tests.conformance.selling import (
+    CTX,
+    ONCE,
+    add_slow_task,
+    app,
+    check,
+    check_failed,
+    ends,
+    give_up,
+    run,
+    run_to_its_limit,
+    sales,
+)
 from treadle import Context, JobState, Treadle, Worker
 
-
-@pytest.fixture
-def app(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
-    """Give an application, and a table of the user's beside it."""
-    yield from open_shop(postgres_url, monkeypatch)
+__all__ = ["app"]
 
 
 def _commits(db: Any) -> None:  # noqa: ANN401 -- psycopg's, as in those below
@@ -124,10 +132,7 @@ def test_a_block_of_an_awaited_drivers_own_is_a_savepoint(
 
     @app.on_shutdown
     async def close() -> None:
-        for one in opened:
-            async with one.transaction():  # It is as it was, and begins transactions again.
-                assert await one.fetchval("select 1") == 1
-            await one.close()
+        await give_up(opened)
 
     job = run(app, sells)
     assert len(opened) == (driver == "asyncpg")
@@ -155,9 +160,8 @@ def test_one_that_ends_too_early_fails_the_job(
     job = run(app, sells)
     for one in opened:
         one.close()
-    assert job.state is JobState.FAILED
-    assert "ended before the task's function had returned" in job.error.message
-    assert sales(postgres_url) == (["ann"] if how == "commit" else [])
+    sold = ["ann"] if how == "commit" else []
+    check_failed(job, postgres_url, "ended before the task's function had returned", sold)
 
 
 @pytest.mark.parametrize("how", ["commit", "rollback"])
@@ -183,9 +187,8 @@ def test_one_of_asyncpg_that_ends_too_early_fails_the_job(
         await opened[0].close()
 
     job = run(app, sells)
-    assert job.state is JobState.FAILED
-    assert "ended before the task's function had returned" in job.error.message
-    assert sales(postgres_url) == (["ann"] if how == "commit" else [])
+    sold = ["ann"] if how == "commit" else []
+    check_failed(job, postgres_url, "ended before the task's function had returned", sold)
 
 
 def test_a_connection_that_begins_nothing_is_refused(app: Treadle, postgres_url: str) -> None:
@@ -200,9 +203,7 @@ def test_a_connection_that_begins_nothing_is_refused(app: Treadle, postgres_url:
 
     job = run(app, sells)
     engine.dispose()
-    assert job.state is JobState.FAILED
-    assert "is in autocommit mode and begins no transaction" in job.error.message
-    assert sales(postgres_url) == []
+    check_failed(job, postgres_url, "is in autocommit mode and begins no transaction")
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -243,14 +244,8 @@ def test_a_hard_limit_frees_what_was_locked_although_the_code_goes_on(
 
     async def main() -> None:
         async with Worker(app):
-            job = await (astuck if is_async else stuck).aenqueue()
             try:
-                await job.await_(30)
-                assert job.state is JobState.FAILED
-                with psycopg.connect(postgres_url) as db:
-                    db.execute("set lock_timeout = '20s'")
-                    db.execute("lock table sales")
-                    assert db.execute("select * from sales").fetchall() == []
+                await run_to_its_limit(astuck if is_async else stuck, postgres_url)
             finally:
                 gate.set()
                 agate.set()
@@ -266,12 +261,7 @@ def test_a_hard_limit_stops_the_statement_that_runs(
     app: Treadle, postgres_url: str, *, is_async: bool
 ) -> None:
     """The server keeps no lock until a long statement of a task that was ended has run out."""
-
-    @app.task(name="slow", retry=ONCE, timeout=1.0)
-    def slow(ctx: Context = CTX) -> None:
-        with ctx.transaction() as db:
-            db.execute("lock table sales")
-            db.execute("select pg_sleep(60)")
+    slow = add_slow_task(app)
 
     @app.task(name="aslow", retry=ONCE, timeout=1.0)
     async def aslow(ctx: Context = CTX) -> None:
@@ -283,11 +273,6 @@ def test_a_hard_limit_stops_the_statement_that_runs(
 
     async def main() -> None:
         async with Worker(app):
-            job = await (aslow if is_async else slow).aenqueue()
-            await job.await_(30)
-            assert job.state is JobState.FAILED
-            with psycopg.connect(postgres_url) as db:
-                db.execute("set lock_timeout = '20s'")
-                db.execute("lock table sales")
+            await run_to_its_limit(aslow if is_async else slow, postgres_url)
 
     asyncio.run(main())

@@ -6,8 +6,8 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from tests.conformance.handing import *  # noqa: F403 -- as the suite is taken
-from tests.conformance.handing import claims_of, idle, wait_again
+from tests.conformance.handed import *  # noqa: F403 -- as the suite is taken
+from tests.conformance.handed import claims_of, idle, wait_again
 from treadle.core.clock import MovedClock
 from treadle.core.job import NewJob
 from treadle.core.outcome import Succeeded

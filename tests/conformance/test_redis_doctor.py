@@ -9,11 +9,12 @@ import redis
 
 from tests.conformance.looks import look, losing
 from tests.conformance.own_redis import needs_program
+from tests.conformance.test_redis_places import low_port
 from treadle import LockLost, LockTimeout, Treadle
 from treadle.store.findings import Level
 from treadle.store.redis.doctor import Answers, judge
 from treadle.store.redis.engine.address import read_address
-from treadle.testing.servers import Redis, free_port
+from treadle.testing.servers import Redis
 
 pytestmark = needs_program
 
@@ -171,11 +172,6 @@ def test_a_user_who_may_not_look_is_told_so(server: Redis, client: Any) -> None:
     client.execute_command("ACL", "SETUSER", "shop", "+info", "+config|get")
     assert not [f for f in look(f"redis://shop:s3cr3t@127.0.0.1:{server.port}/0").values()
                 if f.level is Level.UNSEEN]  # fmt: skip
-
-
-def low_port() -> int:
-    """Find a free port whose cluster port, 10,000 above it, is one as well."""
-    return next(port for port in (free_port() for _ in range(100)) if port < 55_000)
 
 
 def test_a_single_url_to_a_node_of_a_cluster() -> None:

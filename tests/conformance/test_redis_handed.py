@@ -1,21 +1,14 @@
 """Jobs on Redis that an enqueue hands to an idle worker, and the cases in which it must not."""
 
 import asyncio
-import secrets
-import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-import redis
-
-from tests.conformance.handing import *  # noqa: F403 -- as the suite is taken
-from tests.conformance.handing import idle, wait_again
+from tests.conformance.handed import *  # noqa: F403 -- as the suite is taken
+from tests.conformance.handed import idle, wait_again
+from tests.conformance.handing import make_store, own, server, until_unheard
 from tests.conformance.own_redis import needs_program
-from treadle.core.clock import MovedClock
 from treadle.core.outcome import Succeeded, Verdict
 from treadle.core.settings import Settings
-from treadle.store.contract import Store
 from treadle.store.open import open_store
 from treadle.store.redis.keys import key
 from treadle.store.redis.line.claims import Handed
@@ -23,7 +16,6 @@ from treadle.store.redis.rows import call_words
 from treadle.testing.conformance.kit import (
     Case,
     Hand,
-    MakeStore,
     case,
     ids_of,
     new_job,
@@ -32,37 +24,7 @@ from treadle.testing.conformance.kit import (
 )
 from treadle.testing.servers import Redis
 
-__all__ = ["case"]
-
-
-@pytest.fixture
-def own() -> str:
-    """Give a namespace of the test's own: what others left ready would be claimed first."""
-    return f"handed_{secrets.token_hex(6)}"
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[Any]:
-    """Give a client that sees what the server holds."""
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def make_store(redis_url: str, clock: MovedClock, own: str) -> MakeStore:
-    """Make stores in the test's namespace."""
-
-    def make(namespace: str = "default") -> Store:
-        return open_store(redis_url, f"{own}_{namespace}", Settings(), clock)
-
-    return make
-
-
-def until_unheard(server: Any, channel: str) -> None:  # noqa: ANN401 -- the client's own
-    """Wait until the server has noticed that a connection was closed."""
-    deadline = time.monotonic() + 10
-    while server.pubsub_numsub(channel)[0][1]:
-        assert time.monotonic() < deadline, f"somebody listens on {channel} still"
+__all__ = ["case", "make_store", "own", "server"]
 
 
 @scenario

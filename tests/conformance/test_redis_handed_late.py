@@ -2,13 +2,8 @@
 
 from typing import Any, TypeVar
 
-from tests.conformance.handing import claims_of, idle, wait_again
-from tests.conformance.test_redis_handed import (
-    make_store,
-    own,
-    server,
-    until_unheard,
-)
+from tests.conformance.handed import claims_of, idle, wait_again
+from tests.conformance.handing import make_store, own, server, until_unheard
 from treadle.core.outcome import Succeeded
 from treadle.store.redis.keys import key
 from treadle.testing.conformance.kit import (

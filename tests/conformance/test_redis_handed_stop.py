@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import redis
 
+from tests.conformance.handing import own, server
 from tests.conformance.own_redis import needs_program
-from tests.conformance.test_redis_handed import own, server
 from tests.conformance.test_redis_worker import Fleet, fleet
 from tests.faults.scene import Process
 from treadle import Job, JobState, Reject, Treadle, Worker

@@ -36,6 +36,8 @@ pytestmark = [needs_program, pytest.mark.slow]
 PATIENCE_S = 5.0
 FORM_S = 60.0
 FAILOVER_S = 60.0
+CALM_S = 60.0
+"""How long a primary may be silent while nobody has killed it."""
 
 
 def store_of(url: str, namespace: str = "default") -> Store:
@@ -179,9 +181,17 @@ class Sentinel(Redis):
         (self.folder / "sentinel.conf").write_text(
             f"port {self.port}\n"
             f"sentinel monitor shop 127.0.0.1 {primary.port} 2\n"
-            "sentinel down-after-milliseconds shop 500\n"
+            f"sentinel down-after-milliseconds shop {1000 * CALM_S:.0f}\n"
             "sentinel failover-timeout shop 3000\n"
         )
+
+    def wake(self) -> None:
+        """Take the primary for dead soon from here on, not after a moment in which all stand still.
+
+        On a busy machine such a moment would be a failover before there is anything to see.
+        """
+        with redis.Redis(port=self.port) as client:
+            client.sentinel_set("shop", "down-after-milliseconds", 500)
 
     def command(self) -> list[str]:
         """Run the server as a sentinel."""
@@ -222,6 +232,8 @@ def test_a_failover_by_sentinels_is_followed() -> None:
         store.enqueue_now(new_id(), [job])
         until(lambda: copy.exists("{treadle:default}:job:" + job.id.hex()), FORM_S)
         primary.kill()
+        for sentinel in sentinels:
+            sentinel.wake()
         request, after, begun = new_id(), new_job(), time.monotonic()
         while True:
             try:
@@ -259,10 +271,14 @@ def test_sentinels_that_do_not_know_the_name_say_so() -> None:
 
 
 def low_port() -> int:
-    """Find a free port whose cluster bus, 10,000 above it, is a port as well."""
+    """Find a free port whose cluster bus, 10,000 above it, is free as well.
+
+    Both lie below those that systems give to whoever connects (from 32,768 on): a connection of
+    anybody's could take one of them before the node does.
+    """
     draw = random.Random()  # noqa: S311 -- guards nothing
     for _ in range(1_000):
-        port = draw.randrange(20_000, 30_000)
+        port = draw.randrange(11_000, 22_000)
         with socket.socket() as one, socket.socket() as two, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))
             two.bind(("127.0.0.1", port + 10_000))

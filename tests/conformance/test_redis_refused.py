@@ -85,7 +85,7 @@ class TestPlaces:
         """A cluster with slots that nobody serves is named as what is wrong."""
         with Redis("--cluster-enabled", "yes", port=low_port()) as server:
             store = open_store(
-                f"redis+cluster://127.0.0.1:{server.port}", "default", Settings(store_timeout=1)
+                f"redis+cluster://127.0.0.1:{server.port}", "default", Settings(store_timeout=10)
             )
             with pytest.raises(StoreUnavailable, match="its cluster is down or lacks slots"):
                 store.open_now()
@@ -100,7 +100,7 @@ class TestPlaces:
         """Opening for work writes the schema's version, and a replica takes no writes."""
         with Redis() as server, redis.Redis(port=server.port) as client:
             client.replicaof("127.0.0.1", low_port())
-            store = open_store(server.url, "default", Settings(store_timeout=1))
+            store = open_store(server.url, "default", Settings(store_timeout=10))
             with pytest.raises(StoreUnavailable, match="replica"):
                 store.open_now()
             store.close_now()

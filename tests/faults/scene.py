@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from tests.faults import workload
+from tests.faults.frozen import freeze, freeze_beside
 from treadle import Every, JobState, Treadle
 from treadle.client.schedules.options import ScheduleOptions, make_plan
 from treadle.core.ids import id_bytes, new_id
@@ -47,8 +48,6 @@ QUICK: Final = {
 PATIENT: Final = {"TREADLE_SUSPECT_AFTER": "3"}
 """The second look comes late enough for a busy machine to beat first after an outage."""
 _LOOK_S: Final = 0.01
-_LOCK_S: Final = 0.5
-_FREEZES_MAX: Final = 20
 
 _WITNESS: Final = """
 create table witness (job blob not null, state text not null);
@@ -99,8 +98,7 @@ class Process:
 
     def freeze(self) -> None:
         """Stop it with SIGSTOP, and wait until all of it stands still."""
-        self.send(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.child.pid, os.WSTOPPED | os.WNOWAIT)
+        freeze(self.child)
 
     def kill(self) -> None:
         """End it for certain, stopped or not."""
@@ -226,29 +224,8 @@ class Scene:
         return worker.wait()
 
     def freeze(self, worker: Process) -> None:
-        """Stop a worker in a moment in which it does not hold the file's write lock.
-
-        With the lock in its hands it would keep everybody from the file, and nobody could take
-        its jobs over.
-        """
-        for _ in range(_FREEZES_MAX):
-            worker.freeze()
-            if self._is_free():
-                return
-            worker.send(signal.SIGCONT)
-        raise AssertionError(f"{_FREEZES_MAX} times the worker stood still with the file locked")
-
-    def _is_free(self) -> bool:
-        """Tell whether the file's write lock can be had."""
-        with contextlib.closing(
-            sqlite3.connect(self.file, timeout=_LOCK_S, isolation_level=None)
-        ) as db:
-            try:
-                db.execute("begin immediate")
-            except sqlite3.OperationalError:
-                return False
-            db.execute("rollback")
-            return True
+        """Stop a worker in a moment in which it does not hold the file's write lock."""
+        freeze_beside(worker.child, self.file)
 
     def end(self) -> None:
         """End every process that is left."""

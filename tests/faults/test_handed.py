@@ -105,10 +105,9 @@ def test_an_idle_worker_that_is_killed_is_handed_nothing(scene: FarScene) -> Non
     worker = idle_worker(scene, **LEASE)
     worker.kill()
     with psycopg.connect(scene.direct, autocommit=True) as db:
-        gone = f"select not exists (select from pg_locks l join treadle_{scene.namespace}_offers o "
-        gone += (
-            "on l.locktype = 'advisory' and (l.classid::bigint << 32 | l.objid::bigint) = o.ear)"
-        )
+        listening = "select from pg_locks l join {}_offers o on l.locktype = 'advisory' "
+        listening += "and (l.classid::bigint << 32 | l.objid::bigint) = o.ear"
+        gone = f"select not exists ({listening.format(f'treadle_{scene.namespace}')})"
         scene.until(lambda: db.execute(gone.encode()).fetchall() == [(True,)], "the server knows")
     scene.enqueue("touch", "t0")
     assert len(offers(scene)) == 1

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from tests.faults.frozen import freeze_beside
 from treadle import LockLost, LockTimeout, Treadle
 
 HOLDER: Final = """
@@ -122,8 +123,8 @@ def test_who_is_interrupted_as_he_takes_it_does_not_have_it(app: Treadle) -> Non
 @pytest.mark.slow
 def test_a_lock_outlives_its_lease_while_its_holder_lives(app: Treadle) -> None:
     """A thread prolongs it."""
-    with app.lock("report", lease=2) as lock:
-        held_until = time.monotonic() + 3.2
+    with app.lock("report", lease=6) as lock:
+        held_until = time.monotonic() + 7.2
         while time.monotonic() < held_until:
             with pytest.raises(LockTimeout):
                 app.lock("report", timeout=0.2).acquire()
@@ -146,7 +147,9 @@ def test_a_lock_falls_with_its_holder(app: Treadle, url: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_holder_that_was_stopped_learns_that_it_lost_the_lock(app: Treadle, url: str) -> None:
+def test_a_holder_that_was_stopped_learns_that_it_lost_the_lock(
+    app: Treadle, url: str, tmp_path: Path
+) -> None:
     """Its check and its release are errors, and the new holder keeps the lock."""
     program = HOLDER.replace("time.sleep(60)", "input()\nprint(lock.is_held, flush=True)") + (
         "try:\n    lock.release()\nexcept Exception as error:\n    print(type(error).__name__)\n"
@@ -157,7 +160,7 @@ def test_a_holder_that_was_stopped_learns_that_it_lost_the_lock(app: Treadle, ur
     ) as holder:  # fmt: skip
         assert holder.stdout is not None
         first = int(holder.stdout.readline())
-        os.kill(holder.pid, signal.SIGSTOP)
+        freeze_beside(holder, tmp_path / "jobs.db")
         with app.lock("report", timeout=WAIT_S) as lock:
             assert lock.fence > first
             os.kill(holder.pid, signal.SIGCONT)

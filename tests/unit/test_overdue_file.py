@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.frozen import freeze
 from treadle.core.ids import new_id
 from treadle.core.job import NewJob
 from treadle.core.settings import Settings
@@ -272,7 +273,7 @@ def test_one_that_is_stopped_with_its_mark_stops_nobody(tmp_path: Path) -> None:
         other.stdin.flush()
         while not mark.before(mark.now()):
             os.sched_yield()
-        other.send_signal(signal.SIGSTOP)
+        freeze(other)
         foreign.execute("commit")
         enqueue(path)
         other.send_signal(signal.SIGCONT)

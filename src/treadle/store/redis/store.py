@@ -1,25 +1,23 @@
 """The Redis store's face: every verb of the contract, in a few lines each.
 
 A verb packs its words (`rows`), runs its script (`scripts/<verb>.lua`) through the runner and
-reads the answer. What a verb promises is written in `store.contract`; reads and control are in
-`access`.
+reads the answer. What a verb promises is written in `store.contract`; an exchange's order of
+steps is in `line.exchange`, reads and control are in `access`.
 """
 
 from __future__ import annotations
 
 import os
 import weakref
-from binascii import unhexlify
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
-from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+from treadle.core.errors import SchemaMismatch, StoreError
 from treadle.core.job import Fate, NewJob, Orphan
 from treadle.core.keys.key import check_key
-from treadle.core.outcome import Verdict
 from treadle.store.contract import (
     BATCH_MAX,
     Beaten,
@@ -39,16 +37,15 @@ from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.gates import RedisGates
 from treadle.store.redis.held import RedisKeys, read_fates
 from treadle.store.redis.keys import base_key, key
+<<<<<<< HEAD
 from treadle.store.redis.line.claims import Handed, demand_words, read_claims
+=======
+from treadle.store.redis.line.claims import read_claims
+from treadle.store.redis.line.exchange import Exchanges
+>>>>>>> main
 from treadle.store.redis.moving import RedisMoving
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
-from treadle.store.redis.rows import (
-    Words,
-    job_words,
-    one_words,
-    read_number,
-    settlement_words,
-)
+from treadle.store.redis.rows import Words, job_words, one_words, read_number
 from treadle.store.redis.schedules import RedisSchedules
 from treadle.store.redis.scripts import script
 from treadle.store.redis.tenants import RedisTenants
@@ -63,7 +60,6 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the schema: what the keys hold. A store of a newer one is refused."""
 
-_ID_DIGITS = 32
 _YES = ord("1")
 
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
@@ -86,18 +82,18 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self._pool = Pool(read_address(url))
         self._base = base_key(namespace)
         self._runner = Runner(self._pool, self._base, settings.store_timeout)
-        self._handed = Handed()
         self._news_of = f"{self._base}:worker:"
         """What the channel begins with on which a worker alone hears news: its key."""
         self._listeners = Listeners(self._pool, self._runner, self._claim_came)
         self._clock = clock
         self._system = SystemClock() if clock is None else clock
+        self._exchanges = Exchanges(
+            self._runner, self._listeners, self._system, now=self._now, has_lease=self._has_lease
+        )
         self._ears = {kind: key(namespace, f"ears_{kind}") for kind in ("work", "ends")}
         self.moving = RedisMoving(self._runner, self._now)
         self._suspect_after = to_us(settings.suspect_after, "suspect_after")
         self._watches: dict[str, Watch] = {}
-        self._asked: dict[str, bytes] = {}
-        """The exchange of each worker that has not been answered."""
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
         self._sure = SureMarks(self._mark_surely)
         self._swept = b""
@@ -179,9 +175,8 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
     def after_fork(self) -> None:
         """Begin anew in a child, which has no event loop and no worker of its parent's."""
         self._listeners.abandon()
-        self._handed.clear()
+        self._exchanges.clear()
         self._watches.clear()
-        self._asked.clear()
         self._marks.clear()
 
     # Enqueue
@@ -229,74 +224,11 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         now: int | None = None,
     ) -> Exchanged:
         """Settle these, then claim those; see the contract."""
-        if len(settlements) > BATCH_MAX:
-            msg = f"an exchange settles at most {BATCH_MAX:,} claims, not {len(settlements):,}"
-            raise ValueError(msg)
-        if not settlements and worker not in self._asked and self._has_lease(worker):
-            claims, bad = self._handed.take(worker)
-            if claims or bad:
-                await self._set_aside(worker, bad)
-                return Exchanged((), claims, more=bool(bad))
-        gone, verdicts, more, next_due, at, rows, gates, handed = await self._asked_of_server(
-            worker, request, settlements, demand, now
-        )
-        rows = self._handed.others(worker, request, rows, handed=bool(handed))
-        claims, bad = read_claims(rows, int(at), gates)
-        if not gone:
-            came, unread = self._handed.take(worker)
-            claims, bad = claims + came, bad + unread
-        await self._set_aside(worker, bad)
-        may = self._handed.may_offer(worker, settlements, self._system.monotonic())
-        willing = may and takes_any(demand) and not (rows or more or gone)
-        self._listeners.here().willing = worker if willing else ""
-        return Exchanged(
-            [Verdict.APPLIED if said == _YES else Verdict.LOST for said in verdicts],
-            claims,
-            more=bool(more or bad),
-            next_due=next_due,
-            gone=bool(gone),
-        )
-
-    async def _asked_of_server(
-        self,
-        worker: str,
-        request: bytes,
-        settlements: Sequence[Settlement],
-        demand: Demand | None,
-        now: int | None,
-    ) -> Sequence[Any]:
-        """Send an exchange and give what its script answers."""
-        words: Words = [self._now(now), worker, request]
-        words += demand_words(demand)
-        words += settlement_words(settlements)
-        self._asked[worker] = request
-        try:
-            answer: Sequence[Any] = await self._runner.run(
-                self._runner.script(script("exchange"), words, again=True)
-            )
-        except StoreUnavailable:
-            # Asked until it is answered; its claims are not lost, they are on their way.
-            raise
-        except StoreError:
-            self._asked.pop(worker, None)
-            raise
-        fault.point("exchange.after_commit")
-        self._asked.pop(worker, None)
-        return answer
+        return await self._exchanges.exchange(worker, request, settlements, demand, now)
 
     def _has_lease(self, worker: str) -> bool:
-        """Tell whether nobody can have rescued a worker: else what came for it is not its own."""
         watch = self._watches.get(worker)
         return watch is not None and watch.may_rescue(self._system.monotonic())
-
-    async def _set_aside(self, worker: str, bad: Sequence[tuple[bytes, int]]) -> None:
-        """Make dead letters of claims whose values cannot be read."""
-        if not bad:
-            return
-        words: Words = [self._now(None), worker]
-        for id_, number in bad:
-            words += (id_, number)
-        await self._runner.run(self._runner.script(script("set_aside"), words, again=True))
 
     async def register(self, worker: WorkerInfo, *, now: int | None = None) -> None:
         """Make a worker known, which counts as its first beat."""
@@ -312,7 +244,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
     ) -> Beaten:
         """Prolong the lease, and compare what is held with what is stored."""
-        begun, came = self._system.monotonic(), self._handed.names(worker)
+        begun, came = self._system.monotonic(), self._exchanges.handed.names(worker)
         answer = await self._runner.run(
             self._runner.script(script("beat"), (self._now(now), worker), again=True)
         )
@@ -322,11 +254,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         server, claims = answer
         if worker in self._watches:
             self._watches[worker].beaten(int(server), begun)
-        stored, ours = set(map(_claim_of, claims)), {(id_.hex().encode(), n) for id_, n in held}
-        self._handed.drop(worker, came - stored)
-        # What an exchange that is still being asked has claimed is not lost but on its way.
-        unheld = set() if worker in self._asked else stored - ours
-        lost = self._handed.give_up(worker, unheld)
+        lost, revoked = self._exchanges.compare(worker, claims, held, came)
         returned = 0
         if lost:
             words: Words = [self._now(now), worker]
@@ -335,7 +263,6 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
             returned = await self._runner.run(
                 self._runner.script(script("give_back"), words, again=True)
             )
-        revoked = [(unhexlify(id_), number) for id_, number in sorted(ours - stored)]
         return Beaten(revoked=revoked, returned=returned)
 
     async def leave(self, worker: str, *, now: int | None = None) -> int:
@@ -346,10 +273,10 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         steps = self._runner.script(script("leave"), words, again=True)
         returned = int(await self._runner.run(steps))
         fault.point("leave.after_commit")
-        for memory in (self._marks, self._watches, self._asked):
+        for memory in (self._marks, self._watches):
             memory.pop(worker, None)
         self._listeners.here().turn_from(worker, self._news_of + worker)
-        self._handed.forget(worker)
+        self._exchanges.forget(worker)
         return returned
 
     async def note(
@@ -398,7 +325,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
 
     def _claim_came(self, channel: str, row: bytes) -> None:
         """Keep a claim that an enqueue has made for a worker of this process."""
-        self._handed.came(channel.removeprefix(self._news_of), row)
+        self._exchanges.handed.came(channel.removeprefix(self._news_of), row)
 
     # Upkeep
 
@@ -445,7 +372,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         for claim in claims:
             started = True if marked[claim.id.hex().encode()] else None
             watch.taken.append(Orphan(claim, started, rescue.dead))
-        await self._set_aside(worker, bad)
+        await self._exchanges.set_aside(worker, bad)
 
     async def prune(self, limit: int, *, now: int | None = None) -> int:
         """Delete records whose time is over."""
@@ -460,11 +387,6 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
 def _stored(answer: bytes) -> Sequence[Fate]:
     fault.point("enqueue.after_commit")
     return read_fates(answer)
-
-
-def _claim_of(claim: bytes) -> tuple[bytes, int]:
-    """Read a claim that a worker holds: its job's id and its number, in one."""
-    return claim[:_ID_DIGITS], int(claim[_ID_DIGITS:])
 
 
 def _seen(row: Sequence[Any], now: int) -> Seen:

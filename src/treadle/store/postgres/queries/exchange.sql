@@ -345,14 +345,18 @@ leaving as (
         and ($3::bigint > 0 or exists (select from picked))
 )
 
+-- name: answered
+-- What was claimed, and what came too late and has ended.
+select {claim_row}, true from claimed
+union all
+select {claim_row}, false from late
+
 -- name: claiming
 ), {taking}
     from picked where j.id between picked.id and picked.id and not picked.is_late
     returning j.*
 ), {started}
-select {claim_row}, true from claimed
-union all
-select {claim_row}, false from late
+{answered}
 
 -- name: claim_named
 with room (name, n) as ({room_named}), look (is_thorough) as (select $6::boolean)

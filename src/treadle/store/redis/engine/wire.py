@@ -78,7 +78,8 @@ class Tls:
             while part := self._layer.read(_READ_BYTES):
                 found.append(part)
         except ssl.SSLWantReadError:
-            pass
+            # Nothing more is whole; the rest of it comes with what is received next.
+            return b"".join(found)
         except ssl.SSLZeroReturnError:
             if not found:
                 raise ConnectionResetError("the server ended the TLS connection") from None

@@ -1,1 +1,1 @@
-"""What an exchange says and is told, apart from the settlements: `claims`."""
+"""Exchanges: their order of steps (`exchange`), what they ask for and are given (`claims`)."""

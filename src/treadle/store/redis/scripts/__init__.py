@@ -2,7 +2,8 @@
 
 Before a script stand the names of the keys, `common` and `book`, of which it gets only what it
 names: a server carries out every definition at each call, and one enqueue is as dear as those.
-`book` is one function, because its parts share what they have read; each part is a file.
+What shares its values but answers several questions is one text of several files: the book of
+gates, which is one function, and an exchange, which settles and claims.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from msgspec import Struct
 
 from treadle.store.redis.keys import script_names
 
-_BOOK = ("gates", "asks", "room", "passing", "breakers", "park", "wake", "write")
-"""The parts of the book in their order: each stands on those before it."""
+_PARTS = {
+    "book": ("gates", "asks", "room", "passing", "breakers", "park", "wake", "write"),
+    "settle": ("judge", "write", "gates"),
+    "claim": ("job", "best"),
+}
+"""What a line `include 'folder'` stands for: its files in this order, each on those before it."""
+_INCLUDE = re.compile(r"^( *)include '(\w+)'$", re.MULTILINE)
 _DEFINES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 _COMMENT = re.compile(r"^ *--.*$", re.MULTILINE)
 _WORD = re.compile(r"\w+")
@@ -57,13 +63,8 @@ def _needed(body: str) -> str:
 @cache
 def _definitions() -> list[str]:
     """Cut what stands before a script: each definition begins with `local` in the first column."""
-    before = "\n".join([script_names(), _read("common"), _book()])
+    before = "\n".join([script_names(), _read("common"), _read("book")])
     return re.split(r"^(?=local )", before, flags=re.MULTILINE)
-
-
-def _book() -> str:
-    parts = "\n".join(indent(_read(f"book/{part}"), "  ") for part in _BOOK)
-    return _read("book").replace("  include 'book'\n", parts)
 
 
 def _words(text: str) -> set[str]:
@@ -71,8 +72,13 @@ def _words(text: str) -> set[str]:
 
 
 def _read(name: str) -> str:
-    return (
-        resources.files("treadle.store.redis.scripts")
-        .joinpath(f"{name}.lua")
-        .read_text(encoding="utf-8")
-    )
+    """Read a file of this folder, with the parts that it includes, each as far in as that line."""
+    folder = resources.files("treadle.store.redis.scripts")
+    text = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return _INCLUDE.sub(_included, text)
+
+
+def _included(line: re.Match[str]) -> str:
+    room, folder = line.groups()
+    parts = (_read(f"{folder}/{part}") for part in _PARTS[folder])
+    return indent("\n".join(parts), room).removesuffix("\n")

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -62,7 +63,9 @@ class Pool:
         try:
             return self._idle.pop()
         except IndexError:
-            pass
+            return self._one_more()
+
+    def _one_more(self) -> sqlite3.Connection | None:
         if self.path is not None:
             return self._connect(f"file://{quote(self._name)}?mode=rw", uri=True)
         if self._made.acquire(blocking=False):
@@ -77,7 +80,7 @@ class Pool:
         """
         if self.path is None:
             return self.take()
-        return self._connect(f"file://{quote(self._name)}?mode=rw", uri=True)
+        return self._one_more()
 
     def give(self, connection: sqlite3.Connection) -> None:
         """Take a connection back, or close it when there are enough."""
@@ -95,8 +98,7 @@ class Pool:
 
     def close(self) -> None:
         """Close the idle connections; a later `take` opens new ones."""
-        while self._idle:
-            self._idle.pop().close()
+        _close_all(self._idle)
         self._made = threading.Lock()
         self._identity = None
 
@@ -157,8 +159,10 @@ class Pool:
 
 
 def _close_all(idle: deque[sqlite3.Connection]) -> None:
-    while idle:
-        idle.pop().close()
+    # Not asked first whether one is left: another thread may take the last one in between.
+    with suppress(IndexError):
+        while True:
+            idle.pop().close()
 
 
 def _after_fork() -> None:

@@ -185,9 +185,7 @@ select best.name, count(*) from (
     from verdicts where j.id between verdicts.id and verdicts.id and verdicts.fits
     returning j.*
 ), {started}
-select {claim_row}, true from claimed
-union all
-select {claim_row}, false from late
+{answered}
 
 -- name: claim_gated
 with room (name, n) as ({room_named}) {admitting};
