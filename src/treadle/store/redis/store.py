@@ -26,7 +26,6 @@ from treadle.store.contract import (
     StoreFeatures,
     WorkerInfo,
 )
-from treadle.store.handing import takes_any
 from treadle.store.marking import Marked, SureMarks
 from treadle.store.redis import doctor
 from treadle.store.redis.engine.address import read_address
@@ -37,12 +36,8 @@ from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.gates import RedisGates
 from treadle.store.redis.held import RedisKeys, read_fates
 from treadle.store.redis.keys import base_key, key
-<<<<<<< HEAD
-from treadle.store.redis.line.claims import Handed, demand_words, read_claims
-=======
 from treadle.store.redis.line.claims import read_claims
 from treadle.store.redis.line.exchange import Exchanges
->>>>>>> main
 from treadle.store.redis.moving import RedisMoving
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
 from treadle.store.redis.rows import Words, job_words, one_words, read_number
