@@ -104,7 +104,7 @@ async def test_of_two_workers_in_one_loop_each_gets_its_own(case: Case) -> None:
     first, second, jobs = await idle(case), await case.worker("w2"), [new_job(), new_job()]
     assert await second.claim(10) == []
     await wait_again(second)
-    given = {}
+    given = dict[bytes, str]()
     for job in jobs:
         await case.enqueue(job)
         for worker in (first, second):

@@ -1,5 +1,6 @@
 """Jobs on PostgreSQL that an enqueue hands to an idle worker, and when it must not."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, LiteralString
 
@@ -14,7 +15,16 @@ from treadle.core.outcome import Succeeded
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
 from treadle.store.postgres.store import PostgresStore
-from treadle.testing.conformance.kit import Case, MakeStore, case, ids_of, new_job, scenario
+from treadle.testing.conformance.kit import (
+    Case,
+    Hand,
+    MakeStore,
+    case,
+    ids_of,
+    new_job,
+    scenario,
+    worker_info,
+)
 
 __all__ = ["case"]
 
@@ -169,6 +179,35 @@ async def test_two_enqueues_at_once_hand_one_worker_one_job(case: Case, look: Lo
         await case.enqueue(job)
         assert await case.states([job.id]) == ["ready"]
     assert ids_of(await worker.claim(10)) == [job.id]
+
+
+def test_who_looks_for_long_makes_no_offers(postgres_schema: str) -> None:
+    """Where rows lie dead in the index an enqueue is not to read past all of them as well."""
+
+    class SlowClock(MovedClock):
+        """Each time it is read 30 ms have gone by."""
+
+        def monotonic(self) -> int:
+            self.move(0.03)
+            return super().monotonic()
+
+    async def play() -> None:
+        store = PostgresStore(postgres_schema, "default", Settings(), SlowClock())
+        await store.migrate()
+        await store.open()
+        worker = Hand(store, worker_info("w1"))
+        await worker.register()
+        for _ in range(4):
+            assert await worker.claim(10) == []
+        await wait_again(worker)
+        job = new_job()
+        await store.enqueue(job.id, [job])
+        [record] = await store.get([job.id])
+        await store.close()
+        assert record is not None
+        assert record.state == "ready"
+
+    asyncio.run(play())
 
 
 @scenario

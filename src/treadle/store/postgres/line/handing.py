@@ -9,6 +9,7 @@ takes the offer back in the same transaction, so an offer that stands is one of 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = (2, 3)
 """A worker is handed nothing once its last beat is older than this part of its lease."""
+
+
+_LOOKS: Final = 4
+_SLOW_LOOK: Final = 20_000
+"""Who needs so long for each of the last looks makes no offers: an enqueue would look as long.
+
+While some session holds a transaction open for hours, rows that were claimed lie dead in the index.
+"""
 
 
 def read_handed(sql: Statements, worker: str) -> Sequence[Call]:
@@ -61,6 +70,8 @@ class Offers:
         self._by: dict[str, bytes] = {}
         """The exchange whose answer gave that; asked again, it is to give it again."""
         self._making: dict[str, asyncio.Task[None]] = {}
+        self._looks: deque[int] = deque(maxlen=_LOOKS)
+        """How long the last looks of all workers here took (microseconds)."""
 
     def register(self, worker: str, lease: int) -> None:
         """Learn of a worker whose lease is so long (microseconds)."""
@@ -119,6 +130,13 @@ class Offers:
         self._without.add(worker)
         self._keys.pop(worker, None)
 
+    def looked(self, took: int) -> None:
+        """Learn how long a look took that found nothing ready (microseconds)."""
+        self._looks.append(took)
+
+    def _is_slow(self) -> bool:
+        return len(self._looks) == _LOOKS and min(self._looks) > _SLOW_LOOK
+
     def asked(
         self,
         worker: str,
@@ -131,7 +149,8 @@ class Offers:
         may = self.handing.may_offer(worker, settlements, monotonic)
         vain = not (answer.claims or answer.more or answer.gone)
         ear = self._ears.here()
-        if may and vain and takes_any(demand) and worker in self._patience:
+        may = may and worker in self._patience and not self._is_slow()
+        if may and vain and takes_any(demand):
             ear.willing = worker
         else:
             ear.turn_from(worker)
