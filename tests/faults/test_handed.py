@@ -98,7 +98,7 @@ def test_a_worker_that_is_gone_as_the_news_come_costs_the_others_nothing(
     other = scene.worker("--slots", "4", **LEASE)
     scene.enqueue("touch", "t0", "t1", "t2")
     scene.until(lambda: all(scene.started(f"t{n}") for n in range(3)), "the others run")
-    assert scene.running("touch") == 1
+    scene.until(lambda: scene.running("touch") == 1, "one job waits")
     scene.until_done(60)
     if number is signal.SIGSTOP:
         worker.send(signal.SIGCONT)
@@ -123,7 +123,7 @@ def test_an_idle_worker_that_is_killed_is_handed_nothing(scene: FarScene) -> Non
 def test_a_producer_killed_after_its_commit_has_handed_its_job_over(scene: FarScene) -> None:
     """The worker that was idle runs it, once, whether or not it hears of it."""
     worker = idle_worker(scene)
-    producer = scene.start("produce", "p", "3", fault="enqueue.after_commit:kill@2")
+    producer = scene.start("producer", "p", "3", fault="enqueue.after_commit:kill@2")
     assert producer.wait() == -signal.SIGKILL, producer.said
     finish(scene, worker)
 
