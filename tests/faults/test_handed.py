@@ -20,6 +20,7 @@ from treadle.testing.servers import Postgres
 
 pytestmark = pytest.mark.slow
 
+PATIENCE_S = 60.0
 LEASE: dict[str, str] = {"TREADLE_LEASE": "9"}
 """Long enough for a busy machine to hand a job over to a worker that stands still."""
 
@@ -50,7 +51,9 @@ def idle_worker(scene: FarScene, **environ: str) -> Process:
     """Start a worker, and wait until its offer stands."""
     worker = scene.worker("--slots", "4", **environ)
     own = f":{worker.child.pid}:"
-    scene.until(lambda: any(own in name for name in offers(scene)), "the worker makes its offer")
+    scene.until(
+        lambda: any(own in name for name in offers(scene)), "the worker makes its offer", PATIENCE_S
+    )
     return worker
 
 
@@ -69,7 +72,7 @@ def test_a_worker_that_goes_on_runs_what_it_was_handed(scene: FarScene) -> None:
     """The news are read late, and the job runs once, under the claim that the enqueue has made."""
     worker = handed_while_it_stands(scene)
     worker.send(signal.SIGCONT)
-    scene.until_done()
+    scene.until_done(PATIENCE_S)
     [record] = scene.records()
     assert (record.state, record.attempt, record.claim) == (JobState.SUCCEEDED, 1, 1)
     assert scene.started("handed") == 1
@@ -84,7 +87,7 @@ def test_a_worker_told_to_stop_as_the_news_come_gives_the_job_back(scene: FarSce
     worker.send(signal.SIGCONT)
     assert worker.wait() == 0
     assert [record.state for record in scene.records()] in (["ready"], ["succeeded"])
-    finish(scene, scene.worker())
+    finish(scene, scene.worker(), patience=PATIENCE_S)
     assert (scene.records()[0].attempt, scene.started("handed")) == (1, 1)
 
 
@@ -99,12 +102,12 @@ def test_a_worker_that_is_gone_as_the_news_come_costs_the_others_nothing(
     scene.enqueue("touch", "t0", "t1", "t2")
     scene.until(lambda: all(scene.started(f"t{n}") for n in range(3)), "the others run")
     scene.until(lambda: scene.running("touch") == 1, "one job waits")
-    scene.until_done(60)
+    scene.until_done(PATIENCE_S)
     if number is signal.SIGSTOP:
         worker.send(signal.SIGCONT)
         scene.until(lambda: "goes on as" in worker.said, "it learns of it")
     scene.enqueue("touch", "later")
-    scene.until_done()
+    scene.until_done(PATIENCE_S)
     assert [scene.started(key) for key in ("handed", "t0", "t1", "t2", "later")] == [1] * 5
     assert scene.stop(other) == 0
 
@@ -117,7 +120,7 @@ def test_an_idle_worker_that_is_killed_is_handed_nothing(scene: FarScene) -> Non
     scene.enqueue("touch", "t0")
     assert len(offers(scene)) == 1
     assert [record.state for record in scene.records()] == ["ready"]
-    finish(scene, scene.worker())
+    finish(scene, scene.worker(), patience=PATIENCE_S)
 
 
 def test_a_producer_killed_after_its_commit_has_handed_its_job_over(scene: FarScene) -> None:
@@ -125,7 +128,7 @@ def test_a_producer_killed_after_its_commit_has_handed_its_job_over(scene: FarSc
     worker = idle_worker(scene)
     producer = scene.start("producer", "p", "3", fault="enqueue.after_commit:kill@2")
     assert producer.wait() == -signal.SIGKILL, producer.said
-    finish(scene, worker)
+    finish(scene, worker, patience=PATIENCE_S)
 
 
 def test_what_was_handed_over_is_there_after_a_crash_of_the_server(tmp_path: Path) -> None:
@@ -137,6 +140,6 @@ def test_what_was_handed_over_is_there_after_a_crash_of_the_server(tmp_path: Pat
         [record] = scene.records()
         assert (record.state, record.attempt, record.claim) == ("running", 1, 1)
         worker.send(signal.SIGCONT)
-        scene.until_done(60)
+        scene.until_done(PATIENCE_S)
         assert scene.started("handed") == 1
         assert [(one.state, one.attempt) for one in scene.records()] == [("succeeded", 1)]

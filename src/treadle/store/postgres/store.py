@@ -322,6 +322,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
 
     async def leave(self, worker: str, *, now: int | None = None) -> int:
         """Forget a worker that stops; what it still held goes back unspent."""
+        await self._offers.settled(worker, b"")
         marked = set(self._marks.get(worker, {}).values())
         ring = self._ears.ring(WORK)
         returned = await drive(

@@ -1,5 +1,5 @@
--- Workers that have asked for a job of any queue in vain, and wait: an enqueue may claim its job for
--- one of them (docs/adr/0027).
+-- Workers that have asked for a job of any queue in vain, and wait: an enqueue may claim its job
+-- for one of them (docs/adr/0027).
 create table {p}offers (
     worker text primary key,
     -- The key of an advisory lock, held by the connection on which its process hears its own news.

@@ -62,8 +62,8 @@ where j.id = (select o.job from {p}offers o where o.worker = $1::text)
     and {runs} and j.worker = $1::text and j.number = 1 and j.lost_by is null;
 
 -- name: offer
--- What was handed over and not yet given ($4 is what was, last) stays while the worker holds it: its
--- next exchange gives it.
+-- What was handed over and not yet given ($4 is what was, last) stays while the worker holds it:
+-- its next exchange gives it.
 insert into {p}offers as o (worker, ear, patience)
 select id, $2::bigint, $3::bigint from {p}workers where id = $1::text
 on conflict (worker) do update set ear = excluded.ear, patience = excluded.patience, job = null
