@@ -30,6 +30,7 @@ from treadle.core.durations import Duration
 from treadle.core.job import JobRecord, JobState
 from treadle.core.settings import Settings, load_settings
 from treadle.job import Job, JobPage, aread_job, read_job, read_page
+from treadle.options import refuse_unknown
 from treadle.store.contract import Filter
 from treadle.store.open import open_store
 from treadle.store.outbox.table import Outbox
@@ -208,12 +209,7 @@ class Treadle(Registry, Declarations, Hooks, Outside, Tenants, UnderTest):
 
 
 def _filter(which: JobFilter) -> Filter:
-    unknown = sorted(set(which) - set(JobFilter.__annotations__))
-    if unknown:
-        raise TypeError(
-            f"jobs cannot be chosen by {', '.join(map(repr, unknown))}; "
-            f"choose by {', '.join(JobFilter.__annotations__)}"
-        )
+    refuse_unknown(which, JobFilter.__annotations__, "jobs cannot be chosen by", "choose by")
     state = which.get("state")
     return Filter(
         state=None if state is None else _state(state),

@@ -29,6 +29,7 @@ from treadle.core.payload.annotations import resolve_hints
 from treadle.core.payload.codec import CallSpec, ResultCodec
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
 from treadle.core.tenants.tenant import TenantOf, tenant_of
+from treadle.options import refuse_unknown
 
 OnCutOff = Literal["continue", "cancel"]
 
@@ -96,7 +97,7 @@ class Definition:
     tenant: TenantOf | None
 
 
-_OPTIONS: Final = frozenset(TaskOptions.__annotations__)
+_OPTIONS: Final = dict.fromkeys(sorted(TaskOptions.__annotations__))
 
 
 def define(fn: Callable[..., Any], name: str, options: TaskOptions) -> Definition:
@@ -145,12 +146,7 @@ def check_options(options: TaskOptions) -> None:
     Raises:
         TypeError: names the unknown ones and those there are.
     """
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise TypeError(
-            f"app.task has no option {', '.join(map(repr, unknown))}; "
-            f"it takes {', '.join(sorted(_OPTIONS))}"
-        )
+    refuse_unknown(options, _OPTIONS, "app.task has no option", "it takes")
 
 
 def check_function(fn: object, name: str) -> None:

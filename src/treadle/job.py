@@ -261,7 +261,11 @@ def _found(home: Home, job_id: str, record: JobRecord | None) -> Job[Any]:
 
 
 def refuse_blocking(job: Job[Any]) -> None:
-    """Refuse a sync wait in an async task: it would stop every job of the worker's loop."""
+    """Refuse a sync wait in an async task: it would stop every job of the worker's loop.
+
+    Raises:
+        RuntimeError: a worker's event loop runs here.
+    """
     if running_carrier() is not None and _get_running_loop() is not None:
         raise RuntimeError(
             f"waiting for job {job.id} here would block the worker's event loop and every job "

@@ -4,13 +4,17 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from tests.conformance.own_pooler import needs_pooler
 from tests.conformance.test_postgres_processes import Scene, until
+from treadle import JobState
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import new_id
 from treadle.core.settings import Settings
@@ -139,3 +143,47 @@ def test_a_failed_transaction_leaves_no_answer_to_the_next_client(narrow: PgBoun
         for spoken in [pool.submit(speak, number) for number in range(8)]:
             spoken.result()
     assert not wrong
+
+
+@contextmanager
+def holding(pooler: PgBouncer) -> Iterator[psycopg.Connection]:
+    """Hold one of the pooler's connections in an open transaction, once it has one to lend."""
+    with psycopg.connect(pooler.url) as db:
+        db.execute("select 1")
+        yield db
+
+
+def queued(pooler: PgBouncer) -> int:
+    """Count who waits for one of the pooler's connections."""
+    console = pooler.url.rpartition("/")[0] + "/pgbouncer"
+    with psycopg.connect(console, autocommit=True, row_factory=dict_row) as db:
+        return sum(row["cl_waiting"] for row in db.execute("show pools").fetchall())
+
+
+def test_what_is_committed_is_acknowledged_though_the_news_of_it_cannot_be_told(
+    postgres_schema: str, narrow: PgBouncer
+) -> None:
+    """Others have the pooler's connections as soon as it is; it waits for none of them."""
+    store = PostgresStore(through(narrow, postgres_schema), "default", Settings(store_timeout=20))
+    store.migrate_now()
+    first, second = new_job(), new_job()
+    store.enqueue_now(new_id(), [first])
+    done = Event()
+
+    def take_next() -> None:
+        with holding(narrow):
+            assert done.wait(WOKEN_S)
+
+    with ThreadPoolExecutor(2) as others:
+        with holding(narrow):
+            told = others.submit(store.enqueue_now, new_id(), [second])
+            until(lambda: queued(narrow) == 1)
+            after = others.submit(take_next)
+            until(lambda: queued(narrow) == 2)
+        try:
+            assert told.result(SOON_S) == [JobState.READY]
+        finally:
+            done.set()
+        after.result(SOON_S)
+    assert None not in store.get_now([first.id, second.id])
+    store.close_now()

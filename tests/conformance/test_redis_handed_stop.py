@@ -22,6 +22,8 @@ from treadle.testing.conformance.kit import new_job
 __all__ = ["fleet", "own", "server"]
 
 WAIT_S = 10
+LEASE_S = "20"
+"""Much longer than another worker takes to run three jobs."""
 
 
 async def until_it_is(job: Job[Any], state: JobState) -> None:
@@ -135,7 +137,7 @@ def test_a_worker_that_waits_for_its_last_job_keeps_none_that_comes(
 
 def handed_while_it_stands(fleet: Fleet) -> tuple[Process, Job[Any]]:
     """Stop a worker that makes an offer, and hand it a job: the news lie unread in its socket."""
-    worker = fleet.worker("--slots", "4", lease="9")
+    worker = fleet.worker("--slots", "4", lease=LEASE_S)
     with redis.Redis.from_url(fleet.server.url) as server:
         fleet.until(lambda: _offers(server, worker), "the worker makes its offer")
         worker.freeze()
@@ -171,9 +173,12 @@ def test_a_worker_that_is_gone_as_the_news_come_costs_the_others_nothing(
     fleet: Fleet, number: signal.Signals
 ) -> None:
     """Its one job waits for the rescue and runs once; the next ones run on others at once."""
+    # It is there before, for to start may take as long as a lease; and what it offers counts not.
+    other = fleet.worker("--slots", "4", lease=LEASE_S)
+    other.freeze()
     worker, job = handed_while_it_stands(fleet)
+    other.send(signal.SIGCONT)
     worker.send(number)
-    fleet.worker("--slots", "4", lease="9")
     others = [fleet.app.named("touch").enqueue(f"t{n}") for n in range(3)]
     fleet.until(fleet.have_ended(*others), "the others run")
     assert job.refresh().state is JobState.RUNNING

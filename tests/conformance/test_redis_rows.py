@@ -251,11 +251,27 @@ class TestMisused:
         """All or nothing, also here; once the key is mended it goes on."""
         misused = key(hands.namespace, name, "default" if name == "ready" else "")
         hands.client.set(misused, "mine")
+        before = set(hands.client.keys(f"{{treadle:{hands.namespace}}}*"))
         with pytest.raises(StoreError, match=r"is a string where treadle keeps a (zset|hash)") as e:
             await case.add(count)
         assert misused in str(e.value)
-        assert hands.client.keys(f"{{treadle:{hands.namespace}}}:job:*") == []
+        assert set(hands.client.keys(f"{{treadle:{hands.namespace}}}*")) == before
         hands.client.delete(misused)
+        assert await case.states(await case.add()) == [JobState.READY]
+
+    @scenario
+    async def test_a_count_that_is_none_refuses_one_job_as_a_whole(
+        self, case: Case, hands: Hands
+    ) -> None:
+        """A job that could not be counted is in no list, and goes in once the count is mended."""
+        [first] = await case.add()
+        counts = key(hands.namespace, "counts")
+        hands.client.hset(counts, "default:ready", "many")
+        with pytest.raises(StoreError, match="not an integer"):
+            await case.add()
+        assert hands.client.zrange(key(hands.namespace, "jobs"), 0, -1) == [first.hex().encode()]
+        assert hands.client.zcard(key(hands.namespace, "ready", "default")) == 1
+        hands.client.hset(counts, "default:ready", "1")
         assert await case.states(await case.add()) == [JobState.READY]
 
     @scenario

@@ -119,7 +119,7 @@ def test_a_worker_that_is_stopped_hands_back_what_it_did_not_start(fleet: Fleet)
 def test_workers_outlive_a_server_that_restarts(fleet: Fleet) -> None:
     """Killed twice under load: nobody exits, nothing is lost, nothing that ran is run again."""
     # A lease longer than the outage: what this is about is the outage alone.
-    workers = [fleet.worker("--slots", "8", lease="10") for _ in range(2)]
+    workers = [fleet.worker("--slots", "8", lease="30") for _ in range(2)]
     jobs: list[Job[object]] = []
     for _ in range(2):
         jobs += [fleet.app.named("touch").enqueue(f"j{len(jobs) + n}") for n in range(1)]

@@ -41,6 +41,9 @@ EACH_STORE: Final = (
 class FarScene(Scene):
     """A namespace of a server store, and what goes on around it."""
 
+    LOOK_S = 0.05
+    """Each look opens a store, which takes the processor from those that are looked at."""
+
     def __init__(self, folder: Path, url: str, settings: Mapping[str, str] = QUICK) -> None:
         self.namespace = f"far_{secrets.token_hex(4)}"
         super().__init__(folder, {**settings, "TREADLE_NAMESPACE": self.namespace})
@@ -166,8 +169,13 @@ def away(scene: FarScene, server: Postgres | Redis, seconds: float, *, jobs: int
     assert {(one.state, one.crashes) for one in scene.records()} == {(JobState.SUCCEEDED, 0)}
 
 
-def scene_on(store: str, folder: Path, request: pytest.FixtureRequest) -> Scene:
+def scene_on(
+    store: str,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    settings: Mapping[str, str] = QUICK,
+) -> Scene:
     """Prepare a scene on one of `EACH_STORE`."""
     if store == "sqlite":
-        return Scene(folder, QUICK).prepare()
-    return FarScene(folder, request.getfixturevalue(f"{store}_url"), QUICK).prepare()
+        return Scene(folder, settings).prepare()
+    return FarScene(folder, request.getfixturevalue(f"{store}_url"), settings).prepare()

@@ -14,9 +14,13 @@ NAMES: Final = 5
 CONFLICTS: Final[tuple[OnConflict, ...]] = ("existing", "replace")
 
 
-def build(url: str, namespace: str, ledger: Path) -> Treadle:
+LEASE_S: Final = 1.5
+"""So that who dies is rescued within the patience of a test."""
+
+
+def build(url: str, namespace: str, ledger: Path, lease: float = LEASE_S) -> Treadle:
     """Make the application: its task notes its begin and its end, a line each."""
-    settings = {"lease": 1.5, "beat": 0.1, "suspect_after": 0.2, "poll": 0.2}
+    settings = {"lease": lease, "beat": 0.1, "suspect_after": 0.2, "poll": 0.2}
     app = Treadle(url, namespace=namespace, settings=settings)
 
     def note(word: str, name: str) -> None:
@@ -55,10 +59,11 @@ def main() -> int:
     parser.add_argument("namespace")
     parser.add_argument("ledger", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--lease", type=float, default=LEASE_S)
     parser.add_argument("--stay", action="store_true")
     parser.add_argument("--ways", type=int, default=2)
     said = parser.parse_args()
-    app = build(said.url, said.namespace, said.ledger)
+    app = build(said.url, said.namespace, said.ledger, said.lease)
     if said.role == "worker":
         return Worker(app, concurrency=4, burst=not said.stay).run()
     produce(app, said.rounds, said.ways)

@@ -11,8 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.faults.far import FarScene
-from tests.faults.scene import PATIENT, QUICK, finish
+from tests.faults.far import LONG_S, FarScene
+from tests.faults.scene import PATIENT, QUICK, finish, key_in
+from treadle import JobState
+from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Postgres
 
 HOST = "127.0.0.1"
@@ -22,8 +24,9 @@ START_S = 20.0
 class Standby(Postgres):
     """A copy of a running server that follows it, and may be made the primary."""
 
-    def __init__(self, primary: Postgres) -> None:
-        self._primary = primary.port
+    def __init__(self, primary: int) -> None:
+        """Take the port at which the primary answers."""
+        self._primary = primary
         super().__init__()
 
     def _make(self) -> None:
@@ -60,7 +63,7 @@ def follow(primary: Postgres, scene: FarScene) -> None:
 @pytest.mark.timeout(90)
 def test_a_synchronous_standby_that_takes_over_has_all_that_was_answered(tmp_path: Path) -> None:
     """No worker exits; nothing that was acknowledged is lost, and nothing is settled twice."""
-    with Postgres() as primary, Standby(primary) as standby:
+    with Postgres() as primary, Standby(primary.port) as standby:
         hosts = f"{HOST}:{primary.port},{HOST}:{standby.port}"
         url = f"postgresql://treadle@{hosts}/postgres?target_session_attrs=read-write"
         with FarScene(tmp_path, url, QUICK | PATIENT).prepare() as scene:
@@ -74,3 +77,49 @@ def test_a_synchronous_standby_that_takes_over_has_all_that_was_answered(tmp_pat
             standby.promote()
             scene.enqueue("touch", *(f"p{n}" for n in range(100)))
             finish(scene, *workers, patience=40)
+
+
+def replicated(primary: Postgres, standby: Standby) -> bool:
+    """Tell whether the standby has all that the primary has written."""
+    with psycopg.connect(primary.url) as db:
+        [[end]] = db.execute("select pg_current_wal_lsn()::text").fetchall()
+    with psycopg.connect(standby.url) as db:
+        return db.execute("select pg_last_wal_replay_lsn() >= %s::pg_lsn", (end,)).fetchall() == [
+            (True,)
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_an_asynchronous_standby_that_takes_over_loses_what_had_not_reached_it(
+    tmp_path: Path,
+) -> None:
+    """Nothing of before is lost; the workers go on, also one that the new primary never knew."""
+    with Postgres() as primary, Proxy(primary.port) as link, Standby(link.port) as standby:
+        hosts = f"{HOST}:{primary.port},{HOST}:{standby.port}"
+        url = f"postgresql://treadle@{hosts}/postgres?target_session_attrs=read-write"
+        with FarScene(tmp_path, url, QUICK | PATIENT).prepare() as scene:
+            workers = [scene.worker()]
+            scene.until(lambda: workers[0].ready, "the worker is ready")
+            early = {f"e{n}" for n in range(200)}
+            scene.enqueue("slow", *sorted(early), rest=(0.05,))
+            scene.until(lambda: replicated(primary, standby), "the standby has every job")
+            link.swallow()
+            scene.enqueue("touch", *(f"l{n}" for n in range(100)))
+            workers.append(scene.worker())
+            scene.until(lambda: workers[1].ready, "a worker comes that the standby knows not")
+            scene.enqueue("slow", *(f"m{n}" for n in range(8)), rest=(1.0,))
+            scene.until(lambda: scene.started("m0"), "what comes late is done or runs", LONG_S)
+            primary.kill()
+            standby.promote()
+            after = {f"a{n}" for n in range(100)}
+            scene.enqueue("touch", *sorted(after))
+            scene.until_done(LONG_S)
+            for worker in workers:
+                assert scene.stop(worker) == 0, worker.said
+            assert {(one.state, one.crashes) for one in scene.records()} == {
+                (JobState.SUCCEEDED, 0)
+            }
+            kept = {key_in(one.args) for one in scene.records()}
+            assert kept == early | after
+            assert all(scene.started(key) for key in kept)

@@ -10,10 +10,13 @@ from typing import Final
 
 import pytest
 
-from tests.faults.scene import QUICK, Scene
+from tests.faults.far import EACH_STORE, LONG_S, FarScene, scene_on
+from tests.faults.scene import PATIENT, QUICK, Process, Scene, finish
 
 LOCKED_S: Final = 3.5
 """Over twice the lease of a scene."""
+STOOD_S: Final = 6.0
+"""More than the lease and the second look together."""
 
 
 @contextlib.contextmanager
@@ -103,3 +106,33 @@ def test_a_short_stop_costs_a_worker_nothing(tmp_path: Path) -> None:
         assert scene.stop(first) == scene.stop(second) == 0
         assert scene.account().overrun == []
         assert "goes on as" not in first.said
+
+
+def freeze_all(scene: Scene, fleet: list[Process]) -> None:
+    """Stop workers, none of them with a file's write lock in its hands."""
+    for worker in fleet:
+        if isinstance(scene, FarScene):
+            worker.freeze()
+        else:
+            scene.freeze(worker)
+
+
+@pytest.mark.parametrize("store", EACH_STORE)
+def test_a_fleet_that_stands_still_for_longer_than_its_lease_goes_on_as_it_was(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """As on a machine that was suspended: nobody takes over from anybody, and no crash counts."""
+    go, keys = tmp_path / "go", [f"held{n}" for n in range(8)]
+    with scene_on(store, tmp_path / "scene", request, QUICK | PATIENT) as scene:
+        ids = scene.enqueue("stubborn", *keys, rest=(str(go),))
+        fleet = [scene.worker() for _ in range(2)]
+        scene.until(lambda: all(scene.started(key) for key in keys), "every job runs", LONG_S)
+        freeze_all(scene, fleet)
+        time.sleep(STOOD_S)  # What passes is the lease of real processes.
+        for worker in fleet:
+            worker.send(signal.SIGCONT)
+        go.touch()
+        assert finish(scene, *fleet, patience=LONG_S).overrun == []
+        app = scene.app()
+        assert {(job.state, job.attempt) for job in map(app.job, ids)} == {("succeeded", 1)}
+        app.close()

@@ -154,7 +154,7 @@ def test_a_worker_cut_off_from_the_others_loses_its_jobs_to_them(tmp_path: Path,
         scene.url = url
         other = scene.worker()
         scene.until(lambda: scene.started("held") == 2, "the job runs again elsewhere")
-        assert "nothing new is started" in alone.said
+        scene.until(lambda: "nothing new is started" in alone.said, "it says so")
         go.touch()
         scene.until_done()
         proxy.heal()
@@ -164,3 +164,5 @@ def test_a_worker_cut_off_from_the_others_loses_its_jobs_to_them(tmp_path: Path,
         assert scene.stop(alone) == scene.stop(other) == 0
         account = scene.account()
         assert account.sound, account
+        entries = [e for e in scene.ledger.entries() if e.pid == alone.child.pid]
+        assert {e.key for e in entries} <= {"held", "after"}

@@ -82,7 +82,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
 )
 def test_kills_at_random(scene: Scene) -> None:
     """Effects are successes, once each, after ten deaths."""
-    crash_run(scene, jobs=300, kills=10, patience=20)
+    crash_run(scene, jobs=300, kills=10, patience=60)
 
 
 @pytest.mark.crash

@@ -121,6 +121,9 @@ def test_a_statement_that_runs_too_long_is_interrupted(tmp_path: Path) -> None:
     shop.app.close()
 
 
+# A limit that strikes in a weakref's callback is told of by Python and passed over; such a task is
+# left behind when its time is over.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", range(3))
 def test_limits_that_strike_anywhere_leave_nothing_behind(tmp_path: Path, seed: int) -> None:
     """Whatever a thread is at when its time is over, its lock is free and its writes are gone."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+import click
 from msgspec import json
 
 from treadle.cli.view.text import safe, span
@@ -38,16 +40,26 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     A root logger that the user's code has set up keeps its handlers, and with `auto` its form,
     too; then only treadle's level is set.
     """
-    out = sys.stderr if stream is None else stream
+    out: TextIO | None = sys.stderr if stream is None else stream
     root = logging.getLogger()
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger("treadle").setLevel(number)
     if root.handlers and form == "auto":
         return
+    if out is None:
+        # The process was started without a standard error.
+        root.handlers[:] = [logging.NullHandler()]
+        return
     handler = logging.StreamHandler(out)
     handler.setFormatter(formatter(form, terminal=out.isatty()))
     root.handlers[:] = [handler]
     root.setLevel(number)
+
+
+def tell(text: str) -> None:
+    """Say something beside the log; as with the log, no work ends because it cannot be written."""
+    with suppress(OSError):  # Who read it has gone away, or its disk is full.
+        click.echo(text, err=True)
 
 
 def formatter(form: str, *, terminal: bool) -> logging.Formatter:

@@ -8,6 +8,7 @@ which is imported when its command is asked for: a third of what a command cost 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Final
 
 import click
@@ -34,6 +35,7 @@ _COMMANDS: Final = {
     "demo": "demo",
 }
 """Each command, under whose name it stands in a module of this package, and that module."""
+_STANDARD_ERROR: Final = 2
 
 
 class _Refused(click.ClickException):
@@ -76,4 +78,19 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    _take_standard_descriptors()
     cli.main(prog_name="treadle")
+
+
+def _take_standard_descriptors() -> None:
+    """Open what the process was started without: standard input, output or error.
+
+    Else the next file or socket would get its number. What a library writes to standard error
+    would go there, and libuv, under uvloop, ends a process that closes such a number.
+    """
+    for _ in range(4):
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > _STANDARD_ERROR:
+            os.close(descriptor)
+            return
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 -- its own signature

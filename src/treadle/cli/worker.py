@@ -19,7 +19,7 @@ import click
 
 from treadle import _version
 from treadle.cli.locate import Located, locate
-from treadle.cli.logs import FORMATS, LEVELS, configure
+from treadle.cli.logs import FORMATS, LEVELS, configure, tell
 from treadle.cli.reach import given, seconds
 from treadle.cli.reload import reload_worker
 from treadle.cli.view.text import listed, plural, shown_url, span
@@ -182,7 +182,7 @@ class _ToldWorker(Worker):
         if self._log_format == "json":
             _log.info("%s", text.strip())
         else:
-            click.echo(text, err=True)
+            tell(text)
 
     def summary(self, seconds: float) -> str:
         """Say how much was done, and what went otherwise."""

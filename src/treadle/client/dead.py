@@ -14,6 +14,7 @@ from treadle.client.views import DeadGroup
 from treadle.core.ids import id_bytes
 from treadle.core.job import JobRecord, JobState
 from treadle.job import JobPage, read_page
+from treadle.options import refuse_unknown
 from treadle.store.contract import BATCH_MAX, Filter
 
 if TYPE_CHECKING:
@@ -96,12 +97,9 @@ class DeadLetters:
 
 
 def _dead(which: DeadFilter) -> Filter:
-    unknown = sorted(set(which) - set(DeadFilter.__annotations__))
-    if unknown:
-        raise TypeError(
-            f"dead letters cannot be chosen by {', '.join(map(repr, unknown))}; "
-            f"choose by {', '.join(DeadFilter.__annotations__)}"
-        )
+    refuse_unknown(
+        which, DeadFilter.__annotations__, "dead letters cannot be chosen by", "choose by"
+    )
     return Filter(state=JobState.FAILED, **which)
 
 

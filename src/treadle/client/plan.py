@@ -38,6 +38,7 @@ from treadle.core.payload.template import arguments_of
 from treadle.core.retry import DEFAULT_POLICY, JobPolicy, Retry, write_policy
 from treadle.core.tenants.tenant import TenantOf, tenant_of
 from treadle.definition import Definition, as_retry, check_priority, limit_us, unique_of
+from treadle.options import refuse_unknown
 from treadle.store.statements import Adapter, AsyncAdapter
 
 TAGS_MAX: Final = 20
@@ -77,7 +78,7 @@ class CallOptions(TypedDict, total=False):
     asyncpg, open on the store's own database, or on the one that the setting `outbox` names."""
 
 
-_OPTIONS: Final = frozenset(CallOptions.__annotations__)
+_OPTIONS: Final = dict.fromkeys(sorted(CallOptions.__annotations__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +127,7 @@ class Plan:
         Raises:
             TypeError, ValueError: an option is unknown, of another type or out of its range.
         """
-        unknown = sorted(set(options) - _OPTIONS)
-        if unknown:
-            raise TypeError(
-                f".using has no option {', '.join(map(repr, unknown))}; "
-                f"it takes {', '.join(sorted(_OPTIONS))}"
-            )
+        refuse_unknown(options, _OPTIONS, ".using has no option", "it takes")
         found = {**_plain(options), **_timing(options), **_policy(self, options)}
         if "tenant" in options:
             value = options["tenant"]

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from treadle.core.durations import DAY
 from treadle.core.errors import StoreError, StoreUnavailable, TreadleError
 from treadle.core.ids import new_id
 from treadle.core.job import ErrorInfo, JobState, write_error
@@ -122,7 +123,7 @@ def unwritable(settlement: Settlement, error: Exception) -> Settlement:
         "failed",
         error=write_error(info),
         reason="unwritable",
-        keep=settlement.keep or 30 * 86_400_000_000,
+        keep=settlement.keep or 30 * DAY,
         forgiven=settlement.forgiven,
         crashes=settlement.crashes,
         keyed=settlement.keyed,

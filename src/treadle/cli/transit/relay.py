@@ -15,7 +15,7 @@ from typing import TypedDict, Unpack
 import click
 
 from treadle.app import Treadle
-from treadle.cli.logs import FORMATS, LEVELS, configure
+from treadle.cli.logs import FORMATS, LEVELS, configure, tell
 from treadle.cli.reach import Reach, closed_store, prints_json, reaches_store
 from treadle.cli.view.document import print_document
 from treadle.cli.view.text import plural, safe, shown_url, span
@@ -141,7 +141,7 @@ def _run(app: Treadle, desk: Desk, name: str, options: _Options) -> int:
     try:
         if not (options["as_json"] or options["once"]):
             target = shown_url(app.settings.store)
-            click.echo(f"Relaying {name} into {target}. Ctrl-C stops.", err=True)
+            tell(f"Relaying {name} into {target}. Ctrl-C stops.")
         with _stopped_by_signals() as stop:
             one = Relay(desk, store, app.settings.outbox_poll)
             done = one.run(stop, once=options["once"])

@@ -13,6 +13,7 @@ from treadle.core.schedule.record import MISFIRES, OVERLAPS, Misfire, Overlap, P
 from treadle.core.when.cron import Cron
 from treadle.core.when.triggers import AnyTrigger, At, Every, write_trigger
 from treadle.definition import limit_us
+from treadle.options import refuse_unknown
 from treadle.task import Task
 
 
@@ -44,7 +45,7 @@ class ScheduleOptions(TypedDict, total=False):
     """A job that has not started so long after its tick, or by the `next` one, expires."""
 
 
-_OPTIONS: Final = frozenset(ScheduleOptions.__annotations__)
+_OPTIONS: Final = dict.fromkeys(sorted(ScheduleOptions.__annotations__))
 
 
 def make_plan(
@@ -115,12 +116,7 @@ def check_options(options: ScheduleOptions) -> None:
     Raises:
         TypeError: names the unknown ones and those there are.
     """
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise TypeError(
-            f"a schedule has no option {', '.join(map(repr, unknown))}; "
-            f"it takes {', '.join(sorted(_OPTIONS))}"
-        )
+    refuse_unknown(options, _OPTIONS, "a schedule has no option", "it takes")
     for which, kind in (("args", Sequence), ("kwargs", Mapping)):
         value: object = options.get(which, ())
         if isinstance(value, str | bytes) or (which in options and not isinstance(value, kind)):

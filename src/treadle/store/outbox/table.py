@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from treadle.core.errors import SettingsError, StoreUnavailable
 from treadle.core.job import Fate, JobState, NewJob
-from treadle.store.contract import BATCH_MAX
+from treadle.store.batches import check_size
 from treadle.store.statements import BEGIN, COMMIT, ROLLBACK, Script, Statement
 
 PAGE: Final = 500
@@ -123,9 +123,7 @@ class Outbox:
             ValueError: the batch is too large.
             StoreUnavailable: the connection sees no outbox.
         """
-        if len(jobs) > BATCH_MAX:
-            msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
-            raise ValueError(msg)
+        check_size(jobs)
         [[there]] = yield Statement(self._sql[f"there_{self.engine}"], [(self.table,)])
         if not there:
             raise StoreUnavailable(

@@ -21,6 +21,7 @@ from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Rows
 from treadle.store.postgres.workers import Held, read_info
+from treadle.store.suspecting import Suspects
 
 _STEP_MIN: Final = 2 * SECOND
 """How far the server's clock and ours may drift apart between two beats without a step."""
@@ -33,20 +34,13 @@ class Sign(Struct, frozen=True):
     beat: int | None
 
 
-class Suspect(Struct, frozen=True):
-    """A worker whose lease had ended at the first look."""
-
-    beat: int | None
-    seen_at: int
-
-
 class Watch:
     """One worker's memory: whom it suspects, and what the store counts as its own."""
 
     def __init__(self, suspect_after: int) -> None:
         """Take the time between the two looks (microseconds)."""
         self._suspect_after = suspect_after
-        self._suspects: dict[str, Suspect] = {}
+        self._suspects = Suspects()
         self._offset: int | None = None
         self._stepped_at: int | None = None
         self.beaten_at: int | None = None
@@ -86,23 +80,20 @@ class Watch:
 
     def dead(self, others: dict[str, Sign], now: int, monotonic: int) -> list[str]:
         """Tell which workers are dead; `now` is the store's."""
-        self._suspects = {w: s for w, s in self._suspects.items() if w in others}
+        self._suspects.keep(others)
         return [w for w, sign in others.items() if self._is_dead(w, sign, now, monotonic)]
 
     def _is_dead(self, worker: str, sign: Sign, now: int, monotonic: int) -> bool:
         stepped = self._stepped_at is not None and monotonic - self._stepped_at <= sign.lease
         age = None if sign.beat is None else now - sign.beat
         if age is not None and (stepped or 0 <= age <= sign.lease):
-            self._suspects.pop(worker, None)
+            self._suspects.clear(worker)
             return False
-        suspect = self._suspects.get(worker)
-        if suspect is None or suspect.beat != sign.beat:
-            self._suspects[worker] = Suspect(sign.beat, monotonic)
-            return False
+        suspect_for = self._suspects.look(worker, sign.beat, monotonic)
         # A beat from the future, before the clock went back, tells nothing of its age: a whole
         # lease is waited for beside the second look, by the rescuer's own clock.
         needed = self._suspect_after + (sign.lease if age is not None and age < 0 else 0)
-        return monotonic - suspect.seen_at >= needed
+        return suspect_for is not None and suspect_for >= needed
 
 
 def crew(sql: Statements, worker: str) -> Talk[tuple[int, dict[str, Sign]]]:

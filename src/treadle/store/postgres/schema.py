@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from msgspec import Struct
+
 from treadle.core.errors import SchemaMismatch, StoreUnavailable
 from treadle.store.postgres.engine.pack import int8, text
 from treadle.store.postgres.engine.runner import Talk
@@ -21,14 +23,22 @@ from treadle.store.postgres.engine.wire import Ask
 
 VERSION = 11
 
+
+class Found(Struct, frozen=True):
+    """What is known of a store's tables once they have been looked for."""
+
+    version: int = 0
+    """The schema's version; 0: there are none."""
+    identity: str = ""
+    """By what the store's database is known to other connections."""
+
+
 _LOOK = statement(
     "select current_setting('server_encoding')::text, pg_is_in_recovery(), "
     "current_setting('transaction_read_only')::text, to_regclass($1::text) is not null"
 )
 _BEGIN, _COMMIT = statement("begin"), statement("commit")
-_THERE = statement("select to_regclass($1::text) is not null")
-_READ = "select value from {}meta where key = 'version'"
-_READ_IDENTITY = "select value from {}meta where key = 'identity'"
+_READ = "select key, value from {}meta where key in ('version', 'identity')"
 _WRITE = (
     "insert into {}meta (key, value) values ('version', '{}') "
     "on conflict (key) do update set value = excluded.value"
@@ -37,8 +47,8 @@ _LOCK = statement("select 1 from (select pg_advisory_xact_lock($1::bigint)) as l
 _END_OF_STATEMENT = re.compile(r";[ \t]*(?:--[^\n]*)?\n")
 
 
-def look(place: Place, target: Target) -> Talk[int]:
-    """Check that the server can carry a store; return the schema's version, 0 for none.
+def look(place: Place, target: Target) -> Talk[Found]:
+    """Check that the server can carry a store, and find out which one it is.
 
     The transaction is begun by hand, as `ctx.transaction()` does: a pooler in statement mode, which
     ends the connection of whoever does that, is found out here and not in mid-job.
@@ -65,21 +75,13 @@ def look(place: Place, target: Target) -> Talk[int]:
         # A standby may be made the primary, a database whose disk is full may be writable again.
         passing = recovering or read_only == "on"
         raise StoreUnavailable(f"{target.name} {problem}", passing=passing and encoding == "UTF8")
-    return (yield from _version(place)) if there else 0
+    return (yield from _read(place)) if there else Found()
 
 
-def _version(place: Place, *, end: bool = True) -> Talk[int]:
+def _read(place: Place, *, end: bool = True) -> Talk[Found]:
     _, [rows] = yield Ask([(statement(_READ.format(place.tables)), ())], end=end)
-    return int(rows[0][0]) if rows else 0
-
-
-def identity(place: Place) -> Talk[str]:
-    """Read by what the store's database is known to other connections; empty without tables."""
-    _, [[[there]]] = yield Ask([(_THERE, (text(f"{place.tables}meta"),))], end=False)
-    if not there:
-        return ""
-    _, [rows] = yield Ask([(statement(_READ_IDENTITY.format(place.tables)), ())])
-    return str(rows[0][0]) if rows else ""
+    said: dict[str, str] = dict(rows)
+    return Found(int(said.get("version", 0)), said.get("identity", ""))
 
 
 def check_version(found: int, target: Target) -> None:
@@ -119,7 +121,7 @@ def migrate(place: Place, target: Target) -> Talk[tuple[int, int]]:
     locked = (_LOCK, (int8(int.from_bytes(key, "big", signed=True)),))
     yield Ask([locked], end=False)
     _, [[row]] = yield Ask([(_LOOK, (text(f"{place.tables}meta"),))], end=False)
-    found = (yield from _version(place, end=False)) if row[-1] else 0
+    found = (yield from _read(place, end=False)).version if row[-1] else 0
     _refuse_newer(found, target)
     yield Ask([(statement(one), ()) for one in steps(place, found)])
     return found, VERSION

@@ -28,7 +28,7 @@ from treadle.store.postgres.gates.line import touches
 from treadle.store.postgres.history import History
 from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.keys.verbs import PostgresKeys
-from treadle.store.postgres.line.enqueue import check_batch, enqueue, enqueue_one, is_plain
+from treadle.store.postgres.line.enqueue import check_jobs, enqueue, enqueue_one, is_plain
 from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.handing import Offers
 from treadle.store.postgres.line.scan import Scan
@@ -98,13 +98,18 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
 
     async def open(self, *, create: bool = True) -> None:  # noqa: ARG002 -- never made here
         """Connect and check the schema, which `migrate` alone brings up to date."""
-        schema.check_version(await drive(self._look()), self._target)
+        self._meet(await drive(self._look()))
 
     def open_now(self, *, create: bool = True) -> None:  # noqa: ARG002 -- as in `open`
         """Do the same on the caller's own thread."""
-        schema.check_version(drive_now(self._look()), self._target)
+        self._meet(drive_now(self._look()))
 
-    def _look(self) -> Steps[int]:
+    def _meet(self, found: schema.Found) -> None:
+        """Keep what was found, where it is a schema of this library's."""
+        schema.check_version(found.version, self._target)
+        self.transactional.identity = found.identity
+
+    def _look(self) -> Steps[schema.Found]:
         return self._runner.run(lambda: schema.look(self._place, self._target))
 
     async def close(self) -> None:
@@ -124,8 +129,8 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
 
     async def examine(self, *, deep: bool = True) -> Sequence[Finding]:
         """Ask the server what would lose jobs, or make them slow."""
-        version = await drive(self._look())
-        asked = doctor.ask(self._runner, self._place, self._sql, version, deep=deep)
+        found = await drive(self._look())
+        asked = doctor.ask(self._runner, self._place, self._sql, found.version, deep=deep)
         return await drive(asked)
 
     async def migrate(self) -> tuple[int, int]:
@@ -162,7 +167,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
     def _enqueue(
         self, request: bytes, jobs: Sequence[NewJob], now: int | None
     ) -> Steps[Sequence[Fate]]:
-        keyed = check_batch(jobs)
+        keyed = check_jobs(jobs)
         ring = self._ears.ring(WORK)
 
         def words() -> tuple[Statements, bytes, Sequence[NewJob], Sequence[str], Sequence[Call]]:

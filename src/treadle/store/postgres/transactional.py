@@ -16,15 +16,14 @@ from treadle.core.gates.gate import BREAKER, read_gates
 from treadle.core.job import Fate, JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
-from treadle.store.postgres import schema
 from treadle.store.postgres.engine.ears import ENDS, WORK
 from treadle.store.postgres.engine.loan import alend, lend
 from treadle.store.postgres.engine.pack import lenient
-from treadle.store.postgres.engine.runner import Runner, drive_now
+from treadle.store.postgres.engine.runner import Runner
 from treadle.store.postgres.engine.sql import REST, Place, texts
 from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.keys.taking import fates_of, rounds_of
-from treadle.store.postgres.line.enqueue import check_batch, state_at
+from treadle.store.postgres.line.enqueue import check_jobs, state_at
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
 if TYPE_CHECKING:
@@ -56,17 +55,22 @@ class PostgresTransactional:
         self._target = target
         self._now = now
         self._sql = texts(place)
-        self._identity = ""
+        self.identity = ""
+        """The mark of the store's own database, read when the store is opened.
+
+        Never in the midst of a caller's transaction: behind a pooler that may hold the one
+        connection over which it could be read.
+        """
 
     def recognise(self) -> Script[None]:
         """Look for the store's own mark through the connection."""
         [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
-        if not there or not (yield self._say("is_ours", (self._ours(),))):
+        if not there or not (yield self._say("is_ours", (self.identity,))):
             raise self._elsewhere()
 
     def enqueue(self, jobs: Sequence[NewJob], *, now: int | None = None) -> Script[list[Fate]]:
         """Store a batch of new jobs, in one statement."""
-        keyed = check_batch(jobs)
+        keyed = check_jobs(jobs)
         [[there]] = yield Statement(_THERE, [(f"{self._place.tables}meta",)])
         if not there:
             raise self._elsewhere()
@@ -94,7 +98,7 @@ class PostgresTransactional:
             StoreError: no transaction is open, and a key would be taken before its job is stored.
         """
         yield from self._check_open()
-        if not (yield self._say("is_ours", (self._ours(),))):
+        if not (yield self._say("is_ours", (self.identity,))):
             raise self._elsewhere()
         plain = [job for job in jobs if job.key is None]
         for name, values in self._inserts(plain, at) if plain else ():
@@ -136,10 +140,10 @@ class PostgresTransactional:
         gated = [job for job in jobs if job.gates is not None]
         said: list[tuple[str, Sequence[Any]]] = []
         if plain or not gated:
-            said.append(("enqueue_inside", (self._ours(), *_columns(plain), at)))
+            said.append(("enqueue_inside", (self.identity, *_columns(plain), at)))
         if gated:
             raw = [written(job.gates) for job in gated]
-            said.append(("enqueue_inside_gated", (self._ours(), *_columns(gated), at, raw)))
+            said.append(("enqueue_inside_gated", (self.identity, *_columns(gated), at, raw)))
         return said
 
     def settle(
@@ -213,12 +217,6 @@ class PostgresTransactional:
         text = self._sql[name].replace(self._sql["now"], f"${now}::bigint").replace("{again}", "")
         text = text.replace("{shelf}", REST).replace(self._sql["is_made"], "true")
         return Statement(text, [values])
-
-    def _ours(self) -> str:
-        """Give the mark of the store's own database, read once."""
-        if not self._identity:
-            self._identity = drive_now(self._runner.run(lambda: schema.identity(self._place)))
-        return self._identity
 
     def _elsewhere(self) -> StoreUnavailable:
         return StoreUnavailable(

@@ -16,6 +16,7 @@ from treadle.core.durations import SECOND
 from treadle.core.ids import new_id
 from treadle.core.job import Orphan
 from treadle.store.contract import WorkerInfo
+from treadle.store.suspecting import Suspects
 
 _STEP = SECOND
 """How far the two clocks may drift apart between two looks before it is a step."""
@@ -49,13 +50,6 @@ class Seen(Struct, frozen=True):
     lease: int
 
 
-class Suspicion(Struct, frozen=True):
-    """A worker whose lease had ended at the first look."""
-
-    beat: bytes
-    seen_at: int
-
-
 class Rescue(Struct, frozen=True):
     """A request to take over from a dead worker; sent again until it is answered."""
 
@@ -74,7 +68,7 @@ class Watch:
         self._beaten_at: int | None = None
         self._distance: int | None = None
         self._stepped_at: int | None = None
-        self._suspicions: dict[str, Suspicion] = {}
+        self._suspects = Suspects()
         self.pending: Rescue | None = None
         """A take-over whose answer has not come."""
         self.taken: list[Orphan] = []
@@ -92,8 +86,7 @@ class Watch:
     def dead(self, others: Sequence[Seen], server: int, monotonic: int) -> list[Seen]:
         """Look at the others once and tell which of them are dead."""
         self._compare(server, monotonic)
-        names = {other.id for other in others}
-        self._suspicions = {w: s for w, s in self._suspicions.items() if w in names}
+        self._suspects.keep({other.id for other in others})
         return [other for other in others if self._is_dead(other, monotonic)]
 
     def begin(self, dead: Seen) -> Rescue:
@@ -109,15 +102,12 @@ class Watch:
         self._distance = distance
 
     def _is_dead(self, other: Seen, monotonic: int) -> bool:
-        suspicion = self._suspicions.get(other.id)
         if 0 <= other.age <= other.lease:
-            self._suspicions.pop(other.id, None)
+            self._suspects.clear(other.id)
             return False
-        if suspicion is None or suspicion.beat != other.beat:
-            self._suspicions[other.id] = Suspicion(other.beat, monotonic)
-            return False
+        suspect_for = self._suspects.look(other.id, other.beat, monotonic)
         # A beat from the future tells nothing of its age, and after a step of the clock none does.
         needed = self._suspect_after + (other.lease if other.age < 0 else 0)
         if self._stepped_at is not None and monotonic - self._stepped_at <= other.lease:
             return False
-        return monotonic - suspicion.seen_at >= needed
+        return suspect_for is not None and suspect_for >= needed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.core import fault
-from treadle.core.keys.key import check_key
+from treadle.store.batches import check_batch
 from treadle.store.contract import BATCH_MAX
 from treadle.store.parts.scheduled import DueSchedules, Move, ScheduleRow, check_moves
 from treadle.store.redis.engine.runner import Runner
@@ -51,9 +51,7 @@ class RedisSchedules:
         """Write the moves that hold, with their jobs; see the contract."""
         if not moves:
             return []
-        for job in check_moves(moves, BATCH_MAX):
-            if job.key is not None:
-                check_key(job.key)
+        check_batch(check_moves(moves, BATCH_MAX))
         done = await self._told("fire", now, _move_words(moves))
         fault.point("fire.after_commit")
         return [said == _HELD for said in done]

@@ -17,9 +17,8 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import SchemaMismatch, StoreError
 from treadle.core.job import Fate, NewJob, Orphan
-from treadle.core.keys.key import check_key
+from treadle.store.batches import check_batch
 from treadle.store.contract import (
-    BATCH_MAX,
     Beaten,
     Exchanged,
     Note,
@@ -42,7 +41,7 @@ from treadle.store.redis.moving import RedisMoving
 from treadle.store.redis.rescue import Rescue, Seen, Watch, read_info, write_info
 from treadle.store.redis.rows import Words, job_words, one_words, read_number
 from treadle.store.redis.schedules import RedisSchedules
-from treadle.store.redis.scripts import script
+from treadle.store.redis.scripts import Script, script
 from treadle.store.redis.tenants import RedisTenants
 
 if TYPE_CHECKING:
@@ -184,28 +183,27 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         now: int | None = None,
     ) -> Sequence[Fate]:
         """Store a batch; see the contract."""
-        return _stored(await self._runner.run(self._enqueue(request, jobs, now))) if jobs else []
+        if not jobs:
+            return []
+        steps = self._runner.script(*self._to_enqueue(request, jobs, now), again=True)
+        return _stored(await self._runner.run(steps))
 
     def enqueue_now(
         self, request: bytes, jobs: Sequence[NewJob], *, now: int | None = None
     ) -> Sequence[Fate]:
         """Store a batch on the caller's own thread."""
-        return _stored(self._runner.run_now(self._enqueue(request, jobs, now))) if jobs else []
+        if not jobs:
+            return []
+        return _stored(self._runner.script_now(*self._to_enqueue(request, jobs, now)))
 
-    def _enqueue(self, request: bytes, jobs: Sequence[NewJob], now: int | None) -> Steps[bytes]:
-        if len(jobs) > BATCH_MAX:
-            msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
-            raise ValueError(msg)
+    def _to_enqueue(
+        self, request: bytes, jobs: Sequence[NewJob], now: int | None
+    ) -> tuple[Script, Words]:
+        """Give the script that stores a batch, and its words."""
         if len(jobs) == 1 and (one := one_words(jobs[0])) is not None:
-            words: Words = [self._now(now), *one]
-            return self._runner.script(script("enqueue_one"), words, again=True)
-        name = ""
-        for job in jobs:
-            if job.key is not None:
-                check_key(job.key)
-                name = request.hex()
-        words = [self._now(now), name, *job_words(jobs)]
-        return self._runner.script(script("enqueue"), words, again=True)
+            return script("enqueue_one"), [self._now(now), *one]
+        name = request.hex() if check_batch(jobs) else ""
+        return script("enqueue"), [self._now(now), name, *job_words(jobs)]
 
     # The line
 

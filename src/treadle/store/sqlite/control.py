@@ -9,9 +9,9 @@ from treadle.store.contract import ATTEMPTS_KEPT
 from treadle.store.sqlite.gates.book import Book, uses_of
 from treadle.store.sqlite.gates.line import park_ready
 from treadle.store.sqlite.keys.freeing import ENDED, free, take_again
+from treadle.store.sqlite.rows import KEEP_UNRUN
 
 Statements = dict[str, str]
-_KEEP = 30 * 86_400_000_000
 
 
 def cancel(
@@ -23,7 +23,7 @@ def cancel(
     for id_ in ids:
         held = db.execute(sql["gates_of_running"], (id_,)).fetchone()
         db.execute(sql["end_attempt"], (now, id_))
-        written = db.execute(sql["cancel"], {"id": id_, "now": now, "keep": _KEEP}).rowcount
+        written = db.execute(sql["cancel"], {"id": id_, "now": now, "keep": KEEP_UNRUN}).rowcount
         done.append(written > 0)
         if held is not None:
             book.free(id_, uses_of(held[0]))
@@ -68,7 +68,7 @@ def discard(
 
 def purge(db: sqlite3.Connection, sql: Statements, queue: str, limit: int, now: int) -> int:
     """Cancel at most `limit` waiting jobs of a queue."""
-    values = {"queue": queue, "now": now, "keep": _KEEP, "limit": limit}
+    values = {"queue": queue, "now": now, "keep": KEEP_UNRUN, "limit": limit}
     gone: list[tuple[bytes, str | None]] = []
     for name in ("purge_ready", "purge_due", "purge_parked"):
         if len(gone) < limit:

@@ -11,30 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.core.job import Fate, JobState, NewJob
-from treadle.core.keys.key import check_key
 from treadle.core.tenants.tenant import UNTAGGED
-from treadle.store.contract import BATCH_MAX
 from treadle.store.sqlite.gates.line import store
 from treadle.store.sqlite.rows import Row
 
 Statements = dict[str, str]
 
 _STATES = {str(state): state for state in JobState}
-
-
-def check_batch(jobs: Sequence[NewJob]) -> bool:
-    """Refuse a batch that is over the bound; tell whether some of its jobs want keys.
-
-    Raises:
-        ValueError: it holds more than BATCH_MAX jobs, or a key that cannot be one.
-    """
-    if len(jobs) > BATCH_MAX:
-        msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
-        raise ValueError(msg)
-    keys = [job.key for job in jobs if job.key is not None]
-    for key in keys:
-        check_key(key)
-    return bool(keys)
 
 
 def enqueue(

@@ -22,6 +22,7 @@ from treadle.store.sqlite.gates.book import Book
 from treadle.store.sqlite.gates.line import admit, settled
 from treadle.store.sqlite.keys.freeing import CLAIMED, ENDED, SUCCEEDED, free
 from treadle.store.sqlite.rows import (
+    KEEP_UNRUN,
     UNREADABLE,
     Row,
     attempt_row,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 Statements = dict[str, str]
 
-_KEEP_EXPIRED = 30 * 86_400_000_000
 # One merged claim joins at most this many queues; SQLite's limit is 500 (sqlite.org/limits.html).
 _MERGE_MAX = 400
 _TASK = 4
@@ -295,7 +295,7 @@ def _as_claims(
     if not expired:
         return claims
     for claim in expired:
-        db.execute(sql["expire_claimed"], (now, now + _KEEP_EXPIRED, claim.id))
+        db.execute(sql["expire_claimed"], (now, now + KEEP_UNRUN, claim.id))
     free(db, sql, [c.id for c in expired if c.key is not None], ENDED, now)
     return [c for c in claims if c.expires_at is None or c.expires_at > now]
 

@@ -11,22 +11,14 @@ import sqlite3
 from collections.abc import Sequence
 from functools import partial
 
-from msgspec import Struct
-
 from treadle.core import fault
 from treadle.core.job import Orphan
 from treadle.store.sqlite.engine.live import Lives
 from treadle.store.sqlite.rows import attempt_row, read_claim
 from treadle.store.sqlite.workers import read_info, unknown_worker
+from treadle.store.suspecting import Suspects
 
 Statements = dict[str, str]
-
-
-class Suspect(Struct, frozen=True):
-    """A worker whose lease had ended at the first look."""
-
-    beat: int | None
-    seen_at: int
 
 
 class Watch:
@@ -36,13 +28,13 @@ class Watch:
         """Take the live files and the time between the two looks (microseconds)."""
         self._lives = lives
         self._suspect_after = suspect_after
-        self._suspects: dict[str, Suspect] = {}
+        self._suspects = Suspects()
         self.taken: list[Orphan] = []
         """Taken over and not yet handed to the rescuer."""
 
     def dead(self, others: dict[str, int], monotonic: int) -> list[str]:
         """Tell which workers are dead; `others` maps each to its lease (microseconds)."""
-        self._suspects = {w: s for w, s in self._suspects.items() if w in others}
+        self._suspects.keep(others)
         return [w for w, lease in others.items() if self._is_dead(w, lease, monotonic)]
 
     def _is_dead(self, worker: str, lease: int, monotonic: int) -> bool:
@@ -50,13 +42,10 @@ class Watch:
         if sign.dead:
             return True
         if sign.beat is not None and monotonic - sign.beat <= lease:
-            self._suspects.pop(worker, None)
+            self._suspects.clear(worker)
             return False
-        suspect = self._suspects.get(worker)
-        if suspect is None or suspect.beat != sign.beat:
-            self._suspects[worker] = Suspect(sign.beat, monotonic)
-            return False
-        return monotonic - suspect.seen_at >= self._suspect_after
+        suspect_for = self._suspects.look(worker, sign.beat, monotonic)
+        return suspect_for is not None and suspect_for >= self._suspect_after
 
 
 def others(db: sqlite3.Connection, sql: Statements, worker: str) -> dict[str, int]:

@@ -20,7 +20,8 @@ Statements = dict[str, str]
 Row = tuple[Any, ...]
 
 UNREADABLE = (sqlite3.OperationalError, sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
-_KEEP = 30 * DAY
+KEEP_UNRUN = 30 * DAY
+"""How long a job is kept that ended without an attempt of its own (microseconds)."""
 
 
 def is_about_a_row(error: BaseException) -> bool:
@@ -56,7 +57,7 @@ def set_aside(
 ) -> None:
     """Make a row that cannot be read a dead letter."""
     info = write_error(ErrorInfo("UnreadableRow", str(error)[:500]))
-    db.execute(sql["set_aside"], (info, now, now + _KEEP, id_))
+    db.execute(sql["set_aside"], (info, now, now + KEEP_UNRUN, id_))
     free(db, sql, [id_], ENDED, now)
 
 

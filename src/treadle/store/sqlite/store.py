@@ -20,6 +20,7 @@ from treadle.core import fault
 from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
+from treadle.store.batches import check_batch
 from treadle.store.contract import (
     BATCH_MAX,
     Beaten,
@@ -29,6 +30,7 @@ from treadle.store.contract import (
     WorkerInfo,
 )
 from treadle.store.findings import Finding, Level
+from treadle.store.lacking import no_descriptor
 from treadle.store.sqlite import schema, upkeep, workers
 from treadle.store.sqlite.access import SqliteAccess
 from treadle.store.sqlite.engine import doctor
@@ -38,7 +40,7 @@ from treadle.store.sqlite.engine.live import LiveFiles, LiveMemory
 from treadle.store.sqlite.engine.pool import SQLITE_MIN, Pool
 from treadle.store.sqlite.engine.runner import Pauses, Runner, drive, drive_now
 from treadle.store.sqlite.engine.sql import prefix_of, statements
-from treadle.store.sqlite.enqueue import check_batch, enqueue
+from treadle.store.sqlite.enqueue import enqueue
 from treadle.store.sqlite.exchange import answered_before, exchange, next_due
 from treadle.store.sqlite.gates.verbs import SqliteHolds
 from treadle.store.sqlite.keys.freeing import sweep
@@ -205,7 +207,8 @@ class SqliteStore(SqliteAccess, SqliteKeys, SqliteHolds, SqliteSchedules, Sqlite
         except FileExistsError:
             return
         except OSError as error:
-            msg = f"{path} cannot be made: {error.strerror}; check the folder and its rights"
+            why = no_descriptor() or f"{error.strerror}; check the folder and its rights"
+            msg = f"{path} cannot be made: {why}"
             raise StoreUnavailable(msg) from error
 
     # Enqueue

@@ -17,10 +17,11 @@ from treadle.core.errors import StoreUnavailable
 from treadle.core.gates.gate import BREAKER, GateUse
 from treadle.core.job import JobState
 from treadle.core.outcome import Verdict
+from treadle.store.batches import check_batch
 from treadle.store.contract import LOGS_MAX
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.runner import Runner
-from treadle.store.sqlite.enqueue import check_batch, job_row, states_in
+from treadle.store.sqlite.enqueue import job_row, states_in
 from treadle.store.sqlite.gates.book import uses_of
 from treadle.store.sqlite.keys.freeing import SUCCEEDED, free_one
 from treadle.store.sqlite.keys.steps import Steps
@@ -60,7 +61,11 @@ class SqliteTransactional:
         self.announce = announce
 
     def recognise(self) -> Script[None]:
-        """Compare the file that the connection is open on with the store's own."""
+        """Compare the file that the connection is open on with the store's own.
+
+        Raises:
+            StoreUnavailable: it is another one.
+        """
         rows = yield Statement("pragma database_list")
         found = next((row[2] for row in rows if row[1] == "main"), "")
         main = os.fsdecode(found or "")

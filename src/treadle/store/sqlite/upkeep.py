@@ -11,9 +11,9 @@ from treadle.store.sqlite.gates import control
 from treadle.store.sqlite.gates import line as gates
 from treadle.store.sqlite.gates.book import Book
 from treadle.store.sqlite.keys.freeing import ENDED, free
+from treadle.store.sqlite.rows import KEEP_UNRUN
 
 Statements = dict[str, str]
-_KEEP_EXPIRED = 30 * 86_400_000_000
 _encode = json.Encoder().encode
 
 
@@ -21,7 +21,7 @@ def stage(
     db: sqlite3.Connection, sql: Statements, tasks: Sequence[str], limit: int, now: int
 ) -> int:
     """Move at most `limit` jobs in all; return how many were moved."""
-    values = {"now": now, "keep": _KEEP_EXPIRED, "tasks": _encode(list(tasks)).decode()}
+    values = {"now": now, "keep": KEEP_UNRUN, "tasks": _encode(list(tasks)).decode()}
     late = db.execute(sql["stage_expired"], values | {"limit": limit}).fetchall()
     free(db, sql, (id_ for id_, key in late if key is not None), ENDED, now)
     moved = len(late)

@@ -14,7 +14,8 @@ import logging
 import random
 import select
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -75,6 +76,8 @@ _DIALS_MAX = 4
 _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 0.5
 _BUSY_PAUSE_S = 0.002
+_TELL_S = 1.0
+"""How long the news of what is committed may wait for a connection of a pooler's."""
 UNPREPARED_S = 600.0
 """How long statements are sent whole once a prepared one was lost."""
 
@@ -166,6 +169,8 @@ class Runner:
                     first = self._begin_call(now, deadline)
                     ask = replace(ask, calls=(first, *ask.calls))
                 rows = yield from until(wire.ask(ask, prepare=prepare), deadline)
+                if ask.after and wire.is_pooled:
+                    yield from _told(wire, ask.after, deadline, prepare=prepare)
                 if begin:
                     at = rows.pop(0)[0][0]
                 begin = ask.end
@@ -246,6 +251,20 @@ class Runner:
             if wire is not None and not met:
                 wire.close()
         return wire
+
+
+def _told(wire: Wire, news: Sequence[Call], deadline: float, *, prepare: bool) -> Steps[None]:
+    """Tell who listens, behind a pooler by a turn of its own, for which others may let it wait.
+
+    What comes of it is no matter: before it all is committed, and who listens also looks.
+    """
+    soon = min(deadline, time.monotonic() + _TELL_S)
+    try:
+        with suppress(ServerError):
+            yield from until(wire.ask(Ask(news), prepare=prepare), soon)
+    except (ConnectionLost, TimeoutError):
+        # What is still under way on it must not be read as the answer to something else.
+        wire.close()
 
 
 def _pause(tries: int) -> float:

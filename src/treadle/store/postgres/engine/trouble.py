@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+from treadle.store.lacking import no_descriptor
 
 SERVER_MIN = 130_000
 _RETRIED = frozenset({"40001", "40P01", "55P03"})
@@ -133,6 +134,9 @@ def broken(error: ConnectionLost, name: str) -> StoreUnavailable:
 def unreachable(error: ConnectionLost, name: str) -> StoreUnavailable:
     """Turn a failed attempt to connect into an error that says what to do."""
     said = str(error)
+    lack = no_descriptor()
+    if lack is not None:
+        return StoreUnavailable(f"{name} cannot be reached: {lack}", passing=True)
     if "certificate" in said or "does not support SSL" in said:
         return StoreUnavailable(
             f"{name}: no TLS with it: {said}; name the authority that signed its certificate with "

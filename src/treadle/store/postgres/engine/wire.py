@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -57,7 +58,10 @@ class Ask(Struct, frozen=True):
     end: bool = True
     """Commit after them."""
     after: Sequence[Call] = ()
-    """Statements for a transaction of their own once it has committed; their failure is none."""
+    """Statements for a transaction of their own once it has committed; their failure is none.
+
+    Behind a pooler they are left to the runner, to be asked by themselves.
+    """
 
 
 class Wire:
@@ -130,13 +134,12 @@ class Wire:
             answers = yield from self._answers(sent, end=ask.end)
             if ask.end:
                 yield from self._committed()
-                if self.is_pooled:
-                    after = self._send_after(ask, prepare=prepare)
-                    yield from self._flush()
-                yield from self._finish_after(after)
-                self.idle = True
         except Error as error:
             raise ConnectionLost(str(error)) from error
+        if ask.end:
+            with suppress(Error):  # It has committed; the broken connection is not idle.
+                yield from self._finish_after(after)
+                self.idle = True
         return answers
 
     def _send(self, call: Call, *, prepare: bool) -> tuple[Statement, bool]:

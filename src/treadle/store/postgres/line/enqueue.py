@@ -10,8 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 from treadle.core.job import JobState, NewJob
-from treadle.core.keys.key import check_key
-from treadle.store.contract import BATCH_MAX
+from treadle.store.batches import check_batch
 from treadle.store.postgres.engine.pack import Value, blobs, int8, int8s, text, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
@@ -22,24 +21,17 @@ from treadle.store.postgres.tenants.turns import turns_of
 _ID_BYTES = 16
 
 
-def check_batch(jobs: Sequence[NewJob]) -> bool:
-    """Refuse a batch over the bound, or an id that is none; tell whether some jobs want keys.
+def check_jobs(jobs: Sequence[NewJob]) -> bool:
+    """Refuse a batch that cannot be stored here; tell whether some of its jobs want keys.
 
     Raises:
-        ValueError: it holds more than BATCH_MAX jobs, an id of another length, or a key that
-            cannot be one.
+        ValueError: as `check_batch` says, or an id has not the length of a uuid.
     """
-    if len(jobs) > BATCH_MAX:
-        msg = f"one batch takes at most {BATCH_MAX:,} jobs, not {len(jobs):,}; send several"
-        raise ValueError(msg)
-    keyed = False
+    keyed = check_batch(jobs)
     for job in jobs:
         if len(job.id) != _ID_BYTES:
             msg = f"{job.id!r} is not a job id, which has {_ID_BYTES} bytes"
             raise ValueError(msg)
-        if job.key is not None:
-            keyed = True
-            check_key(job.key)
     return keyed
 
 

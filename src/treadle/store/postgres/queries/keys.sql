@@ -276,15 +276,18 @@ select count(*) from woken;
 -- Before retake_keys: whoever ends or deletes a job locks its row before that of its key.
 select id from {p}history where id = any($1::uuid[]) order by id for update;
 
--- name: retake_keys
--- Before retry_ended: a job that is put back takes its key again, the oldest of each name.
-insert into {p}keys as k (name, job, until, hash)
+-- name: wanted_again
 select distinct on (h.key) h.key, h.id, h.key_until, h.key_hash
 from {p}history h
 where h.id = any($1::uuid[]) and h.state in ('failed', 'cancelled', 'expired')
     and h.key is not null and h.key_until <> 'time'
     and (select true from {p}jobs j where j.id = h.id limit 1) is null
 order by h.key, h.id
+
+-- name: retake_keys
+-- Before retry_ended: a job that is put back takes its key again, the oldest of each name.
+insert into {p}keys as k (name, job, until, hash)
+{wanted_again}
 on conflict (name) do update set
     job = case when {is_untaken} then excluded.job else k.job end,
     until = case when {is_untaken} then excluded.until else k.until end,
@@ -299,12 +302,7 @@ with abandoned as materialized (
     where k.name in (select h.key from {p}history h where h.id = any($1::uuid[]))
         and k.job <> all($1::uuid[]) and ({is_left} or {is_free})
 ), wanted as (
-    select distinct on (h.key) h.key, h.id, h.key_until, h.key_hash
-    from {p}history h
-    where h.id = any($1::uuid[]) and h.state in ('failed', 'cancelled', 'expired')
-        and h.key is not null and h.key_until <> 'time'
-        and (select true from {p}jobs j where j.id = h.id limit 1) is null
-    order by h.key, h.id
+    {wanted_again}
 )
 update {p}keys k set
     job = coalesce(a.heir, w.id), next = null, loose = a.heir is not null, until_at = null,

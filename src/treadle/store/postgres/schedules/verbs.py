@@ -15,7 +15,7 @@ from treadle.store.postgres.engine.pack import blobs, int8, int8s, text, texts
 from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.wire import Ask, Call
 from treadle.store.postgres.keys.taking import enqueue_keyed
-from treadle.store.postgres.line.enqueue import check_batch, enqueue
+from treadle.store.postgres.line.enqueue import check_jobs, enqueue
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.sql import Statements
@@ -44,7 +44,7 @@ class PostgresSchedules:
         """Write the moves that hold, with their jobs; see the contract."""
         if not moves:
             return []
-        check_batch(check_moves(moves, BATCH_MAX))
+        check_jobs(check_moves(moves, BATCH_MAX))
         ring = self._ears.ring(WORK)
         done = await drive(self._runner.run(lambda: _fire(self._sql, moves, ring), now))
         fault.point("fire.after_commit")

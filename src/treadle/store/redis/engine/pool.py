@@ -78,7 +78,9 @@ class Pool:
             LostError: there is no server, or no wire came free in time.
             StoreUnavailable: the server does not let us in.
         """
-        if not self._has_room():
+        with self._lock:
+            room = self._counted_in()
+        if not room:
             event = threading.Event()
             turn = self._enter(event.set)
             if turn is not None and not event.wait(max(0.0, deadline - time.monotonic())):
@@ -117,13 +119,8 @@ class Pool:
                 wire.close()
         self._leave()
 
-    def _has_room(self) -> bool:
-        """Count a wire as lent, unless all are or somebody waits for one."""
-        with self._lock:
-            return self._counted_in()
-
     def _counted_in(self) -> bool:
-        """Do the same where the lock is held."""
+        """Count a wire as lent, unless all are or somebody waits for one; the lock is held."""
         room = self._out < WIRES_MAX and not self._turns
         self._out += room
         return room

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from msgspec import Struct
 
 from treadle.core.errors import StoreError, StoreUnavailable
+from treadle.store.lacking import no_descriptor
 from treadle.store.redis.engine.address import Place
 from treadle.store.redis.engine.pool import Pool
 from treadle.store.redis.engine.replies import is_passing, refused, word_of
@@ -67,13 +68,7 @@ class Runner:
             StoreUnavailable: nothing was written, or it is not known.
             StoreError: the server refuses it.
         """
-        rest = (b"1", self._base, *args)
-        packed = pack((b"EVALSHA", script.sha, *rest))
-        if len(packed) > REQUEST_MAX:
-            raise StoreError(
-                f"{self.pool.name}: one call would take {len(packed):,} bytes, more than "
-                f"{REQUEST_MAX:,}; send fewer jobs at once, or pass ids in place of data"
-            )
+        packed = self._packed(b"EVALSHA", script.sha, args)
         reply: Any = None
         ask = Ask(packed)
         for turn in range(_TRIES):
@@ -89,13 +84,22 @@ class Runner:
                 return reply
             if word_of(reply) == "NOSCRIPT":
                 # From here on with its text: the server, or the next one, does not know it.
-                packed = pack((b"EVAL", script.text, *rest))
+                packed = self._packed(b"EVAL", script.text, args)
                 ask = Ask(packed)
             else:
                 ask = self._redirected(packed, reply)
                 if is_passing(reply):
                     yield self._pause(turn)
         raise refused(self.pool.name, reply) from reply
+
+    def _packed(self, how: bytes, script: bytes, args: Sequence[Word]) -> bytes:
+        packed = pack((how, script, b"1", self._base, *args))
+        if len(packed) > REQUEST_MAX:
+            raise StoreError(
+                f"{self.pool.name}: one call would take {len(packed):,} bytes, more than "
+                f"{REQUEST_MAX:,}; send fewer jobs at once, or pass ids in place of data"
+            )
+        return packed
 
     def command(self, *words: Word) -> Steps[Any]:
         """Send one command that may be sent twice; refusals are raised.
@@ -140,6 +144,9 @@ class Runner:
         return Pause(longest * (0.5 + 0.5 * random.random()))  # noqa: S311 -- spreads
 
     def _lost(self, lost: LostError, *, again: bool) -> StoreUnavailable:
+        lack = None if lost.sent else no_descriptor()
+        if lack is not None:
+            return StoreUnavailable(f"{self.pool.name} cannot be reached: {lack}", passing=True)
         known = (
             "" if again or not lost.sent else "; it is not known whether the call was carried out"
         )
@@ -151,9 +158,34 @@ class Runner:
 
     # Carrying them
 
+    def script_now(self, script: Script, args: Sequence[Word]) -> Any:  # noqa: ANN401
+        """Run a script that may be sent twice, on the caller's own thread.
+
+        It is sent straight away, as a conversation of one step is dearer than what it says; one is
+        begun when something is in the way, and meets that again.
+
+        Raises:
+            StoreUnavailable, StoreError: as in `script`.
+        """
+        deadline = time.monotonic() + self.timeout
+        packed = self._packed(b"EVALSHA", script.sha, args)
+        try:
+            wire = self.pool.take_now(deadline)
+            try:
+                reply = wire.call_now(packed, deadline)
+            finally:
+                self.pool.give(wire)
+        except LostError as lost:
+            reply = lost
+        if isinstance(reply, Exception):
+            return self._carried(self.script(script, args, again=True), deadline)
+        return reply
+
     def run_now(self, steps: Steps[T]) -> T:
         """Carry a conversation on the caller's own thread."""
-        deadline = time.monotonic() + self.timeout
+        return self._carried(steps, time.monotonic() + self.timeout)
+
+    def _carried(self, steps: Steps[T], deadline: float) -> T:
         try:
             step = next(steps)
             while True:

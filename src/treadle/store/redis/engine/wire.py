@@ -23,7 +23,10 @@ from treadle.store.redis.engine.address import Place
 
 Word = str | bytes | int
 
-_READ_BYTES = 1 << 17
+_READ_BYTES = 1 << 16
+"""How much one read may bring. A read makes room for all of it first: from 128 KiB on the C library
+asks the system for that and gives it back, page by page, which takes as long as all of a small call
+does otherwise."""
 _KEEPALIVE_S = 5
 _KEEPALIVE_COUNT = 3
 
@@ -71,7 +74,12 @@ class Tls:
         return self._out.read()
 
     def unseal(self, received: bytes) -> bytes:
-        """Decrypt what is whole; the rest waits for more."""
+        """Decrypt what is whole; the rest waits for more.
+
+        Raises:
+            ConnectionResetError: the server has ended the connection, and nothing came before that.
+            ssl.SSLError: what came is no TLS.
+        """
         self._in.write(received)
         found = []
         try:
@@ -152,30 +160,35 @@ class Wire:
         Raises:
             LostError: the connection broke, or no answer came in time; the wire is closed.
         """
-        found = list[Any]()
+        found: list[Any] = []
         try:
-            self._send_now(self._sealed(packed), deadline)
-            while not self._gathered(found, replies):
+            self._send_now(packed if self._tls is None else self._tls.seal(packed), deadline)
+            while True:
                 _wait(self._readable, deadline)
                 self._take_in()
+                if self._gathered(found, replies):
+                    return found[-1]
         except (OSError, hiredis.HiredisError) as error:
             raise self._broken(error) from error
         except BaseException:
             self.close()
             raise
-        return found[-1]
 
     def _send_now(self, data: bytes, deadline: float) -> None:
         """Send all of it, waiting while the connection takes no more."""
         view, writable = memoryview(data), None
-        while view:
+        while True:
             try:
-                view = view[self._socket.send(view) :]
+                sent = self._socket.send(view)
             except BlockingIOError:
                 if writable is None:
                     writable = select.poll()
                     writable.register(self._socket, select.POLLOUT)
                 _wait(writable, deadline)
+            else:
+                if sent == len(view):
+                    return
+                view = view[sent:]
 
     async def call(self, packed: bytes, deadline: float, replies: int = 1) -> Any:  # noqa: ANN401
         """Do the same on the running event loop.

@@ -22,6 +22,15 @@ local function book()
   return opened
 end
 
+-- Let go of what a claim that went back unspent held of gates.
+local function let_go_unspent(id)
+  local gates = call('HGET', job_key(id), 'gates')
+  if gates then
+    book().free(book().uses(gates), {id})
+    book().park_ready(id)
+  end
+end
+
 -- Give the gates of paused tasks, by task; nothing where there are none, as mostly.
 local function paused_tasks()
   local names = redis.pcall('ZRANGEBYLEX', GATES, '[' .. TASK, '(task;')

@@ -25,7 +25,7 @@ local function text(number)
   return found
 end
 
-local NOW = text(now)
+local NOW = string.format('%.0f', now)
 
 -- Read a whole number that a double holds exactly; nil for anything else.
 local function whole(value)

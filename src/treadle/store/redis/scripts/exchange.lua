@@ -71,29 +71,27 @@ local function settle()
   if wrong then
     return wrong
   end
-  if #verdicts > 0 then
-    relieve()
-    for _, claims in pairs(freed) do
-      call('SREM', unpack(claims))
-    end
-    at = first
-    for i = 1, #verdicts do
-      if verdicts[i] == '1' then
-        local id = ARGV[at + 1]
-        local was = judged[id]
-        local state = WRITE[ARGV[at]](at, id, was)
-        was.state = state
-        count(was[4] or '', 'running', state)
-        if was[6] and ENDS[state] then
-          free_key(id, was[6], state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)
-        end
-        any_waits = any_waits or ARGV[at] == 'W'
+  relieve()
+  for _, claims in pairs(freed) do
+    call('SREM', unpack(claims))
+  end
+  at = first
+  for i = 1, #verdicts do
+    if verdicts[i] == '1' then
+      local id = ARGV[at + 1]
+      local was = judged[id]
+      local state = WRITE[ARGV[at]](at, id, was)
+      was.state = state
+      count(was[4] or '', 'running', state)
+      if was[6] and ENDS[state] then
+        free_key(id, was[6], state == 'succeeded' and FREED_BY_SUCCESS or FREED_BY_END)
       end
-      at = at + SIZES[ARGV[at]]
+      any_waits = any_waits or ARGV[at] == 'W'
     end
-    if #over > 1 then
-      call('ZADD', unpack(over))
-    end
+    at = at + SIZES[ARGV[at]]
+  end
+  if #over > 1 then
+    call('ZADD', unpack(over))
   end
 
   if #gated > 0 or #said > 0 then

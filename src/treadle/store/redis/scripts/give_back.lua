@@ -4,15 +4,6 @@
 
 local held, returned = held_key(ARGV[2]), 0
 
--- Let go of what a claim that went back held of gates.
-local function let_go(id)
-  local gates = call('HGET', job_key(id), 'gates')
-  if gates then
-    book().free(book().uses(gates), {id})
-    book().park_ready(id)
-  end
-end
-
 relieve()
 for at = 3, #ARGV, 2 do
   local id, number = ARGV[at], ARGV[at + 1]
@@ -21,7 +12,7 @@ for at = 3, #ARGV, 2 do
     if found[4] ~= 'lost' then
       call('SREM', held, id .. number)
       give_back(id, tonumber(number))
-      let_go(id)
+      let_go_unspent(id)
       returned = returned + 1
     end
   else

@@ -8,15 +8,6 @@ for at = 3, #ARGV, 2 do
   begun[ARGV[at] .. ARGV[at + 1]] = true
 end
 
--- Let go of what a claim that went back held of gates.
-local function let_go(id)
-  local gates = call('HGET', job_key(id), 'gates')
-  if gates then
-    book().free(book().uses(gates), {id})
-    book().park_ready(id)
-  end
-end
-
 relieve()
 for _, claim in ipairs(call('SMEMBERS', held)) do
   local id, number = string.sub(claim, 1, 32), string.sub(claim, 33)
@@ -28,7 +19,7 @@ for _, claim in ipairs(call('SMEMBERS', held)) do
   elseif found[4] ~= 'lost' then
     call('SREM', held, claim)
     give_back(id, tonumber(number))
-    let_go(id)
+    let_go_unspent(id)
     returned = returned + 1
   end
 end

@@ -70,7 +70,12 @@ class Loan(Adapter):
         return self._over is None
 
     def run(self, statement: Statement) -> Rows:
-        """Run a statement of the store's own."""
+        """Run a statement of the store's own.
+
+        Raises:
+            StoreError: the transaction is over.
+            StoreUnavailable: the file is at fault.
+        """
         text, order = placed(statement.text, "?")
         rows = [arranged(values, order) for values in statement.values]
         try:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+from treadle.store.lacking import no_descriptor
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.overdue import Overdue
 from treadle.store.sqlite.engine.turns import Turns
@@ -45,6 +46,8 @@ _LOCKS = Path("/proc/locks")
 _LOCK_FIELDS = 8
 _BLOCKS = True
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises; the second one where it quotes a damaged schema, whose text is none."""
 
 
 class Runner:
@@ -86,7 +89,7 @@ class Runner:
                 self.last(connection)
             connection.execute("commit")
             sound = True
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             raise self._explained(error) from error
         finally:
             self.writing -= 1
@@ -110,7 +113,7 @@ class Runner:
                 in_order=False,
             )
             sound = True
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             raise self._explained(error) from error
         finally:
             self._return(connection, sound=sound)
@@ -130,7 +133,7 @@ class Runner:
         try:
             answer = yield from self._until_locked(lambda: body(connection, self._now(now)))
             sound = True
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             raise self._explained(error) from error
         finally:
             self.writing -= 1
@@ -194,7 +197,7 @@ class Runner:
             self.loans.add(loan)
             keep(loan)
             kept = True
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             raise self._explained(error) from error
         finally:
             if not kept:
@@ -255,7 +258,7 @@ class Runner:
         """Take a connection; None while there is none, or the file is too busy to open one."""
         try:
             connection = take()
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             if _primary(error) in _BUSY:
                 return None
             raise self._explained(error) from error
@@ -340,24 +343,27 @@ class Runner:
             passing=True,
         )
 
-    def _explained(self, error: sqlite3.Error) -> Exception:
+    def _explained(self, error: sqlite3.Error | UnicodeDecodeError) -> Exception:
         """Turn SQLite's error into one that says what to do."""
-        advice = {
+        code = _primary(error)
+        lack = no_descriptor() if code == sqlite3.SQLITE_CANTOPEN else None
+        advice = lack or {
             sqlite3.SQLITE_FULL: "the disk is full; free some space",
             sqlite3.SQLITE_READONLY: "the file or its folder cannot be written; check its rights",
             sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check the path and its rights",
             sqlite3.SQLITE_IOERR: "the disk reported an error; check its health and free space",
             sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup",
             sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; check the URL",
-        }.get(_primary(error))
+        }.get(code)
         if advice is not None:
-            return StoreUnavailable(f"{self.name}: {advice} ({error})")
+            passing = lack is not None
+            return StoreUnavailable(f"{self.name}: {advice} ({error})", passing=passing)
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
             # Sent again it would be refused again: whoever sent a batch sends its rows apart.
             return StoreError(f"{self.name} refused what was to be written: {error}")
         if "no such table" in str(error) or "no such column" in str(error):
             return SchemaMismatch(f"{self.name}: {error}; run `treadle migrate`")
-        if _primary(error) in _BUSY:
+        if code in _BUSY:
             return self._locked()
         return StoreUnavailable(f"{self.name}: {type(error).__name__}: {error}")
 
@@ -414,8 +420,10 @@ def _is_own_write_lock(fields: list[str], inode: int) -> bool:
     )
 
 
-def _primary(error: sqlite3.Error) -> int:
+def _primary(error: sqlite3.Error | UnicodeDecodeError) -> int:
     """Give SQLite's primary result code: the low byte of the extended one."""
+    if isinstance(error, UnicodeDecodeError):
+        return sqlite3.SQLITE_CORRUPT
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from treadle.core import fault
 from treadle.core.job import Met
+from treadle.store.batches import check_batch
 from treadle.store.contract import BATCH_MAX
 from treadle.store.parts.scheduled import DueSchedules, Move, ScheduleRow, check_moves, unfired_of
 from treadle.store.sqlite.engine.bell import WORK, FileBell, MemoryBell
 from treadle.store.sqlite.engine.runner import Runner, drive
-from treadle.store.sqlite.enqueue import check_batch, enqueue
+from treadle.store.sqlite.enqueue import enqueue
 from treadle.store.sqlite.gates.line import meet
 from treadle.store.sqlite.keys.steps import carry
 from treadle.store.sqlite.keys.taking import take_all

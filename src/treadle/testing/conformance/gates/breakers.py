@@ -17,7 +17,15 @@ from treadle.core.outcome import (
     Succeeded,
     WorkerLost,
 )
-from treadle.testing.conformance.gates.kit import add, breaker, claim, finish, gate, places
+from treadle.testing.conformance.gates.kit import (
+    add,
+    breaker,
+    check_due,
+    claim,
+    finish,
+    gate,
+    places,
+)
 from treadle.testing.conformance.kit import (
     ERROR,
     LEASE_S,
@@ -26,7 +34,6 @@ from treadle.testing.conformance.kit import (
     ids_of,
     scenario,
     settlement,
-    take,
 )
 
 BAD = Failed(ERROR, delay=0, tells=(Tell("b", "failed", why="ValueError: no such order"),))
@@ -108,9 +115,7 @@ class TestBreakerOpens:
         assert set(await case.states(ids)) == {"blocked"}
         assert [(await case.job(id_)).attempt for id_ in ids] == [1, 1, 0, 0, 0, 0]
         assert (await gate(case, "b")).waiting == 6
-        answer = await worker.exchange(demand=take(5))
-        assert answer.next_due is not None
-        assert 9 * SECOND < answer.next_due <= 10 * SECOND
+        await check_due(worker, 9, 10)
 
     @scenario
     async def test_more_failures_than_it_takes_count_once(self, case: Case) -> None:

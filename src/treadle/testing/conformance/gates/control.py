@@ -9,13 +9,14 @@ from treadle.testing.conformance.gates.breakers import open_by_failures
 from treadle.testing.conformance.gates.kit import (
     add,
     breaker,
+    check_due,
     claim,
     finish,
     gate,
     places,
     rate,
 )
-from treadle.testing.conformance.kit import Case, ids_of, scenario, take
+from treadle.testing.conformance.kit import Case, ids_of, scenario
 
 
 class TestShutting:
@@ -43,9 +44,7 @@ class TestShutting:
         await case.store.shut_gate("g", delay=30 * SECOND)
         worker = await case.worker()
         assert await claim(worker) == []
-        answer = await worker.exchange(demand=take(5))
-        assert answer.next_due is not None
-        assert 29 * SECOND < answer.next_due <= 30 * SECOND
+        await check_due(worker, 29, 30)
         case.clock.move(30.1)
         assert ids_of(await claim(worker)) == ids
 

@@ -62,6 +62,13 @@ async def claim(worker: Hand, limit: int = 100) -> list[Claim]:
     raise AssertionError("the store says that there is more, for ever")
 
 
+async def check_due(worker: Hand, above: float, most: float) -> None:
+    """Look whether an idle worker is told to come back after a time between these (seconds)."""
+    answer = await worker.exchange(demand=take(5))
+    assert answer.next_due is not None
+    assert above * SECOND < answer.next_due <= most * SECOND
+
+
 async def finish(worker: Hand, *claims: Claim) -> None:
     """End these claims well."""
     for one in claims:

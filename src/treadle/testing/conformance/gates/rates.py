@@ -5,8 +5,8 @@ import random
 
 from treadle.core.durations import MINUTE, SECOND
 from treadle.core.outcome import Failed
-from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places, rate
-from treadle.testing.conformance.kit import ERROR, Case, ids_of, scenario, take
+from treadle.testing.conformance.gates.kit import add, check_due, claim, finish, gate, places, rate
+from treadle.testing.conformance.kit import ERROR, Case, ids_of, scenario
 
 
 class TestRates:
@@ -41,9 +41,7 @@ class TestRates:
         await add(case, 2, rate(quota=10, period=MINUTE))
         worker = await case.worker()
         await claim(worker)
-        answer = await worker.exchange(demand=take(5))
-        assert answer.next_due is not None
-        assert 5.9 * SECOND < answer.next_due <= 6 * SECOND
+        await check_due(worker, 5.9, 6)
 
     @scenario
     async def test_a_rest_never_saves_more_than_the_burst(self, case: Case) -> None:

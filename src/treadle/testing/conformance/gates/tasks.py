@@ -7,7 +7,7 @@ from treadle.core.gates.tells import Tell
 from treadle.core.job import JobState
 from treadle.core.lanes import Demand, Share
 from treadle.core.outcome import Failed, Released, Snoozed, Succeeded
-from treadle.testing.conformance.gates.kit import add, claim, finish, gate, places
+from treadle.testing.conformance.gates.kit import add, check_due, claim, finish, gate, places
 from treadle.testing.conformance.kit import ERROR, Case, ids_of, scenario, settlement, take
 
 MAIL = "task:shop.mail"
@@ -123,9 +123,7 @@ class TestPausedTasks:
         await case.store.shut_gate(MAIL, delay=30 * SECOND)
         worker = await case.worker()
         assert await claim(worker) == []
-        answer = await worker.exchange(demand=take(5))
-        assert answer.next_due is not None
-        assert 29 * SECOND < answer.next_due <= 30 * SECOND
+        await check_due(worker, 29, 30)
         case.clock.move(30.1)
         ids += await case.add(1)
         assert ids_of(await claim(worker)) == ids

@@ -1,0 +1,87 @@
+"""Output at fault: nobody reads it, its disk is full, or there is none.
+
+What a worker says is for whoever looks; what it does is its jobs.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.e2e.cli_kit import command, environment, write_project
+from tests.faults.scene import WAIT_S
+from treadle import Job, Treadle
+
+JOBS: Final = 20
+NO_OUTPUT: Final = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
+
+Begin = Callable[[list[str], Path], "subprocess.Popen[bytes]"]
+
+
+def begin(words: list[str], folder: Path, out: int) -> "subprocess.Popen[bytes]":
+    """Start a command with this descriptor as its output."""
+    return subprocess.Popen(
+        words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+    )
+
+
+def unread(words: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Start it with a pipe whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return begin(words, folder, writer)
+    finally:
+        os.close(writer)
+
+
+def left(words: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Start it with a pipe whose reader goes away once it has read the first words."""
+    reader, writer = os.pipe()
+    process = begin(words, folder, writer)
+    os.close(writer)
+    assert os.read(reader, 1)
+    os.close(reader)
+    return process
+
+
+def full(words: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Start it with its output on a disk without room."""
+    with Path("/dev/full").open("wb") as disk:
+        return begin(words, folder, disk.fileno())
+
+
+def closed(words: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Start it without any output."""
+    return begin([*NO_OUTPUT, *words], folder, subprocess.DEVNULL)
+
+
+@contextmanager
+def started(start: Begin, folder: Path, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a command of treadle's; it ends with the block."""
+    process = start(command(*words), folder)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(WAIT_S)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("form", ["auto", "json"])
+@pytest.mark.parametrize("start", [unread, left, full, closed])
+def test_a_worker_whose_output_fails_does_its_work(tmp_path: Path, start: Begin, form: str) -> None:
+    """It starts, runs every job, and stops cleanly with 0."""
+    write_project(tmp_path)
+    app = Treadle(f"sqlite:///{tmp_path / 'jobs.db'}")
+    jobs: list[Job[object]] = [app.enqueue("app.add", n) for n in range(JOBS)]
+    with started(start, tmp_path, "worker", "--log-format", form) as worker:
+        assert [job.result(timeout=WAIT_S) for job in jobs] == [n + 1 for n in range(JOBS)]
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(WAIT_S) == 0
+    app.close()
