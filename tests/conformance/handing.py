@@ -12,7 +12,7 @@ from treadle.core.clock import MovedClock
 from treadle.core.settings import Settings
 from treadle.store.contract import Store
 from treadle.store.open import open_store
-from treadle.testing.conformance.kit import Case, Hand, MakeStore
+from treadle.testing.conformance.kit import MakeStore
 
 
 @pytest.fixture
@@ -36,20 +36,6 @@ def make_store(redis_url: str, clock: MovedClock, own: str) -> MakeStore:
         return open_store(redis_url, f"{own}_{namespace}", Settings(), clock)
 
     return make
-
-
-async def idle(case: Case, store: Store | None = None) -> Hand:
-    """Give a worker that has found nothing to do and waits for news."""
-    worker = await case.worker(store=store)
-    assert await worker.claim(10) == []
-    await wait_again(worker)
-    return worker
-
-
-async def wait_again(worker: Hand) -> None:
-    """Wait until the worker has nothing more to look for, and is known to wait."""
-    while await worker.store.wait(work=True, ends=False, timeout=0.01):
-        pass
 
 
 def until_unheard(server: Any, channel: str) -> None:  # noqa: ANN401 -- the client's own

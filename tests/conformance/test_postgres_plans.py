@@ -23,7 +23,7 @@ from treadle.testing.conformance.kit import Hand, new_job, settlement, take, wor
 
 SHELF: Final = "past_d20000"
 LINE_AND_UPKEEP: Final = (
-    *("enqueue", "exchange", "worker", "rescue", "upkeep"),
+    *("enqueue", "handing", "exchange", "worker", "rescue", "upkeep"),
     *("keys", "locks", "schedules", "tenants"),
     *("gates/room", "gates/bounds", "gates/enqueue", "gates/claim", "gates/ample", "gates/park"),
     *("gates/full", "gates/free", "gates/tells", "gates/wake", "gates/holds", "gates/control"),
@@ -185,6 +185,7 @@ def names() -> list[str]:
             "picking_on",
             "claiming",
             "answered",
+            *("is_heard", "is_next"),
         ),
         *("is_gated", "room_all", "paused_tasks", "plain"),
         *("takes", "room", "boundless", "opens", "look", "hour", "gates_text"),

@@ -21,7 +21,7 @@ from treadle.store.postgres.engine.sql import Place, migrations, statement
 from treadle.store.postgres.engine.target import Target
 from treadle.store.postgres.engine.wire import Ask
 
-VERSION = 10
+VERSION = 11
 
 
 class Found(Struct, frozen=True):

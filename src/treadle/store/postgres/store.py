@@ -6,6 +6,7 @@ promises is written in `store.contract`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,18 +18,19 @@ from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Note, StoreFeat
 from treadle.store.marking import Marked, SureMarks
 from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
-from treadle.store.postgres.engine.runner import Runner, Steps, drive, drive_now
+from treadle.store.postgres.engine.runner import Runner, Steps, Talk, drive, drive_now
 from treadle.store.postgres.engine.sql import Statements, place_of, statements
 from treadle.store.postgres.engine.target import read_target
 from treadle.store.postgres.engine.trouble import is_duplicate, is_misplaced
-from treadle.store.postgres.engine.wire import Call
+from treadle.store.postgres.engine.wire import Call, Rows
 from treadle.store.postgres.gates.holds import PostgresHolds
 from treadle.store.postgres.gates.line import touches
 from treadle.store.postgres.history import History
 from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.keys.verbs import PostgresKeys
-from treadle.store.postgres.line.enqueue import check_jobs, enqueue
+from treadle.store.postgres.line.enqueue import check_jobs, enqueue, enqueue_one, is_plain
 from treadle.store.postgres.line.exchange import Memory, exchange, idle
+from treadle.store.postgres.line.handing import Offers
 from treadle.store.postgres.line.rehearse import rehearse
 from treadle.store.postgres.line.scan import Scan
 from treadle.store.postgres.moving.verbs import PostgresMoving
@@ -74,6 +76,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self._system = SystemClock() if clock is None else clock
         self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
         self._ears = Ears(self._runner, self._sql, self._place.channel)
+        self._offers = Offers(self._runner, self._sql, self._ears)
         self._history = History(self._sql, self._place, lambda: clock.wall() if clock else None)
         self.transactional = PostgresTransactional(
             self._runner, self._place, self._target, lambda: clock.wall() if clock else None
@@ -115,6 +118,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._offers.close()
         await self._ears.close()
         self._close_connections()
 
@@ -179,11 +183,18 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         if keyed:
             return (yield from self._runner.run(lambda: enqueue_keyed(*words()), now))
         try:
+            if len(jobs) == 1 and is_plain(jobs[0]):
+                return (yield from self._runner.run(lambda: self._one(request, jobs[0]), now))
             return (yield from self._runner.run(lambda: enqueue(*words()), now))
         except StoreError as error:
             if not is_duplicate(error):
                 raise
         return (yield from self._runner.run(lambda: enqueue(*words(), beside=True), now))
+
+    def _one(self, request: bytes, job: NewJob) -> Talk[Sequence[Fate]]:
+        """Say what stores one plain job, once there is a connection."""
+        ring = self._ears.ring_handed(job.id)
+        return enqueue_one(self._sql, request, job, self._new_queues([job]), ring)
 
     def _new_queues(self, jobs: Sequence[NewJob]) -> Sequence[str]:
         """Give the queues to name before these jobs; asked when their connection is there.
@@ -214,9 +225,18 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         now: int | None = None,
     ) -> Exchanged:
         """Settle these, then claim those; see the contract."""
+        is_new = worker not in self._asked
         self._asked.add(worker)
         try:
-            answer = await self._exchange(worker, request, settlements, demand, now)
+            offered = await self._offers.settled(worker, request)
+            answer = None
+            if self._offers.was_told(worker) and is_new and not settlements and demand:
+                answer = await self._offers.look(worker, request, now)
+            if answer is None:
+                words = (worker, request, settlements, demand)
+                answer = await self._exchange(
+                    *words, Memory(self._scan, self._history, now, offered)
+                )
         except StoreUnavailable:
             # Asked until it is answered; its claims are not lost, they are on their way.
             raise
@@ -224,6 +244,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
             self._asked.discard(worker)
             raise
         self._asked.discard(worker)
+        self._offers.asked(worker, settlements, demand, answer, self._system.monotonic())
         return answer
 
     async def _exchange(
@@ -232,47 +253,51 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         request: bytes,
         settlements: Sequence[Settlement],
         demand: Demand | None,
-        now: int | None,
+        memory: Memory,
     ) -> Exchanged:
-        news = self._scan.use_news()
-        if not settlements and not (news and demand):
-            found = await self._idle(worker, request, demand, now)
+        news, now = self._scan.use_news(), memory.now
+        # An offer of a worker that wants nothing any more is taken back.
+        if not settlements and not (news and demand) and (demand or not memory.offered):
+            found = await self._idle(worker, request, demand, memory)
             if found is not None:
                 if news is not None:
                     self._scan.judge_news(brought=False)
-                if demand and worker in self._unrehearsed and not (found.claims or found.gone):
+                answer = self._offers.add(worker, request, *found)
+                if demand and worker in self._unrehearsed and not (answer.claims or answer.gone):
                     await self._rehearse(worker, demand, now)
-                return found
+                return answer
         kinds = [ENDS] if settlements else []
         going_on = any(not one.state.is_terminal for one in settlements)
         if going_on or any(one.keyed or touches(one) for one in settlements):
             kinds.append(WORK)
         ring = self._ears.ring(*kinds)
-        memory = Memory(self._scan, self._history, now)
         await make_now(self._runner, self._history, settlements, now)
         words = (self._sql, worker, request, settlements, demand, ring, memory)
         try:
-            answer = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
+            found = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
         except StoreError as error:
             if not is_misplaced(error):
                 raise
             # A shelf is gone, or the server's clock was set: what always fits is `rest`.
             self._history.forget()
-            answer = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
+            found = await drive(self._runner.run(lambda: exchange(*words), now, line=True))
         fault.point("exchange.after_commit")
         if news is not None:
-            self._scan.judge_news(brought=bool(answer.claims))
-        return answer
+            self._scan.judge_news(brought=bool(found[0].claims))
+        self._offers.took_back(worker)
+        return self._offers.add(worker, request, *found)
 
     async def _idle(
-        self, worker: str, request: bytes, demand: Demand | None, now: int | None
-    ) -> Exchanged | None:
+        self, worker: str, request: bytes, demand: Demand | None, memory: Memory
+    ) -> tuple[Exchanged, Rows] | None:
         """Answer an exchange that has nothing to write; None where it may have."""
         shares = () if demand is None or not demand.total else demand.shares
         queues = [share.queue for share in shares if share.queue is not None]
         names = None if len(queues) < len(shares) else queues
-        words = (self._sql, worker, request, names, self._scan)
-        return await drive(self._runner.run(lambda: idle(*words), now, line=True))
+        words, began = (self._sql, worker, request, names, memory), self._system.monotonic()
+        found = await drive(self._runner.run(lambda: idle(*words), memory.now, line=True))
+        self._offers.looked(self._system.monotonic() - began)
+        return found
 
     async def _rehearse(self, worker: str, demand: Demand, now: int | None) -> None:
         """Have planned, once, what this worker's first jobs will need."""
@@ -295,6 +320,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         await drive(self._runner.run(lambda: workers.register(self._sql, worker), now, urgent=True))
         self._unrehearsed.add(worker.id)
         fault.point("register.after_commit")
+        self._offers.register(worker.id, worker.lease)
 
     async def beat(
         self, worker: str, held: Sequence[tuple[bytes, int]], *, now: int | None = None
@@ -312,7 +338,8 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         revoked = sorted(set(held) - own - taken_over)
         if worker in self._asked:
             return Beaten(revoked=revoked)
-        lost = watch.compare(set(held), own, taken_over)
+        unheld = self._offers.handing.give_up(worker, own - set(held))
+        lost = watch.compare(set(held), own, taken_over) & set(unheld)
         if not lost:
             return Beaten(revoked=revoked)
         ring = self._ears.ring(WORK)
@@ -323,6 +350,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
 
     async def leave(self, worker: str, *, now: int | None = None) -> int:
         """Forget a worker that stops; what it still held goes back unspent."""
+        await self._offers.settled(worker, b"")
         marked = set(self._marks.get(worker, {}).values())
         ring = self._ears.ring(WORK)
         returned = await drive(
@@ -336,6 +364,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self._watches.pop(worker, None)
         self._marks.pop(worker, None)
         self._unrehearsed.discard(worker)
+        self._offers.forget(worker)
 
     async def note(
         self,
@@ -364,9 +393,13 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
     async def wait(self, *, work: bool, ends: bool, timeout: float) -> bool:
         """Wait for a hint."""
         kinds = [kind for kind, on in ((WORK, work), (ENDS, ends)) if on]
-        heard = await self._ears.wait(kinds, timeout)
-        if heard and work:
+        offering = self._offers.make() if work else None
+        ear = self._ears.here()
+        heard = await ear.wait(kinds, timeout)
+        if heard and work and not ear.handed:
             self._scan.hear()
+        if offering is not None and not heard:
+            await asyncio.wait((offering,))
         return heard
 
     # Upkeep

@@ -6,6 +6,10 @@ waiter's last look at the store, so a commit that missed the one is seen by the 
 connection an event loop listens for all its waiters. It is a hint only: where the connection
 breaks, waiters find their time run out instead.
 
+A listener hears on a channel of its own, too, what is for one worker here alone, who has made an
+offer under the listener's key (docs/adr/0027). As long as its connection lives it holds a lock by
+that key, which tells who would hand something over that it is there.
+
 Behind a pooler nobody listens. One in transaction mode would lend the connection that listens to
 somebody else, who then gets the news and never reads them; so waiters are woken each second there,
 to look for themselves.
@@ -17,6 +21,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import time
 import weakref
 from collections.abc import Sequence
@@ -53,6 +58,7 @@ _LINGER_S: Final = 30.0
 """How long the connection outlives the last waiter."""
 _POOLED_S: Final = 1.0
 """How often waiters are woken where nothing can be heard."""
+_KEY_BITS: Final = 63
 _BACK_OFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -65,29 +71,37 @@ class Ears:
         self._sql = sql
         self._channel = channel
         self._pid = os.getpid()
-        self._known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear] = (
+        self._known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Ear] = (
             weakref.WeakKeyDictionary()
         )
 
     @property
-    def _by_loop(self) -> weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear]:
+    def _by_loop(self) -> weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Ear]:
         """The listeners of this process; in a fork's child the parent's loops are not its own."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._known = weakref.WeakKeyDictionary()
         return self._known
 
+    def known(self) -> Sequence[Ear]:
+        """Give the listeners of this process."""
+        return list(self._by_loop.values())
+
+    def ring_handed(self, job: bytes) -> Sequence[Call]:
+        """Give the call that tells whom this job was handed to, or else who listens for work."""
+        return [(self._sql["ring_handed"], (texts([WORK]), job))]
+
     def ring(self, *kinds: str) -> Sequence[Call]:
         """Give the call that tells who listens, for after a commit."""
         return [(self._sql["ring_after"], (texts(kinds),))] if kinds else []
 
-    async def wait(self, kinds: Sequence[str], timeout: float) -> bool:
-        """Wait for news of these kinds; False when `timeout` seconds ran out."""
+    def here(self) -> Ear:
+        """Give the listener of the running loop."""
         loop = asyncio.get_running_loop()
         ear = self._by_loop.get(loop)
         if ear is None:
-            ear = self._by_loop[loop] = _Ear(self._runner, self._sql, self._channel)
-        return await ear.wait(kinds, timeout)
+            ear = self._by_loop[loop] = Ear(self._runner, self._sql, self._channel)
+        return ear
 
     async def close(self) -> None:
         """End the listeners; wait for the one of this loop."""
@@ -105,12 +119,21 @@ class Ears:
         self._by_loop.clear()
 
 
-class _Ear:
+class Ear:
     """The listener of one event loop."""
 
     def __init__(self, runner: Runner, sql: Statements, channel: str) -> None:
         self._runner = runner
         self._sql = sql
+        self.key: int | None = None
+        """By which it can be told of its own news; None while it does not listen."""
+        self.willing = ""
+        """The worker here that would take any job, and makes an offer with the next wait."""
+        self.offering: set[str] = set()
+        """The workers here that have made an offer."""
+        self.handed: set[str] = set()
+        """Those of them that were told of a job of their own, till they have looked."""
+        self._channel = channel
         self._channels = {f"{channel}{kind}": kind for kind in KINDS}
         self._news: dict[str, int] = dict.fromkeys(KINDS, 1)
         """Counts what was heard of each kind."""
@@ -162,6 +185,17 @@ class _Ear:
         for woken in list(self._waiters) if kinds else ():
             _wake(woken, True)  # noqa: FBT003 -- as for a callback
 
+    def forget(self, worker: str) -> None:
+        """Let go of a worker that has left."""
+        self.turn_from(worker)
+        self.offering.discard(worker)
+        self.handed.discard(worker)
+
+    def turn_from(self, worker: str) -> None:
+        """Make no more offers for a worker."""
+        if self.willing == worker:
+            self.willing = ""
+
     def cancel(self) -> None:
         """Ask the listener to end."""
         if self._task is not None:
@@ -204,14 +238,16 @@ class _Ear:
 
     async def _hear(self, wire: Wire) -> None:
         """Listen on a connection of the server's own."""
-        await _carry(wire.listen(list(self._channels)), self._runner.timeout)
+        key = secrets.randbits(_KEY_BITS)
+        own = f"{self._channel}{key}"
+        await _carry(wire.listen([*self._channels, own], key), self._runner.timeout)
         self._marked = dict.fromkeys(KINDS, 0.0)
         lost: list[ConnectionLost] = []
 
         def read() -> None:
             """Wake whom the news are for, with no turn of the loop in between."""
             try:
-                self._heard([self._channels[name] for name in wire.heard()])
+                self._told(own, wire.heard())
             except ConnectionLost as error:
                 lost.append(error)
                 loop.remove_reader(socket)
@@ -220,14 +256,21 @@ class _Ear:
         # A connection that breaks has no socket any more, but the loop still watches for it.
         loop, socket = asyncio.get_running_loop(), wire.socket
         loop.add_reader(socket, read)
+        self.key = key
         try:
             while self._is_wanted() and not lost:
                 await self._mark()
                 await self._until_tick()
         finally:
+            self.key = None
             loop.remove_reader(socket)
         if lost:
             raise lost[0]
+
+    def _told(self, own: str, news: Sequence[tuple[str, str]]) -> None:
+        """Take what was heard; what is for one worker's own wakes those who wait for work."""
+        self.handed |= self.offering.intersection(said for name, said in news if name == own)
+        self._heard([WORK if name == own else self._channels[name] for name, _ in news])
 
     async def _wake_by_time(self) -> None:
         """Wake those who wait, again and again, while anybody does now and then."""

@@ -36,6 +36,7 @@ from treadle.store.parts.holding import ASKING_MAX, ASKS_FOR, LAPSES_MAX
 _FILES = (
     *("frame", "enqueue", "exchange", "worker", "rescue", "upkeep", "read", "control"),
     *("keys", "locks", "moving", "doctor", "schedules", "starts", "tenants"),
+    "handing",
 )
 _GATES = (
     *("room", "bounds", "enqueue", "claim", "ample", "park", "full", "free", "tells", "wake"),

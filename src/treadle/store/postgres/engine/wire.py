@@ -252,32 +252,33 @@ class Wire:
         [[[pid]]] = yield from self.ask(Ask([(_PID, ())]), prepare=False)
         self.is_pooled = pid != self.pid
 
-    def listen(self, channels: Sequence[str]) -> Looks[None]:
-        """Ask to be notified; the names have been checked."""
+    def listen(self, channels: Sequence[str], key: int) -> Looks[None]:
+        """Ask to be notified, under a lock by this key; the names have been checked."""
+        self._db.send_query_params(f"select pg_advisory_lock({key})".encode(), None)
         for channel in channels:
             self._db.send_query_params(f'listen "{channel}"'.encode(), None)
         self._db.pipeline_sync()
         yield from self._flush()
         result = yield from self._next()
         while result.status != _SYNC:
-            if result.status != _OK:
+            if result.status not in (_OK, _ROWS):
                 yield from self._fail(result, end=True)
             result = yield from self._next()
 
-    def heard(self) -> list[str]:
-        """Read what has arrived and give the channels that were notified.
+    def heard(self) -> list[tuple[str, str]]:
+        """Read what has arrived and give the channels that were notified, and what was said.
 
         Raises:
             ConnectionLost: the server is gone.
         """
         try:
             self._db.consume_input()
-            names = []
+            news = []
             while (notify := self._db.notifies()) is not None:
-                names.append(notify.relname.decode())
+                news.append((notify.relname.decode(), notify.extra.decode()))
         except Error as error:
             raise ConnectionLost(str(error)) from error
-        return names
+        return news
 
 
 def connect(conninfo: bytes) -> Looks[Wire]:

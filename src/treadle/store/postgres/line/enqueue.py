@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from treadle.core.job import JobState, NewJob
 from treadle.store.batches import check_batch
-from treadle.store.postgres.engine.pack import Value, blobs, int8s, texts, uuids
+from treadle.store.postgres.engine.pack import Value, blobs, int8, int8s, text, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
@@ -65,6 +65,38 @@ def enqueue(
         _, [made] = yield Ask([(sql["made_at"], (name,))])
         made_at = made[0][0] if made else made_at
     return [state_at(job, made_at) for job in jobs]
+
+
+def is_plain(job: NewJob) -> bool:
+    """Tell whether a job is ready at once and has nothing out of the ordinary."""
+    timed = job.delay or (job.at, job.expires_at, job.expires_in) != (None, None, None)
+    bound = (job.key, job.gates, job.tenant) != (None, None, None)
+    return not (timed or bound or job.priority)
+
+
+def enqueue_one(
+    sql: Statements,
+    request: bytes,
+    job: NewJob,
+    new_queues: Sequence[str],
+    ring: Sequence[Call],
+) -> Talk[Sequence[JobState]]:
+    """Write one plain job, claimed for an idle worker where there is one; see the contract.
+
+    Its state is told as that of any new job: who claims it, and when, is another matter.
+    """
+    name = request_id(request)
+    calls: list[Call] = [(sql["insert_queues"], (texts(new_queues),))] if new_queues else []
+    values = (
+        name, job.id, text(job.task), job.args, text(job.queue), int8(job.attempts_max),
+        job.policy, job.tags, job.meta, int8(job.cost),
+    )  # fmt: skip
+    calls.append((sql["enqueue_one"], values))
+    made_at, answers = yield Ask(calls, after=ring)
+    if not answers[-1]:
+        _, [made] = yield Ask([(sql["made_at"], (name,))])
+        made_at = made[0][0] if made else made_at
+    return [state_at(job, made_at)]
 
 
 def columns(jobs: Sequence[NewJob]) -> list[Value]:

@@ -33,6 +33,7 @@ from treadle.store.postgres.gates.ample import Ample, ample
 from treadle.store.postgres.gates.line import Seen, peek, touches, wake
 from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
+from treadle.store.postgres.line.handing import read_handed, withdraw
 from treadle.store.postgres.line.scan import Look, Mark, Scan, pieces
 from treadle.store.postgres.line.settle import Batch
 
@@ -54,6 +55,8 @@ class Memory(Struct, frozen=True):
     history: History
     now: int | None = None
     """The time that the caller says it is."""
+    offered: bool = False
+    """The worker may have made an offer, by which it may have been handed a job."""
 
 
 def exchange(
@@ -64,14 +67,19 @@ def exchange(
     demand: Demand | None,
     ring: Sequence[Call],
     memory: Memory,
-) -> Talk[Exchanged]:
-    """Carry out one exchange; see the contract."""
+) -> Talk[tuple[Exchanged, Rows]]:
+    """Carry out one exchange; see the contract. Gives what was handed over beside the answer."""
     me, scan = (text(worker), request_id(request)), memory.scan
     plan = yield from _planned(sql, me, settlements, demand, memory)
     seen, batch, claim, wanted = plan.seen, plan.batch, plan.claim, plan.wanted
-    now, (locked, *answers) = yield Ask([*plan.calls, (sql["next_due"], ())], after=ring)
+    calls = [*plan.calls, (sql["next_due"], ())]
+    taking = withdraw(sql, worker) if memory.offered else ()
+    now, (locked, *answers) = yield Ask([*calls, *taking], after=ring)
+    # Who is not known is being rescued, and so is what it was handed.
+    handed = answers[-1] if taking and locked else []
+    del answers[len(calls) - 1 :]
     if locked and locked[0][0] == me[1]:
-        return (yield from again(sql, locked[0], batch))
+        return (yield from again(sql, locked[0], batch)), handed
     done, freed, rows, said, due = plan.sorted_out(answers)
     if claim.look is not None:
         rows = _in_turn(rows, claim.portions)
@@ -79,7 +87,7 @@ def exchange(
     common = seen.common if isinstance(seen, Ample) else None
     answer = _answer(batch.verdicts(done), rows, wanted, now, due, common, gone=not locked)
     if not locked:
-        return answer
+        return answer, handed
     left = scan.looked(locked[0][-1], peeked=plan.peeked)
     if seen is not None:
         names = seen.to_wake(freed)
@@ -88,7 +96,7 @@ def exchange(
             left = _behind(seen, scan, said, now, answer.claims, wanted)
         left = left or woken > 0
     left_out = left or claim.left_out(len(answer.claims))
-    return replace(answer, more=True) if left_out else answer
+    return replace(answer, more=True) if left_out else answer, handed
 
 
 def _behind(
@@ -370,21 +378,26 @@ def again(sql: Statements, row: Row, batch: Batch | None) -> Talk[Exchanged]:
 
 
 def idle(
-    sql: Statements, worker: str, request: bytes, queues: Sequence[str] | None, scan: Scan
-) -> Talk[Exchanged | None]:
-    """Answer an exchange that has nothing to write, without a lock; None where it may have."""
+    sql: Statements, worker: str, request: bytes, queues: Sequence[str] | None, memory: Memory
+) -> Talk[tuple[Exchanged, Rows] | None]:
+    """Answer an exchange that has nothing to write, without a lock; None where it may have.
+
+    Gives what was handed over beside the answer, as `exchange` does.
+    """
     name = request_id(request)
     names = None if queues is None else texts(queues)
-    now, (known, [[ready]], due) = yield Ask(
+    now, (known, [[ready]], due, *handed) = yield Ask(
         [
             (sql["last_request"], (text(worker),)),
             (sql["any_ready"], (names,)),
             (sql["next_due"], ()),
+            *(read_handed(sql, worker) if memory.offered else ()),
         ]
     )
+    rows = handed[0] if handed and known else []
     if known and known[0][0] == name:
-        return (yield from again(sql, known[0], None))
+        return (yield from again(sql, known[0], None)), rows
     if ready and known:
-        scan.gated = bool(known[0][-1])
+        memory.scan.gated = bool(known[0][-1])
         return None
-    return Exchanged((), (), next_due=next_due(due, now), gone=not known)
+    return Exchanged((), (), next_due=next_due(due, now), gone=not known), rows

@@ -58,5 +58,7 @@ with alone as (
         and not exists (
             select from {p}beats b where b.worker = w.id and b.beat_at <> $2::bigint
         )
-), gone as (delete from {p}workers w using alone where w.id = alone.id)
+), gone as (delete from {p}workers w using alone where w.id = alone.id), withdrawn as (
+    delete from {p}offers o using alone where o.worker = alone.id
+)
 delete from {p}beats b using alone where b.worker = alone.id;

@@ -47,7 +47,8 @@ where state = 'running' and worker = $1::text and lost_by is null
 returning 1;
 
 -- name: forget
-with gone as (delete from {p}workers where id = $1::text)
+with gone as (delete from {p}workers where id = $1::text),
+withdrawn as (delete from {p}offers where worker = $1::text)
 delete from {p}beats where worker = $1::text;
 
 -- name: set_progress

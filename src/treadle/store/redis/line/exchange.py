@@ -16,7 +16,8 @@ from treadle.core import fault
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.core.outcome import Verdict
 from treadle.store.contract import BATCH_MAX, Exchanged
-from treadle.store.redis.line.claims import Handed, Name, demand_words, read_claims, takes_any
+from treadle.store.handing import Name, takes_any
+from treadle.store.redis.line.claims import Handed, demand_words, read_claims
 from treadle.store.redis.rows import Words, settlement_words
 from treadle.store.redis.scripts import script
 

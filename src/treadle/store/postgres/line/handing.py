@@ -1,0 +1,192 @@
+"""Handing over: the offers that idle workers make, and the claims that come of them.
+
+A worker that has asked for a job of any queue in vain makes an offer as it waits: a row by which
+an enqueue may claim one job for it. The worker's next exchange reads what was handed over, by its
+id; told of it by news of its own it reads that alone, and writes nothing. The exchange that claims
+takes the offer back in the same transaction, so an offer that stands is one of an idle worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from treadle.core.errors import StoreError
+from treadle.store.contract import Exchanged
+from treadle.store.handing import Handing, takes_any
+from treadle.store.postgres.engine.pack import int8, text
+from treadle.store.postgres.engine.rows import read_claim
+from treadle.store.postgres.engine.runner import Runner, Talk, drive
+from treadle.store.postgres.engine.sql import Statements
+from treadle.store.postgres.engine.wire import Ask, Call, Rows
+
+if TYPE_CHECKING:
+    from treadle.core.lanes import Demand
+    from treadle.core.outcome import Settlement
+    from treadle.store.postgres.engine.ears import Ears
+
+_PATIENCE: Final = (2, 3)
+"""A worker is handed nothing once its last beat is older than this part of its lease."""
+
+
+_LOOKS: Final = 4
+_SLOW_LOOK: Final = 20_000
+"""Who needs so long for each of the last looks makes no offers: an enqueue would look as long.
+
+While some session holds a transaction open for hours, rows that were claimed lie dead in the index.
+"""
+
+
+def read_handed(sql: Statements, worker: str) -> Sequence[Call]:
+    """Give the call that reads what was handed to a worker."""
+    return [(sql["handed"], (text(worker),))]
+
+
+def withdraw(sql: Statements, worker: str) -> Sequence[Call]:
+    """Give the calls that take an offer back, and read what was handed over; in this order."""
+    return [(sql["withdraw"], (text(worker),)), *read_handed(sql, worker)]
+
+
+class Offers:
+    """The offers of this process's workers, by what is known of them here."""
+
+    def __init__(self, runner: Runner, sql: Statements, ears: Ears) -> None:
+        """Take who carries conversations, the statements, and who hears of what is handed over."""
+        self._runner = runner
+        self._sql = sql
+        self._ears = ears
+        self.handing = Handing()
+        self._patience: dict[str, int] = {}
+        self._keys: dict[str, int] = {}
+        """Under which listener's key each worker's offer stands, if it does."""
+        self._without: set[str] = set()
+        """Those of whom it is known that none stands."""
+        self._given: dict[str, bytes] = {}
+        """The job that each was handed and given last."""
+        self._by: dict[str, bytes] = {}
+        """The exchange whose answer gave that; asked again, it is to give it again."""
+        self._making: dict[str, asyncio.Task[None]] = {}
+        self._looks: deque[int] = deque(maxlen=_LOOKS)
+        """How long the last looks of all workers here took (microseconds)."""
+
+    def register(self, worker: str, lease: int) -> None:
+        """Learn of a worker whose lease is so long (microseconds)."""
+        part, whole = _PATIENCE
+        self._patience[worker] = lease * part // whole
+        self._without.add(worker)
+
+    def forget(self, worker: str) -> None:
+        """Let go of a worker that has left."""
+        self.handing.forget(worker)
+        self._without.discard(worker)
+        for memory in (self._patience, self._keys, self._given, self._by):
+            memory.pop(worker, None)
+        for ear in self._ears.known():
+            ear.forget(worker)
+
+    async def close(self) -> None:
+        """Wait for the offers that are being made; each takes the store's time at most."""
+        if self._making:
+            await asyncio.wait(self._making.values())
+
+    async def settled(self, worker: str, request: bytes) -> bool:
+        """Wait for an offer that is being made; tell whether this exchange may find one."""
+        if worker in self._making:
+            await asyncio.wait((self._making[worker],))
+        return worker not in self._without or self._by.get(worker) == request
+
+    def was_told(self, worker: str) -> bool:
+        """Tell, once, whether there were news for this worker alone."""
+        ear = self._ears.here()
+        told = worker in ear.handed and worker not in self._without
+        ear.handed.discard(worker)
+        return told
+
+    async def look(self, worker: str, request: bytes, now: int | None) -> Exchanged | None:
+        """Read what was handed to a worker, and nothing else; None where there is nothing new."""
+        rows = await drive(self._runner.run(lambda: _look(self._sql, worker), now, line=True))
+        answer = self.add(worker, request, Exchanged((), ()), rows)
+        return answer if answer.claims else None
+
+    def add(self, worker: str, request: bytes, answer: Exchanged, rows: Rows) -> Exchanged:
+        """Add a claim that was handed over to an exchange's answer, unless another one gave it."""
+        claims = [read_claim(row) for row in rows]
+        with self.handing.lock:
+            claims = [
+                one for one in claims
+                if self.handing.is_first(worker, (one.id, one.number), request)
+            ]  # fmt: skip
+        for claim in claims:
+            self._given[worker], self._by[worker] = claim.id, request
+            self.took_back(worker)
+        return replace(answer, claims=[*answer.claims, *claims]) if claims else answer
+
+    def took_back(self, worker: str) -> None:
+        """Note that a worker's offer does not stand any more."""
+        self._without.add(worker)
+        self._keys.pop(worker, None)
+
+    def looked(self, took: int) -> None:
+        """Learn how long a look took that found nothing ready (microseconds)."""
+        self._looks.append(took)
+
+    def _is_slow(self) -> bool:
+        return len(self._looks) == _LOOKS and min(self._looks) > _SLOW_LOOK
+
+    def asked(
+        self,
+        worker: str,
+        settlements: Sequence[Settlement],
+        demand: Demand | None,
+        answer: Exchanged,
+        monotonic: int,
+    ) -> None:
+        """Learn from an exchange whether its worker is idle, and may make an offer."""
+        may = self.handing.may_offer(worker, settlements, monotonic)
+        vain = not (answer.claims or answer.more or answer.gone)
+        ear = self._ears.here()
+        may = may and worker in self._patience and not self._is_slow()
+        if may and vain and takes_any(demand):
+            ear.willing = worker
+        else:
+            ear.turn_from(worker)
+
+    def make(self) -> asyncio.Task[None] | None:
+        """Begin to write the offer of the worker that waits here; None where it needs none."""
+        ear = self._ears.here()
+        worker, key = ear.willing, ear.key
+        if worker in self._making:
+            return self._making[worker]
+        if not worker or key is None or self._keys.get(worker) == key:
+            return None
+        # Before it is sent: an exchange that comes meanwhile takes it back.
+        self._keys[worker] = key
+        self._without.discard(worker)
+        ear.offering.add(worker)
+        task = asyncio.create_task(self._write(worker, key), name="treadle-offer")
+        self._making[worker] = task
+        task.add_done_callback(lambda _: self._making.pop(worker, None))
+        return task
+
+    async def _write(self, worker: str, key: int) -> None:
+        given = self._given.get(worker)
+        values = (text(worker), int8(key), int8(self._patience[worker]), given)
+        try:
+            await drive(self._runner.run(lambda: _offer(self._sql, values)))
+        except StoreError:
+            # It may stand all the same, and is taken back as one that does; what is wrong with
+            # the store is said by the next exchange.
+            return
+
+
+def _look(sql: Statements, worker: str) -> Talk[Rows]:
+    _, [rows] = yield Ask(read_handed(sql, worker))
+    return rows
+
+
+def _offer(sql: Statements, values: Sequence[bytes | None]) -> Talk[None]:
+    yield Ask([(sql["unhurried"], ()), (sql["offer"], values)])

@@ -1,0 +1,226 @@
+"""Jobs on PostgreSQL that an enqueue hands to an idle worker, and when it must not."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+
+from tests.conformance.handed import *  # noqa: F403 -- as the suite is taken
+from tests.conformance.handed import claims_of, idle, wait_again
+from treadle.core.clock import MovedClock
+from treadle.core.job import NewJob
+from treadle.core.outcome import Succeeded
+from treadle.core.settings import Settings
+from treadle.store.contract import Store
+from treadle.store.postgres.store import PostgresStore
+from treadle.testing.conformance.kit import (
+    Case,
+    Hand,
+    MakeStore,
+    case,
+    ids_of,
+    new_job,
+    scenario,
+    worker_info,
+)
+
+__all__ = ["case"]
+
+Rows = list[tuple[Any, ...]]
+
+
+class Look:
+    """Sees what the server holds."""
+
+    def __init__(self, db: "psycopg.Connection[Any]") -> None:
+        self._db = db
+
+    def __call__(self, statement: LiteralString, *values: object) -> Rows:
+        """Give the rows of a statement."""
+        return self._db.execute(statement, values).fetchall()
+
+    def offers(self) -> Rows:
+        """Give whose offers there are, and whether they stand."""
+        return self("select worker, job is null from treadle_offers order by worker")
+
+    def heard_meanwhile(
+        self, channels: list[str], act: Callable[[], None]
+    ) -> list[tuple[str, str]]:
+        """Give what is told on these channels while something is done."""
+        for name in (*channels, "over"):
+            self._db.execute(f'listen "{name}"'.encode())
+        act()
+        self._db.execute("notify over")
+        told = [(one.channel, one.payload) for one in self._db.notifies(timeout=10, stop_after=1)]
+        while told[-1][0] != "over":
+            told += [
+                (one.channel, one.payload) for one in self._db.notifies(timeout=10, stop_after=1)
+            ]
+        return told[:-1]
+
+    def end_listeners(self) -> None:
+        """End the connections on which those who offer hear news, and wait until the server has."""
+        rows = self(
+            "select pg_terminate_backend(pid, 10000) from pg_locks where locktype = 'advisory' "
+            "and (classid::bigint << 32 | objid::bigint) in (select ear from treadle_offers)"
+        )
+        assert rows == [(True,)]
+
+
+@pytest.fixture
+def look(postgres_schema: str) -> Iterator[Look]:
+    """Give a connection of the test's own."""
+    url, _, schema = postgres_schema.partition("?schema=")
+    with psycopg.connect(url, autocommit=True, options=f"-c search_path={schema}") as db:
+        yield Look(db)
+
+
+@pytest.fixture
+def make_store(postgres_schema: str, clock: MovedClock) -> MakeStore:
+    """Make stores on the test's schema."""
+
+    def make(namespace: str = "default") -> Store:
+        store = PostgresStore(postgres_schema, namespace, Settings(), clock)
+        store.migrate_now()
+        return store
+
+    return make
+
+
+@scenario
+async def test_a_worker_that_is_told_of_its_job_writes_nothing(case: Case, look: Look) -> None:
+    """It reads the job that is claimed for it already: its row is neither locked nor written."""
+    worker = await idle(case)
+    row = "select xmin::text, ctid::text, request from treadle_workers"
+    before = look(row)
+    await case.enqueue(new_job())
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    assert len(await worker.claim(10)) == 1
+    assert look(row) == before
+
+
+@scenario
+async def test_only_the_worker_that_was_handed_a_job_is_woken(case: Case, look: Look) -> None:
+    """The news go out under its own listener's key, and those who listen for work hear nothing."""
+    worker, job = await idle(case), new_job()
+    [[key]] = look("select ear::text from treadle_offers")
+    channel = case.store._place.channel  # type: ignore[attr-defined] # noqa: SLF001
+    heard = look.heard_meanwhile([channel + "work", channel + key], lambda: add_one(case, job))
+    assert heard == [(channel + key, worker.name)]
+
+
+def add_one(case: Case, job: NewJob) -> None:
+    """Enqueue a job."""
+    case.store.enqueue_now(job.id, [job])
+
+
+@scenario
+async def test_a_worker_that_hears_nothing_is_handed_none(case: Case, look: Look) -> None:
+    """Its process is gone, and its connection with it: the job is ready for the others."""
+    worker, job = await idle(case, await case.open()), new_job()
+    look.end_listeners()
+    case.store.enqueue_now(job.id, [job])
+    assert look.offers() == [(worker.name, True)]
+    assert await case.states([job.id]) == ["ready"]
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    [claim] = await worker.claim(10)
+    await worker.finish(claim, Succeeded(b"1", 5))
+    assert await worker.claim(10) == []
+    await wait_again(worker)
+    await case.add()
+    assert look.offers() == [(worker.name, False)]
+    assert len([claim async for claim in claims_of(worker)]) == 1
+
+
+@scenario
+async def test_who_claims_takes_its_offer_back(case: Case, look: Look) -> None:
+    """With a job that was not handed over it is idle no more, and the next one is ready."""
+    worker = await idle(case)
+    await case.add(2)
+    assert len(await worker.claim(10)) == 2
+    assert look.offers() == []
+    [later] = await case.add()
+    assert await case.states([later]) == ["ready"]
+
+
+@scenario
+async def test_a_worker_that_takes_no_more_takes_its_offer_back(case: Case, look: Look) -> None:
+    """One that stops asks for nothing; what it was handed is given to it, to be returned."""
+    worker = await idle(case)
+    assert not (await worker.exchange()).claims
+    assert look.offers() == []
+    assert await worker.claim(10) == []
+    await wait_again(worker)
+    [job] = await case.add()
+    assert ids_of((await worker.exchange()).claims) == [job]
+
+
+@scenario
+async def test_an_offer_goes_with_its_worker(case: Case, look: Look) -> None:
+    """One that has left, or was rescued, is handed nothing."""
+    worker = await idle(case)
+    await worker.store.leave(worker.name)
+    assert look.offers() == []
+    worker = await idle(case)
+    case.clock.move(worker.info.lease / 1e6 + 1)
+    rescuer = await case.worker("w2", store=await case.open())
+    await rescuer.rescue_in_two_looks(case.clock)
+    assert look.offers() == []
+
+
+@scenario
+async def test_two_enqueues_at_once_hand_one_worker_one_job(case: Case, look: Look) -> None:
+    """While the first one's transaction is open the second passes the worker by."""
+    worker, job = await idle(case), new_job()
+    with psycopg.connect(look._db.info.dsn, options=look._db.info.options) as other:  # noqa: SLF001
+        other.execute("select from treadle_offers for update")
+        await case.enqueue(job)
+        assert await case.states([job.id]) == ["ready"]
+    assert ids_of(await worker.claim(10)) == [job.id]
+
+
+def test_who_looks_for_long_makes_no_offers(postgres_schema: str) -> None:
+    """Where rows lie dead in the index an enqueue is not to read past all of them as well."""
+
+    class SlowClock(MovedClock):
+        """Each time it is read 30 ms have gone by."""
+
+        def monotonic(self) -> int:
+            self.move(0.03)
+            return super().monotonic()
+
+    async def play() -> None:
+        store = PostgresStore(postgres_schema, "default", Settings(), SlowClock())
+        await store.migrate()
+        await store.open()
+        worker = Hand(store, worker_info("w1"))
+        await worker.register()
+        for _ in range(4):
+            assert await worker.claim(10) == []
+        await wait_again(worker)
+        job = new_job()
+        await store.enqueue(job.id, [job])
+        [record] = await store.get([job.id])
+        await store.close()
+        assert record is not None
+        assert record.state == "ready"
+
+    asyncio.run(play())
+
+
+@scenario
+async def test_what_its_worker_does_not_look_for_goes_back(case: Case) -> None:
+    """With its loop blocked for two beats the job is ready for the others, its attempt unspent."""
+    worker, [job] = await idle(case), await case.add()
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    assert [(await worker.beat()).returned for _ in range(2)] == [0, 1]
+    record = await case.job(job)
+    assert (record.state, record.attempt) == ("ready", 0)
+    [claim] = await worker.claim(10)
+    await worker.finish(claim, Succeeded(b"1", 5))
+    assert await worker.claim(10) == []
+    await wait_again(worker)
+    [next_one] = await case.add()
+    assert await case.states([next_one]) == ["running"]
