@@ -47,7 +47,7 @@ async def wait_again(worker: Hand) -> None:
 
 def _hears(store: Store) -> bool:
     """Tell whether a store's connection for news is there, which one opens beside the wait."""
-    return not isinstance(store, PostgresStore) or store._ears.here().key is not None  # noqa: SLF001
+    return not isinstance(store, PostgresStore) or store._ears.here().own.key is not None  # noqa: SLF001
 
 
 def beside(call: Callable[[], Coroutine[Any, Any, T]]) -> T:

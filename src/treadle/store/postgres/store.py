@@ -75,7 +75,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self._sql = statements(self._place)
         self._system = SystemClock() if clock is None else clock
         self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
-        self._ears = Ears(self._runner, self._sql, self._place.channel)
+        self._ears = Ears(self._runner, self._sql, self._place.channel, self._system.monotonic)
         self._offers = Offers(self._runner, self._sql, self._ears)
         self._history = History(self._sql, self._place, lambda: clock.wall() if clock else None)
         self.transactional = PostgresTransactional(
@@ -230,8 +230,9 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         try:
             offered = await self._offers.settled(worker, request)
             answer = None
-            if self._offers.was_told(worker) and is_new and not settlements and demand:
-                answer = await self._offers.look(worker, request, now)
+            told, rows = self._offers.news(worker)
+            if told and is_new and not settlements and demand:
+                answer = await self._offers.look(worker, request, rows, now)
             if answer is None:
                 words = (worker, request, settlements, demand)
                 answer = await self._exchange(
@@ -333,6 +334,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         if not known:
             self._forget(worker)
             return Beaten(gone=True)
+        self._offers.beaten(worker)
         watch = self._watch(worker)
         watch.beaten(at, sent_at)
         revoked = sorted(set(held) - own - taken_over)
@@ -396,7 +398,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         offering = self._offers.make() if work else None
         ear = self._ears.here()
         heard = await ear.wait(kinds, timeout)
-        if heard and work and not ear.handed:
+        if heard and work and not ear.own.has_news:
             self._scan.hear()
         if offering is not None and not heard:
             await asyncio.wait((offering,))

@@ -24,10 +24,11 @@ import os
 import secrets
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from treadle.core.errors import StoreError
+from treadle.store.postgres.engine.own import OwnNews
 from treadle.store.postgres.engine.pack import texts
 from treadle.store.postgres.engine.runner import (
     Dial,
@@ -65,11 +66,17 @@ _BACK_OFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 class Ears:
     """The listeners of one store, one for each event loop that waits."""
 
-    def __init__(self, runner: Runner, sql: Statements, channel: str) -> None:
-        """Take who carries conversations, the statements, and what channels' names begin with."""
+    def __init__(
+        self, runner: Runner, sql: Statements, channel: str, clock: Callable[[], int]
+    ) -> None:
+        """Take who carries conversations, the statements, and what channels' names begin with.
+
+        `clock` is the monotonic one (microseconds).
+        """
         self._runner = runner
         self._sql = sql
         self._channel = channel
+        self._clock = clock
         self._pid = os.getpid()
         self._known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Ear] = (
             weakref.WeakKeyDictionary()
@@ -100,7 +107,7 @@ class Ears:
         loop = asyncio.get_running_loop()
         ear = self._by_loop.get(loop)
         if ear is None:
-            ear = self._by_loop[loop] = Ear(self._runner, self._sql, self._channel)
+            ear = self._by_loop[loop] = Ear(self._runner, self._sql, self._channel, self._clock)
         return ear
 
     async def close(self) -> None:
@@ -122,17 +129,12 @@ class Ears:
 class Ear:
     """The listener of one event loop."""
 
-    def __init__(self, runner: Runner, sql: Statements, channel: str) -> None:
+    def __init__(
+        self, runner: Runner, sql: Statements, channel: str, clock: Callable[[], int]
+    ) -> None:
         self._runner = runner
         self._sql = sql
-        self.key: int | None = None
-        """By which it can be told of its own news; None while it does not listen."""
-        self.willing = ""
-        """The worker here that would take any job, and makes an offer with the next wait."""
-        self.offering: set[str] = set()
-        """The workers here that have made an offer."""
-        self.handed: set[str] = set()
-        """Those of them that were told of a job of their own, till they have looked."""
+        self.own = OwnNews(sql, runner.begin_call, clock)
         self._channel = channel
         self._channels = {f"{channel}{kind}": kind for kind in KINDS}
         self._news: dict[str, int] = dict.fromkeys(KINDS, 1)
@@ -185,17 +187,6 @@ class Ear:
         for woken in list(self._waiters) if kinds else ():
             _wake(woken, True)  # noqa: FBT003 -- as for a callback
 
-    def forget(self, worker: str) -> None:
-        """Let go of a worker that has left."""
-        self.turn_from(worker)
-        self.offering.discard(worker)
-        self.handed.discard(worker)
-
-    def turn_from(self, worker: str) -> None:
-        """Make no more offers for a worker."""
-        if self.willing == worker:
-            self.willing = ""
-
     def cancel(self) -> None:
         """Ask the listener to end."""
         if self._task is not None:
@@ -247,7 +238,7 @@ class Ear:
         def read() -> None:
             """Wake whom the news are for, with no turn of the loop in between."""
             try:
-                self._told(own, wire.heard())
+                self._told(own, wire)
             except ConnectionLost as error:
                 lost.append(error)
                 loop.remove_reader(socket)
@@ -256,21 +247,29 @@ class Ear:
         # A connection that breaks has no socket any more, but the loop still watches for it.
         loop, socket = asyncio.get_running_loop(), wire.socket
         loop.add_reader(socket, read)
-        self.key = key
+        self.own.key = key
         try:
             while self._is_wanted() and not lost:
                 await self._mark()
                 await self._until_tick()
         finally:
-            self.key = None
             loop.remove_reader(socket)
+            if self.own.deaf():
+                self._heard([WORK])
         if lost:
             raise lost[0]
 
-    def _told(self, own: str, news: Sequence[tuple[str, str]]) -> None:
-        """Take what was heard; what is for one worker's own wakes those who wait for work."""
-        self.handed |= self.offering.intersection(said for name, said in news if name == own)
-        self._heard([WORK if name == own else self._channels[name] for name, _ in news])
+    def _told(self, own: str, wire: Wire) -> None:
+        """Take what has arrived: news for all, news for one worker here, or what it was handed."""
+        read = True
+        while read:
+            news = wire.heard()
+            # Where an answer has come to its end there may be news behind it.
+            read = self.own.go_on()
+            names = [said for name, said in news if name == own]
+            wake = self.own.told(names, wire) if names else False
+            kinds = [self._channels[name] for name, _ in news if name != own]
+            self._heard([*kinds, WORK] if read or wake else kinds)
 
     async def _wake_by_time(self) -> None:
         """Wake those who wait, again and again, while anybody does now and then."""

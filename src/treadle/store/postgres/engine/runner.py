@@ -184,6 +184,10 @@ class Runner:
         finally:
             talk.close()
 
+    def begin_call(self) -> Call:
+        """Give what begins a transaction on a connection that the runner has not lent."""
+        return self._begin_call(None, time.monotonic() + self.timeout)
+
     def _begin_call(self, now: int | None, deadline: float) -> Call:
         if now is None and self._clock is not None:
             now = self._clock.wall()

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from treadle.core.job import Claim
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.contract import BATCH_MAX, Exchanged
+from treadle.store.postgres.engine.own import read_handed
 from treadle.store.postgres.engine.pack import (
     Value,
     boolean,
@@ -33,7 +34,7 @@ from treadle.store.postgres.gates.ample import Ample, ample
 from treadle.store.postgres.gates.line import Seen, peek, touches, wake
 from treadle.store.postgres.history import History
 from treadle.store.postgres.line.enqueue import request_id
-from treadle.store.postgres.line.handing import read_handed, withdraw
+from treadle.store.postgres.line.handing import withdraw
 from treadle.store.postgres.line.scan import Look, Mark, Scan, pieces
 from treadle.store.postgres.line.settle import Batch
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from treadle.core.errors import StoreError
 from treadle.store.contract import Exchanged
 from treadle.store.handing import Handing, takes_any
+from treadle.store.postgres.engine.own import OwnNews, read_handed
 from treadle.store.postgres.engine.pack import int8, text
 from treadle.store.postgres.engine.rows import read_claim
 from treadle.store.postgres.engine.runner import Runner, Talk, drive
@@ -39,11 +40,6 @@ _SLOW_LOOK: Final = 20_000
 
 While some session holds a transaction open for hours, rows that were claimed lie dead in the index.
 """
-
-
-def read_handed(sql: Statements, worker: str) -> Sequence[Call]:
-    """Give the call that reads what was handed to a worker."""
-    return [(sql["handed"], (text(worker),))]
 
 
 def withdraw(sql: Statements, worker: str) -> Sequence[Call]:
@@ -86,7 +82,12 @@ class Offers:
         for memory in (self._patience, self._keys, self._given, self._by):
             memory.pop(worker, None)
         for ear in self._ears.known():
-            ear.forget(worker)
+            ear.own.forget(worker)
+
+    def beaten(self, worker: str) -> None:
+        """Trust nothing that was read before this beat, which may have given it up."""
+        for ear in self._ears.known():
+            ear.own.beaten(worker)
 
     async def close(self) -> None:
         """Wait for the offers that are being made; each takes the store's time at most."""
@@ -99,18 +100,27 @@ class Offers:
             await asyncio.wait((self._making[worker],))
         return worker not in self._without or self._by.get(worker) == request
 
-    def was_told(self, worker: str) -> bool:
-        """Tell, once, whether there were news for this worker alone."""
-        ear = self._ears.here()
-        told = worker in ear.handed and worker not in self._without
-        ear.handed.discard(worker)
-        return told
+    def news(self, worker: str) -> tuple[bool, Rows | None]:
+        """Tell, once, whether a worker was told of a job of its own; give what was read of it."""
+        told, rows = self._own.take(worker)
+        return told and worker not in self._without, rows
 
-    async def look(self, worker: str, request: bytes, now: int | None) -> Exchanged | None:
-        """Read what was handed to a worker, and nothing else; None where there is nothing new."""
-        rows = await drive(self._runner.run(lambda: _look(self._sql, worker), now, line=True))
+    async def look(
+        self, worker: str, request: bytes, rows: Rows | None, now: int | None
+    ) -> Exchanged | None:
+        """Give what was handed to a worker, and nothing else; None where there is nothing new.
+
+        `rows` is what was read as the news came; without them it is read now.
+        """
+        if rows is None:
+            rows = await drive(self._runner.run(lambda: _look(self._sql, worker), now, line=True))
         answer = self.add(worker, request, Exchanged((), ()), rows)
         return answer if answer.claims else None
+
+    @property
+    def _own(self) -> OwnNews:
+        """What is told to this loop's workers alone."""
+        return self._ears.here().own
 
     def add(self, worker: str, request: bytes, answer: Exchanged, rows: Rows) -> Exchanged:
         """Add a claim that was handed over to an exchange's answer, unless another one gave it."""
@@ -148,17 +158,17 @@ class Offers:
         """Learn from an exchange whether its worker is idle, and may make an offer."""
         may = self.handing.may_offer(worker, settlements, monotonic)
         vain = not (answer.claims or answer.more or answer.gone)
-        ear = self._ears.here()
+        own = self._own
         may = may and worker in self._patience and not self._is_slow()
         if may and vain and takes_any(demand):
-            ear.willing = worker
+            own.willing = worker
         else:
-            ear.turn_from(worker)
+            own.turn_from(worker)
 
     def make(self) -> asyncio.Task[None] | None:
         """Begin to write the offer of the worker that waits here; None where it needs none."""
-        ear = self._ears.here()
-        worker, key = ear.willing, ear.key
+        own = self._own
+        worker, key = own.willing, own.key
         if worker in self._making:
             return self._making[worker]
         if not worker or key is None or self._keys.get(worker) == key:
@@ -166,7 +176,7 @@ class Offers:
         # Before it is sent: an exchange that comes meanwhile takes it back.
         self._keys[worker] = key
         self._without.discard(worker)
-        ear.offering.add(worker)
+        own.offering.add(worker)
         task = asyncio.create_task(self._write(worker, key), name="treadle-offer")
         self._making[worker] = task
         task.add_done_callback(lambda _: self._making.pop(worker, None))
