@@ -1,8 +1,9 @@
 """Jobs on PostgreSQL that an enqueue hands to an idle worker, and when it must not."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 import pytest
@@ -29,6 +30,13 @@ from treadle.testing.conformance.kit import (
 __all__ = ["case"]
 
 Rows = list[tuple[Any, ...]]
+_LISTENERS: Final = (
+    "from pg_locks where locktype = 'advisory' "
+    "and (classid::bigint << 32 | objid::bigint) in (select ear from treadle_offers)"
+)
+_WAITING: Final = (
+    "select pid " + _LISTENERS + " and pid in (select pid from pg_locks where not granted)"
+)
 
 
 class Look:
@@ -62,11 +70,25 @@ class Look:
 
     def end_listeners(self) -> None:
         """End the connections on which those who offer hear news, and wait until the server has."""
-        rows = self(
-            "select pg_terminate_backend(pid, 10000) from pg_locks where locktype = 'advisory' "
-            "and (classid::bigint << 32 | objid::bigint) in (select ear from treadle_offers)"
-        )
+        rows = self("select pg_terminate_backend(pid, 10000) " + _LISTENERS)
         assert rows == [(True,)]
+
+    @contextlib.contextmanager
+    def shut_jobs(self) -> Iterator[None]:
+        """Let nobody read or write jobs meanwhile."""
+        with self._db.transaction():
+            self._db.execute("lock table treadle_jobs in access exclusive mode")
+            yield
+
+    async def until_listener_waits(self) -> int:
+        """Wait until the connection that hears news waits for a lock; give its process's id."""
+        rows: Rows = []
+        async with asyncio.timeout(10):
+            while not rows:
+                await asyncio.sleep(0.01)
+                rows = self(_WAITING)
+        [[pid]] = rows
+        return int(pid)
 
 
 @pytest.fixture
@@ -99,6 +121,40 @@ async def test_a_worker_that_is_told_of_its_job_writes_nothing(case: Case, look:
     assert await worker.store.wait(work=True, ends=False, timeout=10)
     assert len(await worker.claim(10)) == 1
     assert look(row) == before
+
+
+@scenario
+async def test_what_was_handed_over_is_read_as_the_news_come(case: Case, look: Look) -> None:
+    """The exchange after them asks the server nothing: it is answered though no job can be read."""
+    worker, job = await idle(case), new_job()
+    await case.enqueue(job)
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    with look.shut_jobs():
+        async with asyncio.timeout(2):
+            [claim] = await worker.claim(10)
+    assert (claim.id, claim.number, claim.attempt) == (job.id, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["select pg_terminate_backend(%s)", "select pg_cancel_backend(%s)"],
+    ids=["lost", "refused"],
+)
+@scenario
+async def test_a_worker_is_woken_whose_job_cannot_be_read_as_the_news_come(
+    case: Case, look: Look, how: LiteralString
+) -> None:
+    """The connection is lost, or the server refuses: then the worker's exchange reads it."""
+    worker, job = await idle(case), new_job()
+    case.store.enqueue_now(job.id, [job])
+    with look.shut_jobs():
+        woken = asyncio.create_task(worker.store.wait(work=True, ends=False, timeout=30))
+        pid = await look.until_listener_waits()
+        assert look(how, pid) == [(True,)]
+        async with asyncio.timeout(10):
+            assert await woken
+    [claim] = await worker.claim(10)
+    assert (claim.id, claim.number, claim.attempt) == (job.id, 1, 1)
 
 
 @scenario
