@@ -254,8 +254,7 @@ class Ear:
                 await self._until_tick()
         finally:
             loop.remove_reader(socket)
-            if self.own.deaf():
-                self._heard([WORK])
+            self.own.deaf()
         if lost:
             raise lost[0]
 

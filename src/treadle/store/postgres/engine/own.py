@@ -119,10 +119,9 @@ class OwnNews:
         self._fetching = None
         return True
 
-    def deaf(self) -> bool:
-        """Note that nothing is heard any more; tell whether somebody waits for what was read."""
+    def deaf(self) -> None:
+        """Note that nothing is heard any more; who is connected again wakes all that wait."""
         self.key = None
         fetching, self._fetching = self._fetching, None
         if fetching is not None:
             fetching[1].close()
-        return fetching is not None
