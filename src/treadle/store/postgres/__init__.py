@@ -2,5 +2,6 @@
 
 Which file answers which question: `store` (the contract's verbs), `enqueue`, `exchange` (settle
 and claim: the hot path), `workers`, `rescue`, `upkeep`, `reads`, `control`, `schema`
-(migrations); `queries/*.sql` holds every statement, `engine/` what they stand on.
+(migrations); `news/` hears of what others write; `queries/*.sql` holds every statement, `engine/`
+what they stand on.
 """

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from treadle.store.contract import Filter, QueueRecord, WorkerRecord
 from treadle.store.postgres import control, reads, workers
-from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, drive, drive_now
 from treadle.store.postgres.gates import control as gates
+from treadle.store.postgres.news.ears import ENDS, WORK, Ears
 
 if TYPE_CHECKING:
     from treadle.core.gates.gate import GateRecord, GateUse

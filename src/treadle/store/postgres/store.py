@@ -17,7 +17,6 @@ from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
 from treadle.store.marking import Marked, SureMarks
 from treadle.store.postgres import doctor, schema, upkeep, workers
-from treadle.store.postgres.engine.ears import ENDS, WORK, Ears
 from treadle.store.postgres.engine.runner import Runner, Steps, Talk, drive, drive_now
 from treadle.store.postgres.engine.sql import Statements, place_of, statements
 from treadle.store.postgres.engine.target import read_target
@@ -34,6 +33,7 @@ from treadle.store.postgres.line.handing import Offers
 from treadle.store.postgres.line.rehearse import rehearse
 from treadle.store.postgres.line.scan import Scan
 from treadle.store.postgres.moving.verbs import PostgresMoving
+from treadle.store.postgres.news.ears import ENDS, WORK, Ears
 from treadle.store.postgres.prune import make_now, prune
 from treadle.store.postgres.rescue import Sign, Watch, crew, take_again, take_over
 from treadle.store.postgres.schedules.verbs import PostgresSchedules

@@ -16,7 +16,6 @@ from treadle.core.gates.gate import BREAKER, read_gates
 from treadle.core.job import Fate, JobState
 from treadle.core.outcome import Verdict
 from treadle.store.contract import LOGS_MAX
-from treadle.store.postgres.engine.ears import ENDS, WORK
 from treadle.store.postgres.engine.loan import alend, lend
 from treadle.store.postgres.engine.pack import lenient
 from treadle.store.postgres.engine.runner import Runner
@@ -24,6 +23,7 @@ from treadle.store.postgres.engine.sql import REST, Place, texts
 from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.keys.taking import fates_of, rounds_of
 from treadle.store.postgres.line.enqueue import check_jobs, state_at
+from treadle.store.postgres.news.ears import ENDS, WORK
 from treadle.store.statements import Adapter, AsyncAdapter, Rows, Script, Statement
 
 if TYPE_CHECKING:

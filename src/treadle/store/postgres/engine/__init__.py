@@ -2,6 +2,5 @@
 
 `target` reads the URL, `sql` loads the statements, `pack` writes and reads the binary format,
 `rows` reads claims, `wire` is one connection, `pool` keeps them, `runner` carries a verb's
-conversation through faults, `trouble` says what an error means, `ears` hears of what others
-write.
+conversation through faults, `trouble` says what an error means.
 """

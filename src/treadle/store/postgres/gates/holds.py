@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from treadle.store.parts.holding import HoldTaken
 from treadle.store.postgres.access import PostgresAccess
-from treadle.store.postgres.engine.ears import WORK
 from treadle.store.postgres.engine.pack import int8, text, texts
 from treadle.store.postgres.engine.runner import Talk, drive
 from treadle.store.postgres.engine.wire import Ask
 from treadle.store.postgres.gates.line import definitions
+from treadle.store.postgres.news.ears import WORK
 from treadle.store.postgres.tenants.turns import turns
 
 if TYPE_CHECKING:

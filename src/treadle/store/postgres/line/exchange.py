@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from treadle.core.job import Claim
 from treadle.core.outcome import Settlement, Verdict
 from treadle.store.contract import BATCH_MAX, Exchanged
-from treadle.store.postgres.engine.own import read_handed
 from treadle.store.postgres.engine.pack import (
     Value,
     boolean,
@@ -37,6 +36,7 @@ from treadle.store.postgres.line.enqueue import request_id
 from treadle.store.postgres.line.handing import withdraw
 from treadle.store.postgres.line.scan import Look, Mark, Scan, pieces
 from treadle.store.postgres.line.settle import Batch
+from treadle.store.postgres.news.own import read_handed
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand

@@ -18,17 +18,17 @@ from msgspec.structs import replace
 from treadle.core.errors import StoreError
 from treadle.store.contract import Exchanged
 from treadle.store.handing import Handing, takes_any
-from treadle.store.postgres.engine.own import OwnNews, read_handed
 from treadle.store.postgres.engine.pack import int8, text
 from treadle.store.postgres.engine.rows import read_claim
 from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call, Rows
+from treadle.store.postgres.news.own import OwnNews, read_handed
 
 if TYPE_CHECKING:
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
-    from treadle.store.postgres.engine.ears import Ears
+    from treadle.store.postgres.news.ears import Ears
 
 _PATIENCE: Final = (2, 3)
 """A worker is handed nothing once its last beat is older than this part of its lease."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from treadle.core.job import AttemptRecord, JobRecord, write_error
 from treadle.store.parts.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.postgres.control import named
-from treadle.store.postgres.engine.ears import WORK, Ears
 from treadle.store.postgres.engine.pack import Value, blobs, int8s, lenient, text, texts, uuids
 from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.sql import Statements
@@ -17,6 +16,7 @@ from treadle.store.postgres.engine.wire import Ask, Call, Rows
 from treadle.store.postgres.gates.line import written
 from treadle.store.postgres.keys.freeing import freeing
 from treadle.store.postgres.moving.starts import read_starts, take_starts
+from treadle.store.postgres.news.ears import WORK, Ears
 from treadle.store.postgres.reads import attempt_of, record_of
 from treadle.store.postgres.tenants.turns import turns
 

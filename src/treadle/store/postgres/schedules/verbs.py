@@ -10,12 +10,12 @@ from treadle.core.ids import new_id
 from treadle.core.job import Met
 from treadle.store.contract import BATCH_MAX
 from treadle.store.parts.scheduled import DueSchedules, Move, ScheduleRow, check_moves, unfired_of
-from treadle.store.postgres.engine.ears import WORK, Ears
 from treadle.store.postgres.engine.pack import blobs, int8, int8s, text, texts
 from treadle.store.postgres.engine.runner import Runner, Talk, drive
 from treadle.store.postgres.engine.wire import Ask, Call
 from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.line.enqueue import check_jobs, enqueue
+from treadle.store.postgres.news.ears import WORK, Ears
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.sql import Statements

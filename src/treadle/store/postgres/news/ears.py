@@ -28,7 +28,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from treadle.core.errors import StoreError
-from treadle.store.postgres.engine.own import OwnNews
 from treadle.store.postgres.engine.pack import texts
 from treadle.store.postgres.engine.runner import (
     Dial,
@@ -40,6 +39,7 @@ from treadle.store.postgres.engine.runner import (
 )
 from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
 from treadle.store.postgres.engine.wire import Ask, Call, Looks, Wire
+from treadle.store.postgres.news.own import OwnNews
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.sql import Statements
