@@ -44,7 +44,9 @@ _PHRASES = {
     "AUTH": _BARRED["WRONGPASS"],
 }
 """Refusals of a greeting that begin with no word of their own."""
-_NO_RIGHT = "The user executing the script can't "
+_NO_RIGHT = ("The user executing the script can't ", "ACL failure in script: ")
+"""A right that is lacking inside a script, in the words of Redis 6 and 7.0, then of 7.2 and Valkey:
+a phrase without a word of its own."""
 _CROWDED = "max number of clients"
 SERVER_MIN = (6, 2)
 
@@ -54,11 +56,10 @@ _INNER = re.compile(rf"-({'|'.join((*_AWAY, *_BARRED))}) ")
 def word_of(reply: BaseException) -> str:
     """Give the word of a refusal: the first one, or the one of a command inside a script.
 
-    Redis 6 puts that behind words of its own, or has none for a right that is lacking inside a
-    script; Redis 7 leads with it.
+    Redis 6 puts that behind words of its own; later servers lead with it.
     """
     said = str(reply)
-    if _NO_RIGHT in said:
+    if any(phrase in said for phrase in _NO_RIGHT):
         return "NOPERM"
     inner = _INNER.search(said)
     return inner[1] if inner is not None else said.partition(" ")[0].lstrip("-")
