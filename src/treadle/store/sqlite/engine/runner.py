@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+from treadle.core.errors import SchemaMismatch, StoreDamaged, StoreError, StoreUnavailable
 from treadle.store.lacking import no_descriptor
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.overdue import Overdue
@@ -46,6 +46,12 @@ _LOCKS = Path("/proc/locks")
 _LOCK_FIELDS = 8
 _BLOCKS = True
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = {
+    sqlite3.SQLITE_CORRUPT: "the file is damaged, and waiting does not mend it: stop what uses it, "
+    "check a copy with `pragma integrity_check`, and restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "the file is not a SQLite database, or its first page is damaged: check "
+    "the URL, or restore it from a backup",
+}
 _FAULTS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises; the second one where it quotes a damaged schema, whose text is none."""
 
@@ -352,12 +358,12 @@ class Runner:
             sqlite3.SQLITE_READONLY: "the file or its folder cannot be written; check its rights",
             sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check the path and its rights",
             sqlite3.SQLITE_IOERR: "the disk reported an error; check its health and free space",
-            sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup",
-            sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; check the URL",
         }.get(code)
         if advice is not None:
             passing = lack is not None
             return StoreUnavailable(f"{self.name}: {advice} ({error})", passing=passing)
+        if code in _DAMAGED:
+            return StoreDamaged(f"{self.name}: {_DAMAGED[code]} ({error})")
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
             # Sent again it would be refused again: whoever sent a batch sends its rows apart.
             return StoreError(f"{self.name} refused what was to be written: {error}")
