@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import select
 import time
@@ -23,6 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core.errors import StoreUnavailable
+from treadle.core.threads.interrupted import Inside
 from treadle.store.dialling import dial_beside
 from treadle.store.postgres.engine.pack import int8, text
 from treadle.store.postgres.engine.pool import OPEN_MAX, Pool
@@ -82,6 +84,8 @@ UNPREPARED_S = 600.0
 """How long statements are sent whole once a prepared one was lost."""
 
 _log = logging.getLogger("treadle.store")
+_inside = Inside()
+"""The threads that carry a conversation: one's transaction may hold what a second one waits for."""
 
 
 class Runner:
@@ -289,8 +293,14 @@ def until(looks: Looks[T], deadline: float) -> Steps[T]:
 
 
 def drive_now(steps: Steps[T]) -> T:
-    """Carry a conversation on the caller's own thread."""
+    """Carry a conversation on the caller's own thread.
+
+    Raises:
+        StoreUnavailable: a signal handler has interrupted another one of this thread.
+    """
+    me = _inside.check()
     try:
+        _inside.add(me)
         want = next(steps)
         while True:
             try:
@@ -302,6 +312,7 @@ def drive_now(steps: Steps[T]) -> T:
     except StopIteration as done:
         return cast("T", done.value)
     finally:
+        _inside.discard(me)
         steps.close()
 
 
@@ -396,3 +407,6 @@ async def dial_in_thread(want: Dial) -> Wire:
 def _resolve(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 -- a callback
     if not future.done():
         future.set_result(value)
+
+
+os.register_at_fork(after_in_child=_inside.clear)

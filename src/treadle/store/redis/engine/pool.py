@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from treadle.core.errors import StoreUnavailable
+from treadle.core.threads.interrupted import check_free
 from treadle.store.dialling import dial_beside
 from treadle.store.redis.engine.address import Address, Place, tls_context
 from treadle.store.redis.engine.replies import is_passing, refused
@@ -72,7 +73,7 @@ class Pool:
         _pools.add(self)
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle: deque[Wire] = deque()
         self._lent: weakref.WeakSet[Wire] = weakref.WeakSet()
         self._loans: weakref.WeakSet[_Loan] = weakref.WeakSet()
@@ -87,9 +88,11 @@ class Pool:
 
         Raises:
             LostError: there is no server, or no wire came free in time.
-            StoreUnavailable: the server does not let us in.
+            StoreUnavailable: the server does not let us in; or a signal handler has interrupted
+                its own thread here.
         """
         loan = _Loan()
+        check_free(self._lock)
         with self._lock:
             room = self._counted_in(loan)
         if not room:
@@ -144,6 +147,7 @@ class Pool:
 
     def _enter(self, wake: Callable[[], object], loan: _Loan) -> _Turn | None:
         """Count a wire as lent; when all are, give a turn to wait for."""
+        check_free(self._lock)
         with self._lock:
             if self._counted_in(loan):
                 return None

@@ -88,7 +88,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            yield from self._until_locked(lambda: connection.execute("begin immediate"))
+            yield from self._until_locked(lambda: self._begin(connection))
             seen = self.clock.seen(connection) if clocked else 0
             answer = body(connection, seen if now is None else now)
             if clocked and self.last is not None:
@@ -145,6 +145,17 @@ class Runner:
             self.writing -= 1
             self._return(connection, sound=sound)
         return answer
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Take the write lock; from before that until `_return` this thread is known to hold it."""
+        if self.pool.path is not None:
+            self.pool.check_inside()
+        try:
+            self.pool.enter(connection)
+            connection.execute("begin immediate")
+        except BaseException:
+            self.pool.leave(connection)
+            raise
 
     def _now(self, given: int | None) -> int:
         return self.clock.now() if given is None else given
@@ -208,6 +219,7 @@ class Runner:
         finally:
             if not kept:
                 self._return(connection, sound=False)
+            self.pool.leave(connection)
         return loan
 
     def _take_back(self, loan: Loan) -> None:
@@ -263,7 +275,7 @@ class Runner:
     ) -> tuple[sqlite3.Connection] | None:
         """Take a connection; None while there is none, or the file is too busy to open one."""
         try:
-            connection = take()
+            connection = take() if self.pool.path is not None else self.pool.take_only(take)
         except _FAULTS as error:
             if _primary(error) in _BUSY:
                 return None
@@ -276,6 +288,7 @@ class Runner:
         Raises:
             StoreUnavailable: the store's patience is over, or waiting makes no sense.
         """
+        self.pool.check_inside()
         self.check_outside()
         waited = time.monotonic() - begun
         if waited >= self.timeout:
@@ -328,14 +341,15 @@ class Runner:
     def _return(self, connection: sqlite3.Connection, *, sound: bool) -> None:
         if sound:
             self.pool.give(connection)
-            return
-        try:
-            if connection.in_transaction:
-                connection.execute("rollback")
-        except sqlite3.Error:
-            # The connection is closed next, which rolls back whatever is left.
-            connection.interrupt()
-        self.pool.drop(connection)
+        else:
+            try:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+            except sqlite3.Error:
+                # The connection is closed next, which rolls back whatever is left.
+                connection.interrupt()
+            self.pool.drop(connection)
+        self.pool.leave(connection)
 
     def _locked(self) -> StoreUnavailable:
         if self.turns.taken:
