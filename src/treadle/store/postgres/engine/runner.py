@@ -15,7 +15,7 @@ import os
 import random
 import select
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -79,7 +79,7 @@ _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 0.5
 _BUSY_PAUSE_S = 0.002
 _TELL_S = 1.0
-"""How long the news of what is committed may wait for a connection of a pooler's."""
+"""How long a call waits for the news of what it has committed."""
 UNPREPARED_S = 600.0
 """How long statements are sent whole once a prepared one was lost."""
 
@@ -174,7 +174,9 @@ class Runner:
                     first = self._begin_call(now, deadline)
                     ask = replace(ask, calls=(first, *ask.calls))
                 rows = yield from until(wire.ask(ask, prepare=prepare), deadline)
-                if wire.is_pooled:
+                if wire.has_news:
+                    yield from _told(wire, wire.told(), deadline)
+                elif wire.is_pooled:
                     news += ask.after
                 if begin:
                     at = rows.pop(0)[0][0]
@@ -183,7 +185,7 @@ class Runner:
         except StopIteration as done:
             if news:
                 # Last of all: what is still to be asked needs the connection.
-                yield from _told(wire, news, deadline, prepare=prepare)
+                yield from _told(wire, wire.ask(Ask(news), prepare=prepare), deadline)
             return cast("T", done.value)
         finally:
             talk.close()
@@ -261,15 +263,16 @@ class Runner:
         return wire if met else None
 
 
-def _told(wire: Wire, news: Sequence[Call], deadline: float, *, prepare: bool) -> Steps[None]:
-    """Tell who listens, behind a pooler by a turn of its own, for which others may let it wait.
+def _told(wire: Wire, told: Looks[object], deadline: float) -> Steps[None]:
+    """Tell who listens, and do not wait for it for long.
 
-    What comes of it is no matter: before it all is committed, and who listens also looks.
+    Others may let it wait: a pooler, who holds the database's lock for news or the table of those
+    who listen. What comes of it is no matter: before it all is committed, and who listens looks.
     """
     soon = min(deadline, time.monotonic() + _TELL_S)
     try:
         with suppress(ServerError):
-            yield from until(wire.ask(Ask(news), prepare=prepare), soon)
+            yield from until(told, soon)
     except (ConnectionLost, TimeoutError):
         # What is still under way on it must not be read as the answer to something else.
         wire.close()
