@@ -58,14 +58,17 @@ class _Turn:
 class Pool:
     """The wires to one address."""
 
-    def __init__(self, address: Address) -> None:
-        """Take the address; nothing connects before the first `take`.
+    def __init__(self, address: Address, patience: float = 10.0) -> None:
+        """Take the address, and how long a call waits at most (s).
+
+        Nothing connects before the first `take`.
 
         Raises:
             SettingsError: its TLS files cannot be used.
         """
         self.address = address
         self.name = address.shown
+        self._patience = patience
         self._tls = tls_context(address)
         self._begin()
         # A store that nobody closed lets go of its wires with itself.
@@ -304,7 +307,7 @@ class Pool:
 
     def _wire(self, place: Place, deadline: float) -> Wire:
         try:
-            return Wire(place, self._tls, deadline)
+            return Wire(place, self._tls, deadline, self._patience)
         except ssl.SSLError as error:
             raise StoreUnavailable(
                 f"{self.name}: no TLS with {place[0]}:{place[1]}: {error}; name the authority that "
