@@ -238,14 +238,8 @@ class Runner:
 
     def _dial_once(self, deadline: float, *, last: bool) -> Steps[Wire | None]:
         """Try to open a connection; None where the server may be back in a moment."""
-        wire: Wire | None = None
-        met = False
         try:
-            wire = yield Dial(self.target.conninfo, deadline)
-            assert wire is not None, "what was dialled is answered with a connection"
-            check_age(wire.version, self.target.name)
-            yield from until(wire.meet(), deadline)
-            met = True
+            return (yield from self._met(deadline))
         except ConnectionLost as error:
             if last or not error.may_try:
                 raise unreachable(error, self.target.name) from error
@@ -257,10 +251,24 @@ class Runner:
                 "check that the server runs and that the network lets it through",
                 passing=True,
             ) from error
-        finally:
-            if wire is not None and not met:
-                wire.close()
-        return wire if met else None
+        return None
+
+    def _met(self, deadline: float) -> Steps[Wire]:
+        """Open a connection and learn who answers there; one that this fails on is closed.
+
+        Raises:
+            ConnectionLost, ServerError, TimeoutError: as for `until`.
+            StoreUnavailable: the server is too old.
+        """
+        wire = yield Dial(self.target.conninfo, deadline)
+        assert wire is not None, "what was dialled is answered with a connection"
+        try:
+            check_age(wire.version, self.target.name)
+            yield from until(wire.meet(), deadline)
+        except BaseException:
+            wire.close()
+            raise
+        return wire
 
 
 def _told(wire: Wire, told: Looks[object], deadline: float) -> Steps[None]:
