@@ -19,7 +19,7 @@ import click
 
 from treadle import _version
 from treadle.cli.locate import Located, locate
-from treadle.cli.logs import FORMATS, LEVELS, configure, tell
+from treadle.cli.logs import FORMATS, LEVELS, configure, tell, unheard
 from treadle.cli.reach import given, seconds
 from treadle.cli.reload import reload_worker
 from treadle.cli.view.text import listed, plural, shown_url, span
@@ -112,7 +112,8 @@ def worker(name: str | None, app: str | None, *, reload: bool, **options: Unpack
     if reload:
         code = reload_worker(name, _arguments(name, options), grace=options["grace"])
     else:
-        code = _run(locate(name), options)
+        with unheard():
+            code = _run(locate(name), options)
     click.get_current_context().exit(code)
 
 
