@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import click
 from msgspec import json
@@ -93,11 +93,14 @@ def _unheard(stream: TextIO) -> TextIO:
         file = _Unheard(stream.fileno(), "w", closefd=False)
     except (OSError, AttributeError, ValueError):
         return stream
+    at_once = bool(getattr(stream, "write_through", False))
     return io.TextIOWrapper(
-        io.BufferedWriter(file),
+        # Unbuffered (PYTHONUNBUFFERED) where the stream was, so that both keep their order.
+        cast("io.BufferedWriter", file) if at_once else io.BufferedWriter(file),
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=getattr(stream, "line_buffering", False),
+        line_buffering=bool(stream.line_buffering),
+        write_through=at_once,
     )
 
 
