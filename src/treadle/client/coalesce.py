@@ -292,9 +292,14 @@ class Writer:
 
     def _serve(self) -> None:
         """Lead for coroutines until closed; an idle writer sleeps and costs nothing."""
-        self._inside.add(threading.get_ident())
-        while turn := self._box.get():
-            self._lead(turn)
+        me = threading.get_ident()
+        try:
+            self._inside.add(me)
+            while turn := self._box.get():
+                self._lead(turn)
+        finally:
+            # The system may give the next thread this one's number.
+            self._inside.discard(me)
 
 
 def _resolve(tickets: Sequence[_Ticket]) -> None:
