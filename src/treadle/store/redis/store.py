@@ -73,7 +73,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self.features = StoreFeatures(
             durable=True, shared=True, start_marks=False, beside_loop=True
         )
-        self._pool = Pool(read_address(url))
+        self._pool = Pool(read_address(url), settings.store_timeout)
         self._base = base_key(namespace)
         self._runner = Runner(self._pool, self._base, settings.store_timeout)
         self._news_of = f"{self._base}:worker:"
