@@ -3,7 +3,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
 
@@ -12,7 +12,6 @@ from treadle.core.ids import new_id
 from treadle.core.job import Claim, JobState
 from treadle.core.outcome import Succeeded, Verdict
 from treadle.core.settings import Settings
-from treadle.store.contract import Exchanged
 from treadle.store.postgres.engine.runner import drive
 from treadle.store.postgres.engine.wire import Ask
 from treadle.store.postgres.line.exchange import Memory, exchange
@@ -28,6 +27,7 @@ from treadle.testing.conformance.kit import (
 
 PLACE: Final = GateUse("g", PLACES, quota=20)
 RATED: Final = GateUse("r", RATE, cost=3, quota=1_000, period=86_400_000_000, burst=1_000)
+T = TypeVar("T")
 Test = Callable[["Two"], Awaitable[None]]
 
 
@@ -190,7 +190,7 @@ def test_who_waits_is_woken_by_stage_where_the_exchange_dies(postgres_schema: st
     play(postgres_schema, test)
 
 
-def _until_the_second(talk: Generator[Ask, Any, Exchanged]) -> Generator[Ask, Any, Exchanged]:
+def _until_the_second(talk: Generator[Ask, Any, T]) -> Generator[Ask, Any, T]:
     """Carry the first transaction of a conversation, and die before the second."""
     ask = next(talk)
     talk.send((yield ask))
