@@ -77,16 +77,30 @@ class Look:
             self._db.execute("lock table treadle_jobs in access exclusive mode")
             yield
 
+    @contextlib.contextmanager
+    def hold_workers(self) -> Iterator[None]:
+        """Let no exchange of a worker lock its row meanwhile."""
+        with self._db.transaction():
+            self._db.execute("select from treadle_workers for update")
+            yield
+
     async def until_listener_waits(self) -> int:
         """Wait until the connection that hears news waits for a lock; give its process's id."""
+        waiting = "and pid in (select pid from pg_locks where not granted)"
+        return await self._until("select pid " + _LISTENERS + waiting)
+
+    async def until_somebody_waits(self) -> None:
+        """Wait until a connection waits for a lock."""
+        await self._until("select pid from pg_locks where not granted")
+
+    async def _until(self, statement: LiteralString) -> int:
         rows: Rows = []
         async with asyncio.timeout(10):
             while not rows:
                 await asyncio.sleep(0.01)
-                waiting = "and pid in (select pid from pg_locks where not granted)"
-                rows = self("select pid " + _LISTENERS + waiting)
-        [[pid]] = rows
-        return int(pid)
+                rows = self(statement)
+        [[found]] = rows
+        return int(found)
 
 
 @pytest.fixture
@@ -199,6 +213,23 @@ async def test_who_claims_takes_its_offer_back(case: Case, look: Look) -> None:
     await case.add(2)
     assert len(await worker.claim(10)) == 2
     assert look.offers() == []
+    [later] = await case.add()
+    assert await case.states([later]) == ["ready"]
+
+
+@scenario
+async def test_no_offer_is_made_beside_an_exchange(case: Case, look: Look) -> None:
+    """What has claimed meanwhile leaves none behind, by which a busy worker would be handed one."""
+    worker = await idle(case)
+    await case.add()
+    assert len([claim async for claim in claims_of(worker)]) == 1
+    [ready] = await case.add()
+    with look.hold_workers():
+        under_way = asyncio.create_task(worker.claim(1))
+        await look.until_somebody_waits()
+        await wait_again(worker)
+    assert ids_of(await under_way) == [ready]
+    assert look.offers() in ([], [(worker.name, False)])
     [later] = await case.add()
     assert await case.states([later]) == ["ready"]
 

@@ -76,7 +76,9 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self._system = SystemClock() if clock is None else clock
         self._runner = Runner(self._target, self._sql, timeout=settings.store_timeout, clock=clock)
         self._ears = Ears(self._runner, self._sql, self._place.channel, self._system.monotonic)
-        self._offers = Offers(self._runner, self._sql, self._ears)
+        self._asked: set[str] = set()
+        """Workers whose last exchange has not been answered."""
+        self._offers = Offers(self._runner, self._sql, self._ears, self._asked)
         self._history = History(self._sql, self._place, lambda: clock.wall() if clock else None)
         self.transactional = PostgresTransactional(
             self._runner, self._place, self._target, lambda: clock.wall() if clock else None
@@ -92,8 +94,6 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         self._keep = to_us(settings.keep_succeeded, "keep_succeeded")
         self._unrehearsed: set[str] = set()
         """Workers that have not yet had anything planned; see `rehearse`."""
-        self._asked: set[str] = set()
-        """Workers whose last exchange has not been answered."""
         self._watches: dict[str, Watch] = {}
         self._marks: dict[str, dict[int, tuple[bytes, int]]] = {}
         self._sure = SureMarks(self._mark_surely)
@@ -352,7 +352,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
 
     async def leave(self, worker: str, *, now: int | None = None) -> int:
         """Forget a worker that stops; what it still held goes back unspent."""
-        await self._offers.settled(worker, b"")
+        await self._offers.end(worker)
         marked = set(self._marks.get(worker, {}).values())
         ring = self._ears.ring(WORK)
         returned = await drive(

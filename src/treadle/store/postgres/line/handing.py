@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -50,11 +50,15 @@ def withdraw(sql: Statements, worker: str) -> Sequence[Call]:
 class Offers:
     """The offers of this process's workers, by what is known of them here."""
 
-    def __init__(self, runner: Runner, sql: Statements, ears: Ears) -> None:
-        """Take who carries conversations, the statements, and who hears of what is handed over."""
+    def __init__(self, runner: Runner, sql: Statements, ears: Ears, asked: Container[str]) -> None:
+        """Take who carries conversations, the statements, and who hears of what is handed over.
+
+        `asked` are, at any time, the workers whose last exchange has not been answered.
+        """
         self._runner = runner
         self._sql = sql
         self._ears = ears
+        self._asked = asked
         self.handing = Handing()
         self._patience: dict[str, int] = {}
         self._keys: dict[str, int] = {}
@@ -93,6 +97,12 @@ class Offers:
         """Wait for the offers that are being made; each takes the store's time at most."""
         if self._making:
             await asyncio.wait(self._making.values())
+
+    async def end(self, worker: str) -> None:
+        """Make no more offers for a worker that leaves, and wait for one that is being made."""
+        for ear in self._ears.known():
+            ear.own.turn_from(worker)
+        await self.settled(worker, b"")
 
     async def settled(self, worker: str, request: bytes) -> bool:
         """Wait for an offer that is being made; tell whether this exchange may find one."""
@@ -166,12 +176,16 @@ class Offers:
             own.turn_from(worker)
 
     def make(self) -> asyncio.Task[None] | None:
-        """Begin to write the offer of the worker that waits here; None where it needs none."""
+        """Begin to write the offer of the worker that waits here; None where it needs none.
+
+        None is made beside an exchange, which would not know of it and could claim without taking
+        it back: the worker would be handed a job that it does not look for.
+        """
         own = self._own
         worker, key = own.willing, own.key
         if worker in self._making:
             return self._making[worker]
-        if not worker or key is None or self._keys.get(worker) == key:
+        if not worker or worker in self._asked or key is None or self._keys.get(worker) == key:
             return None
         # Before it is sent: an exchange that comes meanwhile takes it back.
         self._keys[worker] = key
