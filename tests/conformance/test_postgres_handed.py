@@ -270,33 +270,41 @@ async def test_two_enqueues_at_once_hand_one_worker_one_job(case: Case, look: Lo
     assert ids_of(await worker.claim(10)) == [job.id]
 
 
-def test_who_looks_for_long_makes_no_offers(postgres_schema: str) -> None:
-    """Where rows lie dead in the index an enqueue is not to read past all of them as well."""
+_DEAD: Final[dict[str, tuple[LiteralString, LiteralString]]] = {
+    "jobs": (
+        "insert into treadle_jobs "
+        "(id, task, args, queue, priority, state, created_at, run_at, cost) "
+        "select gen_random_uuid(), 'shop.mail', '', 'default', 0, 'ready', 1, 1, 1 "
+        "from generate_series(1, 150000)",
+        "delete from treadle_jobs",
+    ),
+    "offers": (
+        "insert into treadle_offers select i::text, 1, 1 from generate_series(1, 400000) as i",
+        "delete from treadle_offers",
+    ),
+}
 
-    class SlowClock(MovedClock):
-        """Each time it is read 30 ms have gone by."""
 
-        def monotonic(self) -> int:
-            self.move(0.03)
-            return super().monotonic()
-
-    async def play() -> None:
-        store = PostgresStore(postgres_schema, "default", Settings(), SlowClock())
-        await store.migrate()
-        await store.open()
-        worker = Hand(store, worker_info("w1"))
-        await worker.register()
-        for _ in range(4):
-            assert await worker.claim(10) == []
+@pytest.mark.parametrize("where", list(_DEAD))
+@scenario
+async def test_no_offer_is_made_where_an_enqueue_would_look_for_long(
+    case: Case, look: Look, where: str
+) -> None:
+    """Rows that a session with an open transaction may still see lie dead where it looks."""
+    worker, [job] = await idle(case), await case.add()
+    with psycopg.connect(look._db.info.dsn, options=look._db.info.options) as other:  # noqa: SLF001
+        other.execute("set transaction isolation level repeatable read")
+        other.execute("select from treadle_jobs")
+        [claim] = [claim async for claim in claims_of(worker)]
+        assert claim.id == job
+        await worker.finish(claim, Succeeded(b"1", 5))
+        for statement in _DEAD[where]:
+            look._db.execute(statement)  # noqa: SLF001
+        assert await worker.claim(10) == []
         await wait_again(worker)
-        job = new_job()
-        await store.enqueue(job.id, [job])
-        [record] = await store.get([job.id])
-        await store.close()
-        assert record is not None
-        assert record.state == "ready"
-
-    asyncio.run(play())
+        assert (worker.name, True) not in look.offers()
+        [ready] = await case.add()
+        assert await case.states([ready]) == ["ready"]
 
 
 @scenario

@@ -295,10 +295,8 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         shares = () if demand is None or not demand.total else demand.shares
         queues = [share.queue for share in shares if share.queue is not None]
         names = None if len(queues) < len(shares) else queues
-        words, began = (self._sql, worker, request, names, memory), self._system.monotonic()
-        found = await drive(self._runner.run(lambda: idle(*words), memory.now, line=True))
-        self._offers.looked(self._system.monotonic() - began)
-        return found
+        words = (self._sql, worker, request, names, memory)
+        return await drive(self._runner.run(lambda: idle(*words), memory.now, line=True))
 
     async def _rehearse(self, worker: str, demand: Demand, now: int | None) -> None:
         """Have planned, once, what this worker's first jobs will need."""

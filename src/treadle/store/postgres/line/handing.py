@@ -9,7 +9,6 @@ takes the offer back in the same transaction, so an offer that stands is one of 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -32,14 +31,6 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = (2, 3)
 """A worker is handed nothing once its last beat is older than this part of its lease."""
-
-
-_LOOKS: Final = 4
-_SLOW_LOOK: Final = 20_000
-"""Who needs so long for each of the last looks makes no offers: an enqueue would look as long.
-
-While some session holds a transaction open for hours, rows that were claimed lie dead in the index.
-"""
 
 
 def withdraw(sql: Statements, worker: str) -> Sequence[Call]:
@@ -70,8 +61,6 @@ class Offers:
         self._by: dict[str, bytes] = {}
         """The exchange whose answer gave that; asked again, it is to give it again."""
         self._making: dict[str, asyncio.Task[None]] = {}
-        self._looks: deque[int] = deque(maxlen=_LOOKS)
-        """How long the last looks of all workers here took (microseconds)."""
 
     def register(self, worker: str, lease: int) -> None:
         """Learn of a worker whose lease is so long (microseconds)."""
@@ -150,13 +139,6 @@ class Offers:
         self._without.add(worker)
         self._keys.pop(worker, None)
 
-    def looked(self, took: int) -> None:
-        """Learn how long a look took that found nothing ready (microseconds)."""
-        self._looks.append(took)
-
-    def _is_slow(self) -> bool:
-        return len(self._looks) == _LOOKS and min(self._looks) > _SLOW_LOOK
-
     def asked(
         self,
         worker: str,
@@ -169,7 +151,7 @@ class Offers:
         may = self.handing.may_offer(worker, settlements, monotonic)
         vain = not (answer.claims or answer.more or answer.gone)
         own = self._own
-        may = may and worker in self._patience and not self._is_slow()
+        may = may and worker in self._patience
         if may and vain and takes_any(demand):
             own.willing = worker
         else:
@@ -197,14 +179,17 @@ class Offers:
         return task
 
     async def _write(self, worker: str, key: int) -> None:
-        given = self._given.get(worker)
-        values = (text(worker), int8(key), int8(self._patience[worker]), given)
+        patience, given = self._patience.get(worker), self._given.get(worker)
+        values = (text(worker), int8(key), int8(patience), given)
         try:
-            await drive(self._runner.run(lambda: _offer(self._sql, values)))
+            made = await drive(self._runner.run(lambda: _offer(self._sql, values)))
         except StoreError:
             # It may stand all the same, and is taken back as one that does; what is wrong with
             # the store is said by the next exchange.
             return
+        if not made:
+            # The next wait tries again.
+            self._keys.pop(worker, None)
 
 
 def _look(sql: Statements, worker: str) -> Talk[Rows]:
@@ -212,5 +197,6 @@ def _look(sql: Statements, worker: str) -> Talk[Rows]:
     return rows
 
 
-def _offer(sql: Statements, values: Sequence[bytes | None]) -> Talk[None]:
-    yield Ask([(sql["unhurried"], ()), (sql["offer"], values)])
+def _offer(sql: Statements, values: Sequence[bytes | None]) -> Talk[bool]:
+    _, (_, made) = yield Ask([(sql["unhurried"], ()), (sql["offer"], values)])
+    return bool(made)

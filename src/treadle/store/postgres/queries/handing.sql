@@ -37,13 +37,14 @@ select made_at from made;
 not pg_try_advisory_xact_lock_shared(o.ear)
 
 -- name: is_next
--- Nothing else is ready, and neither the queue nor the task is paused.
+-- Neither the queue nor the task is paused, and nothing else is ready: which is asked last, as it
+-- may read past dead rows.
 not exists (
+    select from {p}queues q where q.name = $5::text and q.paused_at is not null
+) and $3::text <> all (array({paused_tasks})) and not exists (
     select from {p}queues q where q.paused_at is null
         and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
-) and not exists (
-    select from {p}queues q where q.name = $5::text and q.paused_at is not null
-) and $3::text <> all (array({paused_tasks}))
+)
 
 -- name: ring_handed
 -- After the commit, as `ring_after`: tells the worker that was handed this job, or all who listen.
@@ -62,14 +63,32 @@ where j.id = (select o.job from {p}offers o where o.worker = $1::text)
     and {runs} and j.worker = $1::text and j.number = 1 and j.lost_by is null;
 
 -- name: offer
+-- None is made where what an enqueue then looks at takes long: each one would. While some session
+-- holds a transaction open for hours, rows lie dead in offers and among what was ready.
 -- What was handed over and not yet given ($4 is what was, last) stays while the worker holds it:
 -- its next exchange gives it.
+with began as materialized (
+    select clock_timestamp() as at
+), looked as materialized (
+    select began.at, exists (
+        select from {p}queues q where q.paused_at is null and began.at is not null
+            and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
+    ) as is_late, (
+        select count(*) from {p}offers o where o.job is null and began.at is not null
+    ) as others
+    from began
+), quick as materialized (
+    select from looked
+    where not is_late and others >= 0 and clock_timestamp() - at < interval '1 millisecond'
+)
 insert into {p}offers as o (worker, ear, patience)
-select id, $2::bigint, $3::bigint from {p}workers where id = $1::text
+select id, $2::bigint, $3::bigint from {p}workers
+where id = $1::text and exists (select from quick)
 on conflict (worker) do update set ear = excluded.ear, patience = excluded.patience, job = null
 where o.job is null or o.job = $4::uuid or not exists (
     select from {p}jobs j where j.id = o.job and {runs} and j.worker = o.worker and j.number = 1
-);
+)
+returning 1;
 
 -- name: withdraw
 delete from {p}offers where worker = $1::text and job is null;
