@@ -318,3 +318,17 @@ async def test_what_its_worker_does_not_look_for_goes_back(case: Case) -> None:
     await wait_again(worker)
     [next_one] = await case.add()
     assert await case.states([next_one]) == ["running"]
+
+
+def test_a_loop_that_has_ended_is_let_go(postgres_schema: str) -> None:
+    """A program that waits in one loop after another keeps the last one's listener at the most."""
+    store = PostgresStore(postgres_schema, "default", Settings())
+    store.migrate_now()
+
+    async def wait() -> None:
+        await store.wait(work=False, ends=True, timeout=0.01)
+
+    for _ in range(5):
+        asyncio.run(wait())
+    assert len(store._ears.known()) == 1  # noqa: SLF001
+    store.close_now()

@@ -78,16 +78,14 @@ class Ears:
         self._channel = channel
         self._clock = clock
         self._pid = os.getpid()
-        self._known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Ear] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._known: dict[asyncio.AbstractEventLoop, Ear] = {}
 
     @property
-    def _by_loop(self) -> weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Ear]:
+    def _by_loop(self) -> dict[asyncio.AbstractEventLoop, Ear]:
         """The listeners of this process; in a fork's child the parent's loops are not its own."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._known = weakref.WeakKeyDictionary()
+            self._known = {}
         return self._known
 
     def known(self) -> Sequence[Ear]:
@@ -107,6 +105,9 @@ class Ears:
         loop = asyncio.get_running_loop()
         ear = self._by_loop.get(loop)
         if ear is None:
+            # A program may run one loop after another; each would be kept by its listener.
+            for gone in [one for one in list(self._by_loop) if one.is_closed()]:
+                self._by_loop.pop(gone, None)
             ear = self._by_loop[loop] = Ear(self._runner, self._sql, self._channel, self._clock)
         return ear
 
