@@ -271,7 +271,7 @@ async def test_two_enqueues_at_once_hand_one_worker_one_job(case: Case, look: Lo
 _DEAD: Final[dict[str, tuple[LiteralString, LiteralString]]] = {
     "jobs": (
         """insert into treadle_jobs (id, task, args, queue, state, created_at, run_at)
-        select gen_random_uuid(), 'a', '', 'default', 'ready', 1, 1
+        select gen_random_uuid(), 'a', '', 'bulk', 'ready', 1, 1
         from generate_series(1, 150000)""",
         "delete from treadle_jobs",
     ),
@@ -288,7 +288,7 @@ async def test_no_offer_is_made_where_an_enqueue_would_look_for_long(
     case: Case, look: Look, where: str
 ) -> None:
     """Rows that a session with an open transaction may still see lie dead where it looks."""
-    worker, [job] = await idle(case), await case.add()
+    worker, [job] = await idle(case), await case.add(queue="bulk")
     with psycopg.connect(look._db.info.dsn, options=look._db.info.options) as other:  # noqa: SLF001
         other.execute("set transaction isolation level repeatable read")
         other.execute("select from treadle_jobs")
@@ -318,6 +318,24 @@ async def test_what_its_worker_does_not_look_for_goes_back(case: Case) -> None:
     await wait_again(worker)
     [next_one] = await case.add()
     assert await case.states([next_one]) == ["running"]
+
+
+@scenario
+async def test_the_backlog_of_a_paused_queue_is_not_read_by_enqueues(
+    case: Case, look: Look
+) -> None:
+    """It takes no longer for a backlog that nobody may claim: other jobs are handed over."""
+    worker, [job] = await idle(case), await case.add(queue="bulk")
+    [claim] = [claim async for claim in claims_of(worker)]
+    assert claim.id == job
+    await worker.finish(claim, Succeeded(b"1", 5))
+    await case.store.pause("bulk")
+    backlog, _ = _DEAD["jobs"]
+    look._db.execute(backlog)  # noqa: SLF001
+    assert await worker.claim(10) == []
+    await wait_again(worker)
+    [handed] = await case.add()
+    assert await case.states([handed]) == ["running"]
 
 
 def test_a_loop_that_has_ended_is_let_go(postgres_schema: str) -> None:

@@ -9,6 +9,7 @@ takes the offer back in the same transaction, so an offer that stands is one of 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = (2, 3)
 """A worker is handed nothing once its last beat is older than this part of its lease."""
+_LOOKS: Final = 3
+"""How often it is looked before it counts as slow: a busy machine may be slow for once."""
+_SLOW_S: Final = 1.0
+"""How long no offer is made where each of them was."""
 
 
 def withdraw(sql: Statements, worker: str) -> Sequence[Call]:
@@ -61,6 +66,8 @@ class Offers:
         self._by: dict[str, bytes] = {}
         """The exchange whose answer gave that; asked again, it is to give it again."""
         self._making: dict[str, asyncio.Task[None]] = {}
+        self._slow_until = 0.0
+        """No offer is made before that (monotonic, s): an enqueue would look for long."""
 
     def register(self, worker: str, lease: int) -> None:
         """Learn of a worker whose lease is so long (microseconds)."""
@@ -84,8 +91,11 @@ class Offers:
 
     async def close(self) -> None:
         """Wait for the offers that are being made; each takes the store's time at most."""
-        if self._making:
-            await asyncio.wait(self._making.values())
+        loop = asyncio.get_running_loop()
+        # In a fork's child, or where a thread's loop has ended, the others' tasks never end.
+        making = [task for task in self._making.values() if task.get_loop() is loop]
+        if making:
+            await asyncio.wait(making)
 
     async def end(self, worker: str) -> None:
         """Make no more offers for a worker that leaves, and wait for one that is being made."""
@@ -169,6 +179,8 @@ class Offers:
             return self._making[worker]
         if not worker or worker in self._asked or key is None or self._keys.get(worker) == key:
             return None
+        if time.monotonic() < self._slow_until:
+            return None
         # Before it is sent: an exchange that comes meanwhile takes it back.
         self._keys[worker] = key
         self._without.discard(worker)
@@ -182,14 +194,22 @@ class Offers:
         patience, given = self._patience.get(worker), self._given.get(worker)
         values = (text(worker), int8(key), int8(patience), given)
         try:
-            made = await drive(self._runner.run(lambda: _offer(self._sql, values)))
+            is_made = await self._made(values)
         except StoreError:
             # It may stand all the same, and is taken back as one that does; what is wrong with
             # the store is said by the next exchange.
             return
-        if not made:
-            # The next wait tries again.
+        if not is_made:
+            # A later wait tries again.
             self._keys.pop(worker, None)
+
+    async def _made(self, values: Sequence[bytes | None]) -> bool:
+        for _ in range(_LOOKS):
+            was_quick, is_made = await drive(self._runner.run(lambda: _offer(self._sql, values)))
+            if was_quick:
+                return is_made
+        self._slow_until = time.monotonic() + _SLOW_S
+        return False
 
 
 def _look(sql: Statements, worker: str) -> Talk[Rows]:
@@ -197,6 +217,7 @@ def _look(sql: Statements, worker: str) -> Talk[Rows]:
     return rows
 
 
-def _offer(sql: Statements, values: Sequence[bytes | None]) -> Talk[bool]:
-    _, (_, made) = yield Ask([(sql["unhurried"], ()), (sql["offer"], values)])
-    return bool(made)
+def _offer(sql: Statements, values: Sequence[bytes | None]) -> Talk[tuple[bool, bool]]:
+    """Say what makes an offer; give whether the look took short, and whether it was made."""
+    _, (_, [(was_quick, is_made)]) = yield Ask([(sql["unhurried"], ()), (sql["offer"], values)])
+    return was_quick, is_made

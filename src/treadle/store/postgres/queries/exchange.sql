@@ -379,11 +379,7 @@ select least(
 );
 
 -- name: any_ready
-select exists (
-    select from {p}queues q
-    where q.paused_at is null and ($1::text[] is null or q.name = any($1::text[]))
-        and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
-);
+select exists ({open_ready} and ($1::text[] is null or q.name = any($1::text[])));
 
 -- name: claims_again
 select {claim_row} from {p}jobs where id = any($1::uuid[])

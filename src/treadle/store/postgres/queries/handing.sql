@@ -41,10 +41,15 @@ not pg_try_advisory_xact_lock_shared(o.ear)
 -- may read past dead rows.
 not exists (
     select from {p}queues q where q.name = $5::text and q.paused_at is not null
-) and $3::text <> all (array({paused_tasks})) and not exists (
-    select from {p}queues q where q.paused_at is null
-        and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
-)
+) and $3::text <> all (array({paused_tasks})) and not exists ({open_ready})
+
+-- name: open_ready
+-- The open queues that have ready jobs: one step into the index for each. Without the limit it may
+-- be planned as a join that reads all ready jobs, those of paused queues among them.
+select from {p}queues q cross join lateral (
+    select from {p}jobs j where j.state = 'ready' and j.queue = q.name limit 1
+) as one
+where q.paused_at is null
 
 -- name: ring_handed
 -- After the commit, as `ring_after`: tells the worker that was handed this job, or all who listen.
@@ -70,25 +75,25 @@ where j.id = (select o.job from {p}offers o where o.worker = $1::text)
 with began as materialized (
     select clock_timestamp() as at
 ), looked as materialized (
-    select began.at, exists (
-        select from {p}queues q where q.paused_at is null and began.at is not null
-            and exists (select from {p}jobs j where j.state = 'ready' and j.queue = q.name)
-    ) as is_late, (
+    select began.at, exists ({open_ready} and began.at is not null) as is_late, (
         select count(*) from {p}offers o where o.job is null and began.at is not null
     ) as others
     from began
 ), quick as materialized (
-    select from looked
-    where not is_late and others >= 0 and clock_timestamp() - at < interval '1 millisecond'
+    select is_late from looked
+    where others >= 0 and clock_timestamp() - at < interval '1 millisecond'
+), made as (
+    insert into {p}offers as o (worker, ear, patience)
+    select id, $2::bigint, $3::bigint from {p}workers
+    where id = $1::text and exists (select from quick where not is_late)
+    on conflict (worker) do update set ear = excluded.ear, patience = excluded.patience, job = null
+    where o.job is null or o.job = $4::uuid or not exists (
+        select from {p}jobs j
+        where j.id = o.job and {runs} and j.worker = o.worker and j.number = 1
+    )
+    returning 1
 )
-insert into {p}offers as o (worker, ear, patience)
-select id, $2::bigint, $3::bigint from {p}workers
-where id = $1::text and exists (select from quick)
-on conflict (worker) do update set ear = excluded.ear, patience = excluded.patience, job = null
-where o.job is null or o.job = $4::uuid or not exists (
-    select from {p}jobs j where j.id = o.job and {runs} and j.worker = o.worker and j.number = 1
-)
-returning 1;
+select exists (select from quick), exists (select from made);
 
 -- name: withdraw
 delete from {p}offers where worker = $1::text and job is null;
