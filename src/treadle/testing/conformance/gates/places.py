@@ -274,3 +274,18 @@ class TestPlacesGoOn:
         await add(case, 1, places(quota=2))
         await finish(worker, second)
         assert await case.states(ids[2:]) == ["ready", "ready", "blocked", "blocked"]
+
+    @scenario
+    async def test_a_woken_job_that_a_claim_leaves_keeps_its_place(self, case: Case) -> None:
+        """Whatever a claim has seen of its other gate, nobody else is woken for what is its own."""
+        worker = await case.worker()
+        await add(case, 1, places("b"))
+        [running] = await claim(worker)
+        [best] = await add(case, 1, places("a"), places("b"), queue="late", priority=5)
+        await add(case, 1, places("b"), queue="early")
+        await finish(worker, running)
+        found: list[bytes] = []
+        for _ in range(5):
+            found += ids_of((await worker.exchange(demand=take(5, "early", "late"))).claims)
+            await case.store.stage((), 10)
+        assert found == [best]
