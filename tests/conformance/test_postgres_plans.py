@@ -197,7 +197,7 @@ def names() -> list[str]:
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
         *("is_made", "is_free", "is_untaken", "is_left", "may_run", "freed", "started"),
-        *("reserved", "turning", "says_full", "ending_full"),
+        *("reserved", "turning", "says_full", "ending_full", "shut_elsewhere"),
         *("new_turn", "same_turn", "given_turns", "step", "head_tag"),
         *("succeeding", "owed", "full_after", "part_after", "is_calm"),
         *("meant", "best_meant", "best_meant_on", "claiming_ample"),
