@@ -17,6 +17,7 @@ from treadle.core.gates.gate import (
     PLACES,
     RATE,
     REPLACE,
+    REPLACED,
     SKIP,
     SWITCH,
     WINDOW,
@@ -230,6 +231,9 @@ def shown(record: JobRecord | None) -> object:
     if record is None:
         return None
     state = (JobState.READY, None) if is_parked(record) else (record.state, record.reason)
+    if (record.reason or "").startswith(REPLACED):
+        # By which of a batch, its first newer one or its newest, is a store's own.
+        state = (record.state, REPLACED)
     when = (record.created_at, record.run_at, record.started_at, record.finished_at)
     ends = (record.expires_at, record.keep_until, record.outcome, record.result, record.error)
     tried = (record.attempt, record.forgiven, record.crashes, record.attempts_max, record.worker)
