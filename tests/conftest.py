@@ -10,6 +10,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,21 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("treadle")
+
+
+def pytest_report_header() -> list[str]:
+    """Say which servers there are to be tested on, and of which version."""
+    found: list[str] = []
+    for find in (_postgres_program, redis_program, pgbouncer_program):
+        with contextlib.suppress(NoServerError):
+            words = [find(), "--version"]
+            done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=30)
+            found += [f"server: {line}, {words[0]}" for line in done.stdout.splitlines()[:1]]
+    return [*found, *(f"server: {name} gives the session's" for name in _FROM_OUTSIDE)]
+
+
+def _postgres_program() -> str:
+    return str(postgres_programs() / "postgres")
 
 
 def pytest_terminal_summary(

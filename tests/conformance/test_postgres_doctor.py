@@ -276,6 +276,7 @@ def test_rules_that_no_test_server_can_show() -> None:
     said = {"max_connections": "100", "superuser_reserved_connections": "3"}
     assert judge_room(said, 90).level is Level.WARNING
     assert judge_room(said, 20).level is Level.OK
+    assert judge_room(said | {"reserved_connections": "75"}, 20).level is Level.WARNING
     named = {"synchronous_standby_names": "b", "synchronous_commit": "on"}
     assert judge_standbys(named, 0, sees=False).level is Level.UNSEEN
     assert judge_standbys(named, 1, sees=True).level is Level.OK

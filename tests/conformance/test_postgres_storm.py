@@ -36,6 +36,9 @@ TRIES_MAX = 60
 KILLS = 40
 EARS = 3
 HEARD_S = 10.0
+OFTEN = 5
+BACK_S = 4.0
+"""Less than the longest pause between two tries of a listener."""
 
 
 async def until_answered(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -127,6 +130,32 @@ def test_a_listener_whose_session_is_ended_listens_again(
             if (await asyncio.wait({heard}, timeout=0.1))[0]:
                 break
         assert await heard
+        await store.close()
+
+    asyncio.run(listen())
+
+
+def test_a_listener_that_is_ended_now_and_then_is_back_at_once_each_time(
+    postgres_url: str, postgres_schema: str
+) -> None:
+    """A server that ends sessions which idle does not make its listeners wait longer and longer."""
+    application = f"ear-{new_id().hex()}"
+
+    async def listen() -> None:
+        url = f"{postgres_schema}&application_name={application}"
+        store = PostgresStore(url, "default", Settings(), SystemClock())
+        await store.migrate()
+        async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as db:
+            for _ in range(OFTEN):
+                while await store.wait(work=True, ends=False, timeout=1.0):
+                    pass  # Until it has listened for a second in which there was no news.
+                await db.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity "
+                    "where application_name = %s and query like 'listen%%'",
+                    [application],
+                )
+                # That it listens again is news, for it may have missed some.
+                assert await store.wait(work=True, ends=False, timeout=BACK_S)
         await store.close()
 
     asyncio.run(listen())

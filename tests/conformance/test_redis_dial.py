@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import socket
 import threading
 import time
 import warnings
@@ -33,6 +35,19 @@ def pool(redis_url: str) -> Iterator[Pool]:
     pool = Pool(read_address(redis_url))
     yield pool
     pool.close()
+
+
+def test_a_connection_bears_the_longest_call_whoever_dialled_it(redis_url: str) -> None:
+    """One dialled with little time left does not end the later calls that have more."""
+    pool = Pool(read_address(redis_url), 7.0)
+    wire = pool.take_now(time.monotonic() + 1.0)
+    try:
+        with socket.socket(fileno=os.dup(wire.fileno())) as same:
+            borne = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert borne == 7_000
+    finally:
+        pool.give(wire)
+        pool.close()
 
 
 def _dialled() -> None:

@@ -21,11 +21,13 @@ SECRET = "s3cr3t-w0rd"  # noqa: S105 -- what no message may show
 def refusal(url: str) -> str:
     """Give what opening a store fails with on both of its faces; it is no outage to wait for."""
     store = open_store(url, "default", Settings(store_timeout=2))
-    with pytest.raises(StoreError) as caught:
-        store.open_now()
-    with pytest.raises(StoreError) as again:
-        asyncio.run(store.open())
-    store.close_now()
+    try:
+        with pytest.raises(StoreError) as caught:
+            store.open_now()
+        with pytest.raises(StoreError) as again:
+            asyncio.run(store.open())
+    finally:
+        store.close_now()
     assert not (isinstance(caught.value, StoreUnavailable) and caught.value.passing)
     assert str(caught.value) == str(again.value)
     assert SECRET not in str(caught.value)
@@ -37,11 +39,14 @@ class Old(Greeting):
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
+        self.asked: set[bytes] = set()
+        """The command of each packet that came."""
         super().__init__()
 
     def greet(self, peer: socket.socket) -> None:
         """Say the same to each command."""
-        while peer.recv(4_096):
+        while said := peer.recv(4_096):
+            self.asked.add(said.split(b"\r\n")[2])
             peer.sendall(self._answer)
 
 
@@ -52,11 +57,33 @@ class Old(Greeting):
         (b"*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n6.0.16\r\n", "6.0.16"),
     ],
 )
-def test_a_server_that_is_too_old(answer: bytes, version: str) -> None:
-    """Its greeting is enough; one that does not even know the word is older still."""
-    with Old(answer) as server:
-        said = refusal(f"redis://127.0.0.1:{server.port}/0")
-    assert f"is Redis {version}; treadle needs 6.2 or later, or Valkey" in said
+class TestAge:
+    """A server that is too old: its greeting is enough, and one without one is older still."""
+
+    def test_it_is_named_with_what_to_do(self, answer: bytes, version: str) -> None:
+        """Whoever opens it reads its age, the age that is needed, and what to do."""
+        with Old(answer) as server:
+            said = refusal(f"redis://127.0.0.1:{server.port}/0")
+        assert f"is Redis {version}; treadle needs 6.2 or later, or Valkey: upgrade" in said
+
+    def test_nothing_is_written_to_it(self, answer: bytes, version: str) -> None:
+        """Also `migrate`, which opens nothing first, asks for its age before all else."""
+        with Old(answer) as server:
+            url = f"redis://127.0.0.1:{server.port}/0"
+            store = open_store(url, "default", Settings(store_timeout=2))
+            try:
+                with pytest.raises(StoreError, match=f"is Redis {version}"):
+                    asyncio.run(store.migrate())
+            finally:
+                store.close_now()
+        assert server.asked == {b"HELLO"}
+
+
+def test_a_server_that_knows_no_users_is_too_old() -> None:
+    """It refuses a user's name beside the password, which is no wrong password."""
+    with Old(b"-ERR wrong number of arguments for 'auth' command\r\n") as server:
+        said = refusal(f"redis://shop:{SECRET}@127.0.0.1:{server.port}/0")
+    assert "is Redis older than 6; treadle needs 6.2 or later" in said
 
 
 @needs_program

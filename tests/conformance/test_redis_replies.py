@@ -28,7 +28,13 @@ BARRED = {
     "ERR AUTH <password> called without any password configured for the default user.": "password",
     "NOPERM this user has no permissions to run the 'evalsha' command": "ACL SETUSER",
     f"{IN_A_SCRIPT[:-1]}The user executing the script can't run this command": "ACL SETUSER",
-    "NOPERM ACL failure in script: User shop has no permissions to run 'zadd'": "ACL SETUSER",
+    "ERR The user executing the script can't run this command or subcommand script: 0a1b, on "
+    "@user_script:9.": "ACL SETUSER",
+    "ERR ACL failure in script: User shop has no permissions to run the 'zadd' command "
+    "script: 0a1b, on @user_script:9.": "ACL SETUSER",
+    "ERR ACL failure in script: No permissions to access a key script: on @user_script:9.": (
+        "ACL SETUSER"
+    ),
     "DENIED Redis is running in protected mode": "protected mode",
     "ERR DB index is out of range": "no database of that number",
 }

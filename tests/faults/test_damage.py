@@ -4,6 +4,9 @@ import asyncio
 import random
 import secrets
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -15,6 +18,7 @@ from treadle import (
     JobNotFound,
     JobState,
     PayloadError,
+    StoreDamaged,
     StoreError,
     StoreUnavailable,
     Treadle,
@@ -24,6 +28,18 @@ from treadle import (
 PAGE: Final = 4_096
 JOBS: Final = 200
 FILES: Final = 60
+INNER_PAGE: Final = 2
+"""The first byte of a page of an index that has pages below it (sqlite.org/fileformat2.html)."""
+APP: Final = """
+from treadle import Treadle
+
+app = Treadle("sqlite:///jobs.db", settings={"store_timeout": 2})
+
+
+@app.task(name="same", retry=1)
+async def same(value: str) -> str:
+    return value
+"""
 UNNOTICED: Final = (JobNotFound, PayloadError)
 """What a bit in a job's row may make of it: a page has no sum by which that would be noticed."""
 
@@ -133,3 +149,78 @@ def test_what_a_store_has_noted_of_itself_and_cannot_read_is_damage(
         db.execute("update treadle_meta set value = 'x' where key = ?", (name,))
     with opened(file) as app, pytest.raises(StoreUnavailable, match="the file is damaged"):
         app.enqueue("same", "w")
+
+
+def spoil(file: Path, index: str) -> None:
+    """Overwrite the end of an index: its last page, which is also its first when it is small."""
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+        (page,) = db.execute("select rootpage from sqlite_master where name = ?", (index,))
+    (number,) = page
+    content = bytearray(file.read_bytes())
+    start = (number - 1) * PAGE
+    if content[start] == INNER_PAGE:
+        number = int.from_bytes(content[start + 8 : start + 12], "big")
+        start = (number - 1) * PAGE
+    content[start : start + PAGE] = b"\xff" * PAGE
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("index", ["treadle_jobs_ready", "treadle_jobs_ended"])
+def test_a_burst_on_a_damaged_file_ends_and_says_what_to_do(
+    sound: tuple[bytes, list[str]], tmp_path: Path, index: str
+) -> None:
+    """It exits with 2 whether a claim or a settlement meets the damage; waiting mends neither."""
+    (tmp_path / "jobs.db").write_bytes(sound[0])
+    spoil(tmp_path / "jobs.db", index)
+    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "treadle", "worker", "--burst"],
+        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 2, ended.stderr
+    assert "the file is damaged, and waiting does not mend it" in ended.stderr
+    assert "restore it from a backup" in ended.stderr.splitlines()[-1]
+
+
+def test_what_a_burst_has_run_before_it_meets_damage_is_stored(
+    sound: tuple[bytes, list[str]], tmp_path: Path
+) -> None:
+    """A claim that fails takes no settlement with it."""
+    file = tmp_path / "jobs.db"
+    file.write_bytes(sound[0])
+    spoil(file, "treadle_jobs_ready")
+    with opened(file) as app:
+        worker = Worker(app, burst=True)
+        with pytest.raises(StoreDamaged, match="restore it from a backup"):
+            asyncio.run(worker.arun())
+    with closing(sqlite3.connect(file)) as db:
+        query = "select count(*) from treadle_jobs not indexed where state = 'succeeded'"
+        (stored,) = db.execute(query).fetchone()
+    assert worker.starts > 0
+    assert stored == JOBS + worker.starts
+
+
+def test_a_worker_on_a_damaged_file_says_so_once_and_waits(
+    sound: tuple[bytes, list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its rests grow, its health says what is wrong, and it stops when it is told to."""
+    file = tmp_path / "jobs.db"
+    file.write_bytes(sound[0])
+    spoil(file, "treadle_jobs_ready")
+
+    async def work(app: Treadle) -> tuple[str, float]:
+        ill = asyncio.Event()
+        app.on_event(lambda event: ill.set() if event.name == "worker.unwell" else None)
+        async with Worker(app) as worker, asyncio.timeout(20):
+            await ill.wait()
+            begun = time.process_time()
+            await asyncio.sleep(2)
+            return worker.health.problem, time.process_time() - begun
+
+    with opened(file) as app, caplog.at_level("ERROR", "treadle.worker"):
+        problem, spent = asyncio.run(work(app))
+    assert "the file is damaged" in problem
+    said = [line for line in caplog.messages if line.startswith("the store is damaged")]
+    assert len(said) == 1
+    assert spent < 0.5, f"{spent} s of the processor's time in 2 s of waiting"

@@ -15,7 +15,7 @@ from tests.faults.far import LONG_S, FarScene
 from tests.faults.scene import PATIENT, QUICK, finish, key_in
 from treadle import JobState
 from treadle.testing.proxy import Proxy
-from treadle.testing.servers import Postgres
+from treadle.testing.servers import NoServerError, Postgres
 
 HOST = "127.0.0.1"
 START_S = 20.0
@@ -36,9 +36,13 @@ class Standby(Postgres):
                 shutil.rmtree(path)
             else:
                 path.unlink()
+        program = self._programs / "pg_basebackup"
+        if not program.exists():
+            self.stop()
+            raise NoServerError(f"no {program}: these are the programs of a server alone")
         words = ["-h", HOST, "-p", str(self._primary), "-U", "treadle", "-D", str(self._data)]
         done = subprocess.run(
-            [str(self._programs / "pg_basebackup"), "-R", "-c", "fast", "--no-sync", *words],
+            [str(program), "-R", "-c", "fast", "--no-sync", *words],
             check=False, capture_output=True, cwd=self.folder, timeout=START_S,
             user=self.user, group=self.group,
         )  # fmt: skip

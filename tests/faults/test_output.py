@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,16 @@ from treadle import Job, Treadle
 
 JOBS: Final = 20
 NO_OUTPUT: Final = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
+
+TALKS: Final = """
+import sys
+
+@app.task
+def talk() -> str:
+    for stream in (sys.stdout, sys.stderr):
+        print("x" * 100_000, file=stream, flush=True)
+    return "said"
+"""
 
 Begin = Callable[[list[str], Path], "subprocess.Popen[bytes]"]
 
@@ -85,3 +95,17 @@ def test_a_worker_whose_output_fails_does_its_work(tmp_path: Path, start: Begin,
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(WAIT_S) == 0
     app.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("start", [unread, full])
+def test_a_job_that_prints_where_nobody_reads_succeeds(tmp_path: Path, start: Begin) -> None:
+    """What it says is lost, on standard output and error, and the job is not."""
+    write_project(tmp_path)
+    with (tmp_path / "app.py").open("a", encoding="utf-8") as source:
+        source.write(TALKS)
+    with closing(Treadle(f"sqlite:///{tmp_path / 'jobs.db'}")) as app:
+        job: Job[object] = app.enqueue("app.talk")
+        with started(start, tmp_path, "worker"):
+            assert job.result(timeout=WAIT_S) == "said"
+        assert job.attempt == 1

@@ -14,7 +14,14 @@ import pytest
 import redis
 
 from tests.conformance.own_pooler import needs_pooler
-from treadle.testing.servers import PgBouncer, Postgres, Redis
+from treadle.testing.servers import (
+    PgBouncer,
+    Postgres,
+    Redis,
+    installed_postgres,
+    postgres_programs,
+    redis_program,
+)
 
 KEPT = 7
 ROOT: Final = Path(__file__).parents[2]
@@ -64,6 +71,50 @@ def test_the_port_of_a_server_is_its_own_also_while_it_is_away() -> None:
         server.start()
 
 
+@pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
+def test_the_first_redis_or_valkey_on_the_path_is_the_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whoever puts a folder in front chooses the server, also where the other one is installed."""
+    program = redis_program()
+    for folder, named in (("front", name), ("behind", "redis-server"), ("behind", "valkey-server")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / named).symlink_to(program)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'front'}:{tmp_path / 'behind'}")
+    with Redis() as server, redis.Redis.from_url(server.url) as client:
+        assert client.ping()
+        assert server.command()[0] == str(tmp_path / "front" / name)
+
+
+def test_postgresql_on_the_path_is_taken_before_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a package of the system keeps a version in a place of its own."""
+    for name in ("initdb", "postgres"):
+        (tmp_path / name).symlink_to(postgres_programs() / name)
+    elsewhere = tmp_path / "bin"
+    elsewhere.mkdir()
+    (elsewhere / "initdb").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(elsewhere))
+    assert postgres_programs() == elsewhere
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with Postgres() as server:
+        assert asyncio.run(ask(server.url, "select 1")) == 1
+
+
+@pytest.mark.parametrize(
+    "newest", ["usr/lib/postgresql/18", "usr/pgsql-18", "opt/homebrew/opt/postgresql@18"]
+)
+def test_the_newest_postgresql_that_is_installed_is_found(tmp_path: Path, newest: str) -> None:
+    """Versions are numbers, in the places of each system's packages."""
+    assert installed_postgres(tmp_path) is None
+    for version in ("9.6", "18", "13"):
+        programs = tmp_path / newest.replace("18", version) / "bin"
+        programs.mkdir(parents=True)
+        (programs / "initdb").touch()
+    assert installed_postgres(tmp_path) == tmp_path / newest / "bin"
+
+
 def test_a_server_that_does_not_start_says_why() -> None:
     """The error carries what the server logged."""
     server = Redis("--maxmemory-policy", "no-such-policy")
@@ -78,6 +129,20 @@ def test_a_pooler_leads_to_its_server_and_leaves_nothing(postgres_url: str) -> N
     with PgBouncer(postgres_url) as pooler, psycopg.connect(pooler.url) as db:
         assert db.execute("select pg_backend_pid()").fetchone() != (db.info.backend_pid,)
     assert not pooler.folder.exists()
+
+
+def test_a_session_says_which_servers_it_has(tmp_path: Path) -> None:
+    """Their versions and programs, and who gives the session's own where nobody starts it."""
+    environ = os.environ | {"TREADLE_TEST_REDIS": "redis://127.0.0.1:1/0"}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-n", "0", "-c", os.devnull]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path],
+        cwd=ROOT, env=environ, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    said = [line for line in done.stdout.splitlines() if line.startswith("server: ")]
+    assert any("PostgreSQL" in line and str(postgres_programs()) in line for line in said), said
+    assert any("server v=" in line and redis_program() in line for line in said), said
+    assert "server: TREADLE_TEST_REDIS gives the session's" in said
 
 
 LACKING: Final = """

@@ -282,6 +282,34 @@ def test_a_backlog_of_unknown_tasks_shares_the_loop() -> None:
     app.close()
 
 
+def test_notes_that_wait_are_said_once_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often they are tried; and once again in the next outage."""
+    monkeypatch.setattr("treadle.worker.notes.FLUSH_S", 0.01)
+    file = tmp_path / "jobs.db"
+
+    async def scenario() -> None:
+        async with opened(file) as store:
+            [claim] = await claimed(store, "a")
+            notes = Notes(store, lambda: WORKER.id)
+            running = asyncio.create_task(notes.run())
+            for text in ("one", "two"):
+                with locked(file):
+                    notes.say(claim, "info", text)
+                    await asyncio.sleep(10 * IMPATIENT.store_timeout)
+                for _ in range(int(100 * WAIT_S)):
+                    if notes.empty:
+                        break
+                    await asyncio.sleep(0.01)
+            running.cancel()
+            assert [text for *_, text in await store.logs(claim.claim.id)] == ["one", "two"]
+
+    asyncio.run(scenario())
+    said = [line for line in caplog.messages if line.startswith("progress and log lines wait")]
+    assert len(said) == 2
+
+
 def test_no_settlement_overtakes_its_notes(tmp_path: Path) -> None:
     """What is settled next is fixed first; then every note is written, those under way too."""
     file = tmp_path / "jobs.db"

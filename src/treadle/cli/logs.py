@@ -8,11 +8,13 @@ Whatever a message holds, a record cannot end its line early or steer the termin
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import click
 from msgspec import json
@@ -54,6 +56,52 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     handler.setFormatter(formatter(form, terminal=out.isatty()))
     root.handlers[:] = [handler]
     root.setLevel(number)
+
+
+class _Unheard(io.FileIO):
+    """Output that may have nobody to read it: what cannot be written is dropped."""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 -- any buffer, as there
+        written: int | None = None
+        with suppress(OSError):
+            written = super().write(data)
+        # None: it is gone, full, or takes nothing at the moment.
+        return memoryview(data).nbytes if written is None else written
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Let what the block prints be lost where it cannot be written, rather than be an error.
+
+    A reader that has gone away, or a full disk of a log, must fail no job that prints.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_unheard(stream) for stream in before)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _unheard(stream: TextIO) -> TextIO:
+    """Give a stream to the same file that drops what it cannot write; one without stays."""
+    try:
+        stream.flush()
+        file = _Unheard(stream.fileno(), "w", closefd=False)
+    except (OSError, AttributeError, ValueError):
+        return stream
+    at_once = bool(getattr(stream, "write_through", False))
+    return io.TextIOWrapper(
+        # Unbuffered (PYTHONUNBUFFERED) where the stream was, so that both keep their order.
+        cast("io.BufferedWriter", file) if at_once else io.BufferedWriter(file),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=bool(stream.line_buffering),
+        write_through=at_once,
+    )
 
 
 def tell(text: str, *, err: bool = True) -> None:

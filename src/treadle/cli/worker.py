@@ -2,8 +2,8 @@
 
 It finds the application, sets up the log, prints a banner and runs the worker until a signal or
 the end of a burst. How a worker works is in `treadle.worker`; `--reload` is in `cli.reload`.
-Exit codes: 0 after a clean stop, 1 when jobs were cut off, 2 when it could not start, 3 when too
-many attempts ignored their end and a fresh process is needed.
+Exit codes: 0 after a clean stop, 1 when jobs were cut off, 2 when it could not start or a burst met
+what waiting does not mend, 3 when too many attempts ignored their end: it takes a fresh process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import click
 
 from treadle import _version
 from treadle.cli.locate import Located, locate
-from treadle.cli.logs import FORMATS, LEVELS, configure, tell
+from treadle.cli.logs import FORMATS, LEVELS, configure, tell, unheard
 from treadle.cli.reach import given, seconds
 from treadle.cli.reload import reload_worker
 from treadle.cli.view.text import listed, plural, shown_url, span
@@ -104,7 +104,7 @@ def worker(name: str | None, app: str | None, *, reload: bool, **options: Unpack
 
     APP is module:app; without it app.py, main.py and tasks.py of this folder are looked at. The
     first SIGTERM or Ctrl-C stops gracefully, the second at once. Exit code 1: jobs were cut off and
-    handed back; 2: the worker could not start.
+    handed back; 2: the worker could not start, or a burst met what waiting does not mend.
     """
     name = name or app
     if reload and options["burst"]:
@@ -112,7 +112,8 @@ def worker(name: str | None, app: str | None, *, reload: bool, **options: Unpack
     if reload:
         code = reload_worker(name, _arguments(name, options), grace=options["grace"])
     else:
-        code = _run(locate(name), options)
+        with unheard():
+            code = _run(locate(name), options)
     click.get_current_context().exit(code)
 
 

@@ -18,6 +18,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, Final, TypeVar
 
 from treadle.core.errors import StoreUnavailable
+from treadle.core.threads.interrupted import check_free
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class Background:
 
     def _forget(self) -> None:
         """Begin anew, as in a fork's child, where the parent's thread does not exist."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -45,7 +46,8 @@ class Background:
             timeout: seconds after which it is cancelled.
 
         Raises:
-            StoreUnavailable: it has not ended in time.
+            StoreUnavailable: it has not ended in time; or a signal handler asks in the midst of
+                the start of the loop.
             RuntimeError: threads cannot be started, or this is the background loop itself.
         """
         future = self._submit(coroutine)
@@ -121,7 +123,7 @@ class Background:
     def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, self._started())
-        except RuntimeError:
+        except (RuntimeError, StoreUnavailable):
             coroutine.close()
             raise
 
@@ -131,6 +133,7 @@ class Background:
                 "a sync call was made on treadle's background loop, which would wait for "
                 "itself; use the async twin, whose name begins with a"
             )
+        check_free(self._lock)
         with self._lock:
             if self._loop is None:
                 if sys.is_finalizing():

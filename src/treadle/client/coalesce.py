@@ -20,6 +20,7 @@ from treadle.client.background import start_thread
 from treadle.core.errors import StoreUnavailable
 from treadle.core.ids import new_id
 from treadle.core.job import Fate, NewJob
+from treadle.core.threads.interrupted import Inside, check_free
 from treadle.store.contract import BATCH_MAX
 
 WAITING_MAX: Final = 10_000
@@ -79,7 +80,9 @@ class Writer:
         self._store = store
         self._check = check
         self._patience = patience
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
+        self._inside = Inside()
+        """The threads that write, or wait until somebody has written for them."""
         self._busy = False
         self._turn = 0
         self._queue: deque[_Ticket] = deque()
@@ -90,8 +93,18 @@ class Writer:
         """Store one job, on this thread or together with others; return its fate.
 
         Raises:
-            StoreUnavailable: it is not known whether the job was stored.
+            StoreUnavailable: it is not known whether the job was stored; or the caller is a signal
+                handler that has interrupted another write, and nothing was sent.
         """
+        me = self._inside.check()
+        check_free(self._mutex)
+        try:
+            self._inside.add(me)
+            return self._write(job)
+        finally:
+            self._inside.discard(me)
+
+    def _write(self, job: NewJob) -> Fate:
         turn, ticket = 0, None
         with self._mutex:
             if self._busy:
@@ -279,8 +292,14 @@ class Writer:
 
     def _serve(self) -> None:
         """Lead for coroutines until closed; an idle writer sleeps and costs nothing."""
-        while turn := self._box.get():
-            self._lead(turn)
+        me = threading.get_ident()
+        try:
+            self._inside.add(me)
+            while turn := self._box.get():
+                self._lead(turn)
+        finally:
+            # The system may give the next thread this one's number.
+            self._inside.discard(me)
 
 
 def _resolve(tickets: Sequence[_Ticket]) -> None:

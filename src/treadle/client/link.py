@@ -20,6 +20,7 @@ from treadle.client.background import BACKGROUND
 from treadle.client.coalesce import Writer
 from treadle.client.waiting import Waiting
 from treadle.core.clock import Clock, SystemClock
+from treadle.core.threads.interrupted import check_free
 
 if TYPE_CHECKING:
     from treadle.core.settings import Settings
@@ -106,9 +107,9 @@ class Links:
         """Take the settings and what makes the store, unopened."""
         self._settings = settings
         self._make = make
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         """Held by the thread that opens the store, for as long as that takes."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         """Held for the moment in which the link is changed, so that an event loop may wait."""
         self._link: Link | None = None
         _all_links.add(self)
@@ -126,6 +127,8 @@ class Links:
         """
         link = self._link
         if link is None:
+            check_free(self._opening)
+            check_free(self._lock)
             with self._opening:
                 link = self._link
                 if link is None:
@@ -206,7 +209,7 @@ class Links:
 
         The store is fork-safe by itself and stays.
         """
-        self._opening, self._lock = threading.Lock(), threading.Lock()
+        self._opening, self._lock = threading.RLock(), threading.RLock()
         if self._link is not None:
             self._link = Link(self._link.store, self._settings, self._link.clock)
 

@@ -16,6 +16,7 @@
     │  └─ ScheduleNotFound      no schedule has that name (also a LookupError)
     ├─ StoreError               about the store
     │  ├─ StoreUnavailable      the store cannot answer now; the same call may go through later
+    │  │  └─ StoreDamaged       what is stored is damaged; waiting does not mend it
     │  └─ SchemaMismatch        the store's schema is of another version; do not send again
     ├─ LockError                about a lock of `app.lock`
     │  ├─ LockTimeout           somebody else held it all the time (also a TimeoutError)
@@ -183,6 +184,13 @@ class StoreUnavailable(StoreError):  # noqa: N818 -- pinned public name
     def __init__(self, *said: object, passing: bool = False) -> None:
         self.passing = passing
         super().__init__(*said)
+
+
+class StoreDamaged(StoreUnavailable):
+    """What the store holds is damaged: calls that meet the damage fail until somebody mends it.
+
+    Nothing was written by the call that met it. Calls that do not may go through.
+    """
 
 
 class SchemaMismatch(StoreError):  # noqa: N818 -- pinned public name

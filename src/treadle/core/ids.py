@@ -11,6 +11,8 @@ import random
 import threading
 import time
 
+from treadle.core.threads.interrupted import check_free
+
 _random = random.SystemRandom()
 _COUNTER_MAX = 0xFFF
 # The lowest three quarters of the counter's range are left free at each new millisecond.
@@ -21,17 +23,18 @@ class _Source:
     """The process's generator; a fork gets fresh randomness, never a copy of it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.reseed()
 
     def reseed(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         # An id must be unique, not secret; it is seeded from the system's randomness.
         self.bits = random.Random(_random.getrandbits(256)).getrandbits  # noqa: S311
         self.last_ms = 0
         self.counter = 0
 
     def take(self) -> bytes:
+        check_free(self.lock)
         with self.lock:
             now_ms = time.time_ns() // 1_000_000
             if now_ms > self.last_ms:
@@ -54,7 +57,11 @@ os.register_at_fork(after_in_child=_source.reseed)
 
 
 def new_id() -> bytes:
-    """Make a new id: unique everywhere, and above every id this process made before."""
+    """Make a new id: unique everywhere, and above every id this process made before.
+
+    Raises:
+        StoreUnavailable: a signal handler asks in the midst of the making of another one.
+    """
     return _source.take()
 
 

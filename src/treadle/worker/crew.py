@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.core import fault
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreError
+from treadle.core.errors import StoreDamaged, StoreError
 from treadle.events import Event
 from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
@@ -107,7 +107,10 @@ class Crew:
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._upkeep: list[asyncio.Task[None]] = []
-        self._failed = 0
+        self.failed = 0
+        """How many exchanges have failed in a row."""
+        self._said: type[StoreError] | None = None
+        """Of what kind the failure was that has been said."""
 
     @property
     def id(self) -> str:
@@ -241,12 +244,18 @@ class Crew:
     # The store
 
     async def store_away(self, error: StoreError, stopping: asyncio.Event) -> None:
-        """Say once that the store is away, and pause, longer each time."""
-        self._failed += 1
+        """Say once that the store is away, or damaged, and pause, longer each time."""
+        self.failed += 1
         self.health.fails(_EXCHANGES, str(error))
-        if self._failed == 1:
-            _log.warning("the store does not answer; settlements are kept meanwhile: %s", error)
-        pause = rest_after(self._failed)
+        if self._said is not type(error):
+            self._said = type(error)
+            is_lasting = isinstance(error, StoreDamaged)
+            said = "is damaged" if is_lasting else "does not answer"
+            _log.log(
+                logging.ERROR if is_lasting else logging.WARNING,
+                "the store %s; settlements are kept meanwhile: %s", said, error,
+            )  # fmt: skip
+        pause = rest_after(self.failed)
         if stopping.is_set():
             await asyncio.sleep(min(pause, _PAUSE_STOPPING_S))
             return
@@ -254,9 +263,10 @@ class Crew:
 
     def store_is_back(self) -> None:
         """Say once that the store answers again."""
-        if self._failed:
-            _log.warning("the store answers again after %d failed calls", self._failed)
-            self._failed = 0
+        if self.failed:
+            _log.warning("the store answers again after %d failed calls", self.failed)
+            self.failed = 0
+            self._said = None
             self.health.works(_EXCHANGES)
 
     # The lease's thread speaks through these

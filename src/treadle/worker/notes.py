@@ -139,12 +139,17 @@ class Notes:
         self._flying = {}, {}
 
     async def run(self) -> None:
-        """Flush a few times a second until cancelled."""
+        """Flush a few times a second until cancelled; say once that the store does not take it."""
+        told = False
         while True:
             await asyncio.sleep(FLUSH_S)
             if self.empty:
                 continue
             try:
                 await self.flush()
+                told = False
             except StoreError as error:
+                if told:
+                    continue
+                told = True
                 _log.warning("progress and log lines wait, the store does not answer: %s", error)

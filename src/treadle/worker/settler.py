@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from treadle.core.durations import DAY
-from treadle.core.errors import StoreError, StoreUnavailable, TreadleError
+from treadle.core.errors import StoreDamaged, StoreError, StoreUnavailable, TreadleError
 from treadle.core.ids import new_id
 from treadle.core.job import ErrorInfo, JobState, write_error
 from treadle.core.outcome import Settlement, Verdict
@@ -44,6 +44,11 @@ class Settler:
         """Tell whether the store has answered for everything."""
         return not self.pending and self._request is None
 
+    @property
+    def kept(self) -> int:
+        """Count the settlements that the store has not answered for."""
+        return len(self.pending) + (len(self._request[1]) if self._request else 0)
+
     def fix(self, demand: Demand | None) -> tuple[bytes, list[Settlement], Demand | None]:
         """Fix what the next exchange sends; an earlier request that is not answered stays it.
 
@@ -59,11 +64,20 @@ class Settler:
 
         Raises:
             StoreUnavailable: the store did not answer; the next call sends the same again.
+            StoreDamaged: what it holds is damaged where this exchange, or a claim, meets it.
             StoreError: the store refuses all that it is asked; what is pending is kept.
         """
         request, batch, wanted = self.fix(demand)
         try:
             answer = await self._store.exchange(worker, request, batch, wanted)
+        except StoreDamaged as error:
+            # The damage may lie where the claim looks, or one of the jobs: the others are written.
+            self._request = None
+            if not batch:
+                raise
+            _log.error("an exchange met damage and is sent apart: %s", error)
+            await self._send_apart(worker, batch)
+            return Exchanged((), (), more=True)
         except StoreUnavailable:
             raise
         except (TreadleError, ValueError, TypeError, OverflowError) as error:
@@ -84,10 +98,10 @@ class Settler:
         for position, settlement in enumerate(batch):
             try:
                 await self._send_one(worker, settlement)
-            except StoreUnavailable:
-                self.pending[:0] = batch[position:]
-                raise
-            except StoreError:
+            except StoreError as error:
+                if isinstance(error, StoreUnavailable) and not isinstance(error, StoreDamaged):
+                    self.pending[:0] = batch[position:]
+                    raise
                 # Kept, but behind its neighbours: they may be written although it is not.
                 self.pending[:0] = batch[position + 1 :]
                 self.pending.append(settlement)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import socket
@@ -19,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreError
+from treadle.core.errors import StoreDamaged, StoreError, StoreUnavailable
 from treadle.core.lanes import Lanes, read_reserve
 from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import TOO_MANY_STUCK, Crew, emit, greet
@@ -43,6 +44,8 @@ _STALE_S = 0.05
 """How long a buffered claim may wait for a slot before it is handed back."""
 _LAST_WORDS_S = 1.0
 _LOOK_S = 1.0
+_REFUSALS_MAX = 5
+"""How many exchanges in a row a store may refuse before a burst ends."""
 
 Queues = str | Sequence[str] | Mapping[str, int] | None
 Reserve = str | Mapping[str, int] | None
@@ -59,7 +62,8 @@ class Worker:
         reserve: slots that are kept for a queue, `{"mail": 2}` or `"mail=2"`: no other queue's job
             ever has one of them. A queue that `queues` does not name gets these slots alone. A
             worker that reserves takes no more jobs than it has slots.
-        burst: end when nothing is ready any more.
+        burst: end when nothing is ready any more; where the store is damaged, or refuses five
+            exchanges in a row, with its error.
         grace: seconds that running jobs get to end when the worker stops.
 
     `run()` blocks until a signal or the end of a burst; `async with Worker(app):` runs it
@@ -105,6 +109,8 @@ class Worker:
         self._hungry = asyncio.Event()
         self._flush_timer: asyncio.TimerHandle | None = None
         self._main: asyncio.Task[None] | None = None
+        self._hopeless: StoreError | None = None
+        """What has ended a burst before it was done."""
         self._link: Link
 
     @property
@@ -173,7 +179,11 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop gracefully and wait for the end."""
+        """Stop gracefully and wait for the end.
+
+        Raises:
+            StoreError: a burst has met what no wait mends, such as `StoreDamaged`.
+        """
         assert self._main is not None
         if not self._main.done():
             self.stop("the program asked")
@@ -185,6 +195,8 @@ class Worker:
             await self._crew.stop(broken=broken)
             self._link.workers -= 1
             _sum_up(self.lock_waits)
+        if self._hopeless is not None:
+            raise self._hopeless
 
     async def _start(self, info: WorkerInfo) -> None:
         """Put the parts together, anew at each try, and start them."""
@@ -246,6 +258,9 @@ class Worker:
                 await self._crew.begin_anew(self._info())
         except StoreError as error:
             await self._crew.store_away(error, self._stopping)
+            if self.burst and _is_hopeless(error, self._crew.failed):
+                self._hopeless = error
+                self.stop(f"the store needs mending: {error}")
             return None
         self._crew.store_is_back()
         if answer.verdicts or answer.claims:
@@ -317,8 +332,13 @@ class Worker:
                 await self._settle_some(last)
             line.abandon_running()
         patience = time.monotonic() + self.app.settings.store_timeout
-        while not self._crew.settler.idle and time.monotonic() < patience:
+        # Where waiting mends nothing each settlement is tried once more, behind its neighbours.
+        tries = self._crew.settler.kept + 1 if self._hopeless else math.inf
+        while not self._crew.settler.idle and time.monotonic() < patience and tries > 0:
             await self._exchange()
+            tries -= 1
+        if kept := self._crew.settler.kept:
+            _log.error("what became of %d jobs could not be stored; they will run again", kept)
 
     async def _settle_some(self, deadline: float) -> None:
         """Settle what has ended, or wait for the next end, a second request or the deadline.
@@ -329,6 +349,12 @@ class Worker:
             await set_within(self._awake, min(_LOOK_S, deadline - time.monotonic()))
         await self._exchange()
         self._crew.line.hand_back()
+
+
+def _is_hopeless(error: StoreError, failed: int) -> bool:
+    """Tell whether waiting mends nothing: whoever called a burst waits for its end."""
+    refused = not isinstance(error, StoreUnavailable) and failed >= _REFUSALS_MAX
+    return refused or isinstance(error, StoreDamaged)
 
 
 def _sum_up(lock_waits: Iterable[int]) -> None:

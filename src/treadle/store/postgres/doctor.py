@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _SETTINGS: Final = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes",
     "synchronous_standby_names", "default_transaction_isolation", "autovacuum", "max_connections",
-    "superuser_reserved_connections", "idle_in_transaction_session_timeout", "tcp_keepalives_idle",
+    "superuser_reserved_connections", "reserved_connections",
+    "idle_in_transaction_session_timeout", "tcp_keepalives_idle",
 )  # fmt: skip
 _DEAD_MIN: Final = 10_000
 _HELD_S: Final = 60
@@ -134,7 +135,9 @@ def judge_settings(said: Settings) -> Iterator[Finding]:
 
 def judge_room(said: Settings, used: int) -> Finding:
     """Judge how many connections are left."""
-    most = int(said["max_connections"]) - int(said["superuser_reserved_connections"])
+    # Since PostgreSQL 16 some may be kept for roles that this user need not have.
+    kept = int(said["superuser_reserved_connections"]) + int(said.get("reserved_connections", 0))
+    most = int(said["max_connections"]) - kept
     shown = f"{used} of {most} connections in use"
     if used < _FULL * most:
         return ok("max_connections", shown)

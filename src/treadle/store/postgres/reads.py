@@ -60,6 +60,9 @@ def find(
         if value is not None:
             values.append(text(str(value)))
             where.append(f"{column} = ${len(values) + 2}::text")
+    if which.reason is not None:
+        # What upkeep notes of one that runs is its own: no reason is shown of it.
+        where.append("state <> 'running'")
     if which.tag is not None:
         values.append(_encode(which.tag))
         where.append(f"position(${len(values) + 2}::bytea in tags) > 0")

@@ -30,7 +30,7 @@ from treadle.store.redis import doctor
 from treadle.store.redis.engine.address import read_address
 from treadle.store.redis.engine.listener import MARK, Listeners
 from treadle.store.redis.engine.pool import Pool
-from treadle.store.redis.engine.replies import misplaced, too_old
+from treadle.store.redis.engine.replies import OLDEST, misplaced, too_old
 from treadle.store.redis.engine.runner import Runner, Steps
 from treadle.store.redis.gates import RedisGates
 from treadle.store.redis.held import RedisKeys, read_fates
@@ -73,7 +73,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         self.features = StoreFeatures(
             durable=True, shared=True, start_marks=False, beside_loop=True
         )
-        self._pool = Pool(read_address(url))
+        self._pool = Pool(read_address(url), settings.store_timeout)
         self._base = base_key(namespace)
         self._runner = Runner(self._pool, self._base, settings.store_timeout)
         self._news_of = f"{self._base}:worker:"
@@ -120,7 +120,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
         except StoreError as error:
             if "unknown command" not in str(error):
                 raise
-            raise StoreError(too_old(self._pool.name, "older than 6")) from error
+            raise StoreError(too_old(self._pool.name, OLDEST)) from error
 
     def _check_server(self, hello: Sequence[Any]) -> None:
         said = dict(zip(hello[::2], hello[1::2], strict=True))
@@ -163,6 +163,7 @@ class RedisStore(RedisKeys, RedisGates, RedisSchedules, RedisTenants):
 
     async def migrate(self) -> tuple[int, int]:
         """Write the version where there is none; there are no tables to change."""
+        self._check_server(await self._runner.run(self._greeting()))
         found = self._check_version(await self._runner.run(self._begun(create=True)))
         return found, VERSION
 

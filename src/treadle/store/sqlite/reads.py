@@ -48,6 +48,9 @@ def find(
         if value is not None:
             where.append(f"and {column} = :{column}")
             values[column] = str(value)
+    if which.reason is not None:
+        # What upkeep notes of one that runs is its own: no reason is shown of it.
+        where.append("and state <> 'running'")
     if which.tag is not None:
         where.append(
             "and case when json_valid(cast(tags as text)) then exists "

@@ -123,6 +123,8 @@ class _Ear:
         )
         self._waiters: set[asyncio.Future[bool]] = set()
         self._tick = asyncio.Event()
+        self._steady = False
+        """The last connection has listened for a while."""
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, kinds: Sequence[str], timeout: float) -> bool:
@@ -177,10 +179,13 @@ class _Ear:
         """Keep a connection that listens, while anybody waits now and then."""
         failures = 0
         while self._is_wanted():
+            self._steady = False
             try:
                 await self._one_connection()
                 failures = 0
             except (StoreError, ServerError, ConnectionLost, OSError) as error:
+                # A server may end sessions that idle (idle_session_timeout), again and again.
+                failures = 0 if self._steady else failures
                 if failures == 0:
                     _log.info("news of the store are not heard, it is asked instead: %s", error)
                 await asyncio.sleep(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
@@ -224,6 +229,7 @@ class _Ear:
             while self._is_wanted() and not lost:
                 await self._mark()
                 await self._until_tick()
+                self._steady = self._steady or not lost
         finally:
             loop.remove_reader(socket)
         if lost:

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections import deque
 
+from treadle.core.threads.interrupted import check_free
 from treadle.store.postgres.engine.wire import Wire
 
 OPEN_MAX = 16
@@ -32,7 +33,7 @@ class Pool:
         weakref.finalize(self, _close_all, self._idle).atexit = False
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle: deque[Wire] = deque()
         self._lent: set[Wire] = set()
         self._opening = 0
@@ -47,7 +48,11 @@ class Pool:
 
         The line takes from one end and gives back to it, everybody else from the other: so the
         line's statements are planned, and its pages known, in one of the server's processes.
+
+        Raises:
+            StoreUnavailable: a signal handler has interrupted its own thread here.
         """
+        check_free(self._lock)
         while True:
             with self._lock:
                 if not self._idle:

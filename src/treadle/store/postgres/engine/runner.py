@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import select
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -23,6 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.core.errors import StoreUnavailable
+from treadle.core.threads.interrupted import Inside
 from treadle.store.dialling import dial_beside
 from treadle.store.postgres.engine.pack import int8, text
 from treadle.store.postgres.engine.pool import OPEN_MAX, Pool
@@ -77,11 +79,13 @@ _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 0.5
 _BUSY_PAUSE_S = 0.002
 _TELL_S = 1.0
-"""How long the news of what is committed may wait for a connection of a pooler's."""
+"""How long a call waits for the news of what it has committed."""
 UNPREPARED_S = 600.0
 """How long statements are sent whole once a prepared one was lost."""
 
 _log = logging.getLogger("treadle.store")
+_inside = Inside()
+"""The threads that carry a conversation: one's transaction may hold what a second one waits for."""
 
 
 class Runner:
@@ -170,7 +174,9 @@ class Runner:
                     first = self._begin_call(now, deadline)
                     ask = replace(ask, calls=(first, *ask.calls))
                 rows = yield from until(wire.ask(ask, prepare=prepare), deadline)
-                if wire.is_pooled:
+                if wire.has_news:
+                    yield from _told(wire, wire.told(), deadline)
+                elif wire.is_pooled:
                     news += ask.after
                 if begin:
                     at = rows.pop(0)[0][0]
@@ -179,7 +185,7 @@ class Runner:
         except StopIteration as done:
             if news:
                 # Last of all: what is still to be asked needs the connection.
-                yield from _told(wire, news, deadline, prepare=prepare)
+                yield from _told(wire, wire.ask(Ask(news), prepare=prepare), deadline)
             return cast("T", done.value)
         finally:
             talk.close()
@@ -232,14 +238,8 @@ class Runner:
 
     def _dial_once(self, deadline: float, *, last: bool) -> Steps[Wire | None]:
         """Try to open a connection; None where the server may be back in a moment."""
-        wire: Wire | None = None
-        met = False
         try:
-            wire = yield Dial(self.target.conninfo, deadline)
-            assert wire is not None, "what was dialled is answered with a connection"
-            check_age(wire.version, self.target.name)
-            yield from until(wire.meet(), deadline)
-            met = True
+            return (yield from self._met(deadline))
         except ConnectionLost as error:
             if last or not error.may_try:
                 raise unreachable(error, self.target.name) from error
@@ -251,21 +251,36 @@ class Runner:
                 "check that the server runs and that the network lets it through",
                 passing=True,
             ) from error
-        finally:
-            if wire is not None and not met:
-                wire.close()
-        return wire if met else None
+        return None
+
+    def _met(self, deadline: float) -> Steps[Wire]:
+        """Open a connection and learn who answers there; one that this fails on is closed.
+
+        Raises:
+            ConnectionLost, ServerError, TimeoutError: as for `until`.
+            StoreUnavailable: the server is too old.
+        """
+        wire = yield Dial(self.target.conninfo, deadline)
+        assert wire is not None, "what was dialled is answered with a connection"
+        try:
+            check_age(wire.version, self.target.name)
+            yield from until(wire.meet(), deadline)
+        except BaseException:
+            wire.close()
+            raise
+        return wire
 
 
-def _told(wire: Wire, news: Sequence[Call], deadline: float, *, prepare: bool) -> Steps[None]:
-    """Tell who listens, behind a pooler by a turn of its own, for which others may let it wait.
+def _told(wire: Wire, told: Looks[object], deadline: float) -> Steps[None]:
+    """Tell who listens, and do not wait for it for long.
 
-    What comes of it is no matter: before it all is committed, and who listens also looks.
+    Others may let it wait: a pooler, who holds the database's lock for news or the table of those
+    who listen. What comes of it is no matter: before it all is committed, and who listens looks.
     """
     soon = min(deadline, time.monotonic() + _TELL_S)
     try:
         with suppress(ServerError):
-            yield from until(wire.ask(Ask(news), prepare=prepare), soon)
+            yield from until(told, soon)
     except (ConnectionLost, TimeoutError):
         # What is still under way on it must not be read as the answer to something else.
         wire.close()
@@ -289,8 +304,14 @@ def until(looks: Looks[T], deadline: float) -> Steps[T]:
 
 
 def drive_now(steps: Steps[T]) -> T:
-    """Carry a conversation on the caller's own thread."""
+    """Carry a conversation on the caller's own thread.
+
+    Raises:
+        StoreUnavailable: a signal handler has interrupted another one of this thread.
+    """
+    me = _inside.check()
     try:
+        _inside.add(me)
         want = next(steps)
         while True:
             try:
@@ -302,6 +323,7 @@ def drive_now(steps: Steps[T]) -> T:
     except StopIteration as done:
         return cast("T", done.value)
     finally:
+        _inside.discard(me)
         steps.close()
 
 
@@ -396,3 +418,6 @@ async def dial_in_thread(want: Dial) -> Wire:
 def _resolve(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 -- a callback
     if not future.done():
         future.set_result(value)
+
+
+os.register_at_fork(after_in_child=_inside.clear)

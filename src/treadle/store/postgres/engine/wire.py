@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -58,9 +57,10 @@ class Ask(Struct, frozen=True):
     end: bool = True
     """Commit after them."""
     after: Sequence[Call] = ()
-    """Statements for a transaction of their own once it has committed; their failure is none.
+    """News for a transaction of their own once it has committed; their failure is none.
 
-    Behind a pooler they are left to the runner, to be asked by themselves.
+    They go out together with what they tell of; `told` then reads what came of them. Behind a
+    pooler they are left to the runner, to be asked by themselves.
     """
 
 
@@ -73,6 +73,8 @@ class Wire:
         self._sent: set[bytes] = set()
         """Statements that the pipeline under way prepares: one that comes twice is sent once."""
         self._pid = os.getpid()
+        self._news: Sequence[tuple[Statement, bool]] = ()
+        """What was sent after the last transaction and is not answered yet."""
         self.is_pooled = False
         """A pooler answers in the server's place.
 
@@ -138,10 +140,27 @@ class Wire:
         except Error as error:
             raise ConnectionLost(str(error)) from error
         if ask.end:
-            with suppress(Error):  # It has committed; the broken connection is not idle.
-                yield from self._finish_after(after)
-                self.idle = True
+            self._news = after
+            self.idle = not after
         return answers
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `told` comes before anything else is asked."""
+        return bool(self._news)
+
+    def told(self) -> Looks[None]:
+        """Read what came of the news: all that they tell of has committed before.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        news, self._news = self._news, ()
+        try:
+            yield from self._finish_after(news)
+        except Error as error:
+            raise ConnectionLost(str(error)) from error
+        self.idle = True
 
     def _send(self, call: Call, *, prepare: bool) -> tuple[Statement, bool]:
         """Send one call; tell whether it was preceded by its preparation."""
@@ -231,8 +250,6 @@ class Wire:
 
     def _finish_after(self, after: Sequence[tuple[Statement, bool]]) -> Looks[None]:
         """Read what came of the transaction after it, which has a result for each thing sent."""
-        if not after:
-            return
         for statement, new in after:
             if new:
                 result = yield from self._next()

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from treadle.core.errors import StoreUnavailable
+from treadle.core.threads.interrupted import check_free
 from treadle.store.dialling import dial_beside
 from treadle.store.redis.engine.address import Address, Place, tls_context
 from treadle.store.redis.engine.replies import is_passing, refused
@@ -57,14 +58,17 @@ class _Turn:
 class Pool:
     """The wires to one address."""
 
-    def __init__(self, address: Address) -> None:
-        """Take the address; nothing connects before the first `take`.
+    def __init__(self, address: Address, patience: float = 10.0) -> None:
+        """Take the address, and how long a call waits at most (s).
+
+        Nothing connects before the first `take`.
 
         Raises:
             SettingsError: its TLS files cannot be used.
         """
         self.address = address
         self.name = address.shown
+        self._patience = patience
         self._tls = tls_context(address)
         self._begin()
         # A store that nobody closed lets go of its wires with itself.
@@ -72,7 +76,7 @@ class Pool:
         _pools.add(self)
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle: deque[Wire] = deque()
         self._lent: weakref.WeakSet[Wire] = weakref.WeakSet()
         self._loans: weakref.WeakSet[_Loan] = weakref.WeakSet()
@@ -87,9 +91,11 @@ class Pool:
 
         Raises:
             LostError: there is no server, or no wire came free in time.
-            StoreUnavailable: the server does not let us in.
+            StoreUnavailable: the server does not let us in; or a signal handler has interrupted
+                its own thread here.
         """
         loan = _Loan()
+        check_free(self._lock)
         with self._lock:
             room = self._counted_in(loan)
         if not room:
@@ -144,6 +150,7 @@ class Pool:
 
     def _enter(self, wake: Callable[[], object], loan: _Loan) -> _Turn | None:
         """Count a wire as lent; when all are, give a turn to wait for."""
+        check_free(self._lock)
         with self._lock:
             if self._counted_in(loan):
                 return None
@@ -300,7 +307,7 @@ class Pool:
 
     def _wire(self, place: Place, deadline: float) -> Wire:
         try:
-            return Wire(place, self._tls, deadline)
+            return Wire(place, self._tls, deadline, self._patience)
         except ssl.SSLError as error:
             raise StoreUnavailable(
                 f"{self.name}: no TLS with {place[0]}:{place[1]}: {error}; name the authority that "

@@ -44,9 +44,15 @@ _PHRASES = {
     "AUTH": _BARRED["WRONGPASS"],
 }
 """Refusals of a greeting that begin with no word of their own."""
-_NO_RIGHT = "The user executing the script can't "
+_NO_RIGHT = ("The user executing the script can't ", "ACL failure in script: ")
+"""A right that is lacking inside a script, in the words of Redis 6 and 7.0, then of 7.2 and Valkey:
+a phrase without a word of its own."""
 _CROWDED = "max number of clients"
+_KNOWS_NO_USERS = "arguments for 'auth'"
+"""Before Redis 6 there was one password and no user beside it."""
 SERVER_MIN = (6, 2)
+OLDEST = "older than 6"
+"""All that is known of the age of a server that has not learnt to say its version in a greeting."""
 
 _INNER = re.compile(rf"-({'|'.join((*_AWAY, *_BARRED))}) ")
 
@@ -54,11 +60,10 @@ _INNER = re.compile(rf"-({'|'.join((*_AWAY, *_BARRED))}) ")
 def word_of(reply: BaseException) -> str:
     """Give the word of a refusal: the first one, or the one of a command inside a script.
 
-    Redis 6 puts that behind words of its own, or has none for a right that is lacking inside a
-    script; Redis 7 leads with it.
+    Redis 6 puts that behind words of its own; later servers lead with it.
     """
     said = str(reply)
-    if _NO_RIGHT in said:
+    if any(phrase in said for phrase in _NO_RIGHT):
         return "NOPERM"
     inner = _INNER.search(said)
     return inner[1] if inner is not None else said.partition(" ")[0].lstrip("-")
@@ -84,8 +89,9 @@ def refused(name: str, reply: Exception) -> StoreError:
     advice = _AWAY.get(word) or _BARRED.get(word)
     if advice is not None:
         return StoreUnavailable(f"{name}: {advice} ({_short(said)})", passing=word in _AWAY)
-    if word in _SHUT:
-        return StoreError(f"{name}: {_SHUT[word]} ({_short(said)})")
+    useless = _useless(name, word, said)
+    if useless:
+        return StoreError(useless)
     if word == "MISUSED":
         _, key, found, kind = said.split(" ")
         return StoreError(
@@ -101,6 +107,13 @@ def refused(name: str, reply: Exception) -> StoreError:
         if phrase in said:
             return StoreUnavailable(f"{name}: {advice} ({_short(said)})")
     return StoreError(f"{name} refused a call: {_short(said)}")
+
+
+def _useless(name: str, word: str, said: str) -> str:
+    """Say why no waiting and no password makes a server one for treadle; nothing when it may be."""
+    if _KNOWS_NO_USERS in said:
+        return too_old(name, OLDEST)
+    return f"{name}: {_SHUT[word]} ({_short(said)})" if word in _SHUT else ""
 
 
 def misplaced(kind: str, *, version: str, mode: str, name: str) -> str:
@@ -121,7 +134,10 @@ def misplaced(kind: str, *, version: str, mode: str, name: str) -> str:
 def too_old(name: str, version: str) -> str:
     """Say that a server is too old."""
     wanted = ".".join(map(str, SERVER_MIN))
-    return f"{name} is Redis {version}; treadle needs {wanted} or later, or Valkey"
+    return (
+        f"{name} is Redis {version}; treadle needs {wanted} or later, or Valkey: upgrade the "
+        "server, or use another one"
+    )
 
 
 def _short(said: str) -> str:

@@ -99,8 +99,17 @@ class Tls:
 class Wire:
     """One connection."""
 
-    def __init__(self, place: Place, context: ssl.SSLContext | None, deadline: float) -> None:
+    def __init__(
+        self,
+        place: Place,
+        context: ssl.SSLContext | None,
+        deadline: float,
+        patience: float = 10.0,
+    ) -> None:
         """Connect, blocking at most until `deadline` (monotonic seconds).
+
+        `patience` is how long the kernel waits until the server has taken what any call sends (s):
+        that of the longest call, as each has a deadline of its own besides.
 
         Raises:
             LostError: nobody answers there, or not in time.
@@ -120,7 +129,7 @@ class Wire:
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
         try:
-            self._prepare(deadline)
+            self._prepare(patience)
             if context is not None:
                 self._shake(context, deadline)
             self._socket.settimeout(0)
@@ -131,7 +140,7 @@ class Wire:
             self.close()
             raise LostError(f"{place[0]}:{place[1]}: {error}", sent=False) from error
 
-    def _prepare(self, deadline: float) -> None:
+    def _prepare(self, patience: float) -> None:
         """Notice a peer that vanished: by the kernel's probes while a wire rests."""
         sock = self._socket
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -140,7 +149,7 @@ class Wire:
             ("TCP_KEEPIDLE", _KEEPALIVE_S),
             ("TCP_KEEPINTVL", _KEEPALIVE_S),
             ("TCP_KEEPCNT", _KEEPALIVE_COUNT),
-            ("TCP_USER_TIMEOUT", int(_left(deadline) * 1000)),
+            ("TCP_USER_TIMEOUT", max(1, int(patience * 1000))),
         ):
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -40,7 +40,8 @@ local function fits(row)
       return false
     end
   end
-  return true
+  -- What upkeep notes of one that runs is its own: no reason is shown of it.
+  return wanted[4] == '' or row[1] ~= 'running'
 end
 
 for _, id in ipairs(ids) do

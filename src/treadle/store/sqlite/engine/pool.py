@@ -14,11 +14,13 @@ import sqlite3
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from treadle.core.errors import StoreUnavailable
+from treadle.core.threads.interrupted import interrupted
 
 # 3.37 has STRICT tables, 3.35 RETURNING.
 SQLITE_MIN = (3, 37, 0)
@@ -47,6 +49,8 @@ class Pool:
         self._name = str(path)
         self._idle: deque[sqlite3.Connection] = deque()
         self._lent: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
+        self._inside: dict[int, sqlite3.Connection | None] = {}
+        """The threads that have the write lock, or a memory store's only connection, by which."""
         self._identity: tuple[int, int] | None = None
         self._made = threading.Lock()
         """Taken for good once a memory store's only connection is made."""
@@ -95,6 +99,40 @@ class Pool:
             connection.close()
         elif connection not in self._idle:
             self._idle.append(connection)
+
+    # What a thread holds, and would wait for in vain when a signal handler interrupts it there
+
+    def check_inside(self) -> None:
+        """Refuse who would wait for what its own thread holds.
+
+        Raises:
+            StoreUnavailable: it is a signal handler or a finalizer.
+        """
+        if threading.get_ident() in self._inside:
+            raise interrupted()
+
+    def enter(self, connection: sqlite3.Connection) -> None:
+        """Note that this thread takes the write lock by it."""
+        self._inside[threading.get_ident()] = connection
+
+    def take_only(self, take: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection | None:
+        """Take a memory store's only connection, and let it be known to be this thread's."""
+        self.check_inside()
+        me, connection = threading.get_ident(), None
+        try:
+            self._inside[me] = None
+            connection = self._inside[me] = take()
+        finally:
+            if connection is None:
+                self._inside.pop(me, None)
+        return connection
+
+    def leave(self, connection: sqlite3.Connection) -> None:
+        """Note that this thread holds nothing by it any more."""
+        me = threading.get_ident()
+        if self._inside.get(me) is connection:
+            # A handler that strikes here may have been lent the same one, and have left already.
+            self._inside.pop(me, None)
 
     def close(self) -> None:
         """Close the idle connections; a later `take` opens new ones."""
@@ -152,6 +190,7 @@ class Pool:
 
     def _after_fork(self) -> None:
         _inherited.extend(self._lent)
+        self._inside.clear()
         self._idle.clear()
         self._lent = weakref.WeakSet()
         self._made = threading.Lock()

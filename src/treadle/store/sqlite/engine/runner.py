@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+from treadle.core.errors import SchemaMismatch, StoreDamaged, StoreError, StoreUnavailable
 from treadle.store.lacking import no_descriptor
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.overdue import Overdue
@@ -46,6 +46,12 @@ _LOCKS = Path("/proc/locks")
 _LOCK_FIELDS = 8
 _BLOCKS = True
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = {
+    sqlite3.SQLITE_CORRUPT: "the file is damaged, and waiting does not mend it: stop what uses it, "
+    "check a copy with `pragma integrity_check`, and restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "the file is not a SQLite database, or its first page is damaged: check "
+    "the URL, or restore it from a backup",
+}
 _FAULTS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises; the second one where it quotes a damaged schema, whose text is none."""
 
@@ -82,7 +88,7 @@ class Runner:
         self.writing += 1
         sound = False
         try:
-            yield from self._until_locked(lambda: connection.execute("begin immediate"))
+            yield from self._until_locked(lambda: self._begin(connection))
             seen = self.clock.seen(connection) if clocked else 0
             answer = body(connection, seen if now is None else now)
             if clocked and self.last is not None:
@@ -139,6 +145,17 @@ class Runner:
             self.writing -= 1
             self._return(connection, sound=sound)
         return answer
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Take the write lock; from before that until `_return` this thread is known to hold it."""
+        if self.pool.path is not None:
+            self.pool.check_inside()
+        try:
+            self.pool.enter(connection)
+            connection.execute("begin immediate")
+        except BaseException:
+            self.pool.leave(connection)
+            raise
 
     def _now(self, given: int | None) -> int:
         return self.clock.now() if given is None else given
@@ -202,6 +219,7 @@ class Runner:
         finally:
             if not kept:
                 self._return(connection, sound=False)
+            self.pool.leave(connection)
         return loan
 
     def _take_back(self, loan: Loan) -> None:
@@ -257,7 +275,7 @@ class Runner:
     ) -> tuple[sqlite3.Connection] | None:
         """Take a connection; None while there is none, or the file is too busy to open one."""
         try:
-            connection = take()
+            connection = take() if self.pool.path is not None else self.pool.take_only(take)
         except _FAULTS as error:
             if _primary(error) in _BUSY:
                 return None
@@ -270,6 +288,7 @@ class Runner:
         Raises:
             StoreUnavailable: the store's patience is over, or waiting makes no sense.
         """
+        self.pool.check_inside()
         self.check_outside()
         waited = time.monotonic() - begun
         if waited >= self.timeout:
@@ -322,14 +341,15 @@ class Runner:
     def _return(self, connection: sqlite3.Connection, *, sound: bool) -> None:
         if sound:
             self.pool.give(connection)
-            return
-        try:
-            if connection.in_transaction:
-                connection.execute("rollback")
-        except sqlite3.Error:
-            # The connection is closed next, which rolls back whatever is left.
-            connection.interrupt()
-        self.pool.drop(connection)
+        else:
+            try:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+            except sqlite3.Error:
+                # The connection is closed next, which rolls back whatever is left.
+                connection.interrupt()
+            self.pool.drop(connection)
+        self.pool.leave(connection)
 
     def _locked(self) -> StoreUnavailable:
         if self.turns.taken:
@@ -352,12 +372,12 @@ class Runner:
             sqlite3.SQLITE_READONLY: "the file or its folder cannot be written; check its rights",
             sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check the path and its rights",
             sqlite3.SQLITE_IOERR: "the disk reported an error; check its health and free space",
-            sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup",
-            sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; check the URL",
         }.get(code)
         if advice is not None:
             passing = lack is not None
             return StoreUnavailable(f"{self.name}: {advice} ({error})", passing=passing)
+        if code in _DAMAGED:
+            return StoreDamaged(f"{self.name}: {_DAMAGED[code]} ({error})")
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
             # Sent again it would be refused again: whoever sent a batch sends its rows apart.
             return StoreError(f"{self.name} refused what was to be written: {error}")

@@ -76,6 +76,19 @@ class TestRescue:
         assert {r.crashes for r in await case.store.get(list(by_id)) if r} == {1}
 
     @scenario
+    async def test_an_orphan_that_runs_is_found_by_no_reason(self, case: Case) -> None:
+        """What upkeep knows of it shows as none, and is none to a filter."""
+        worker, claims = await dead_worker(case, 1)
+        await mark_all(worker, claims)
+        rescuer = await case.worker("rescuer")
+        [orphan] = await rescuer.rescue_in_two_looks(case.clock)
+        for reason in ("lost", "begun", "orphaned"):
+            assert not await case.store.find(Filter(reason=reason))
+            assert not await case.store.find(Filter(reason=reason, state=JobState.RUNNING))
+        [record] = await case.store.find(Filter(state=JobState.RUNNING))
+        assert (record.id, record.reason) == (orphan.claim.id, None)
+
+    @scenario
     async def test_a_lost_attempt_is_recorded_as_the_dead_workers(self, case: Case) -> None:
         """The attempt is ended as lost; the one that follows is the next."""
         _, [claim] = await dead_worker(case, 1)

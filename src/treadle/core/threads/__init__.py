@@ -1,0 +1,1 @@
+"""Threads: what is to be known of the one that runs."""
