@@ -65,6 +65,8 @@ class Deaths:
         self.draw.shuffle(places)
         self._places = cycle(places)
         self._cast: list[Mortal] = []
+        self._share = max(1, jobs // kills)
+        self._brought = 0
 
     def go(self, patience: float) -> Account:
         """Carry out the run and call every job to account.
@@ -73,14 +75,14 @@ class Deaths:
             patience: how long each wait for the work to go on may take, in seconds.
         """
         scene = self.scene
-        scene.enqueue("sell", *(f"loop{n}" for n in range(self.jobs // 2)))
-        scene.enqueue("sell_in_thread", *(f"thread{n}" for n in range(self.jobs // 2)))
+        self._bring(SHARES_MAX * self._share)
         self._cast = [self._worker(), self._worker()]
         while self.places.total() < self.kills - len(self._cast):
             self._next_death(patience)
         for mortal in self._cast:
             mortal.process.kill()  # They may be armed still, and who finishes must not be.
             self.places[mortal.place] += 1
+        self._bring(self.jobs)
         last = [scene.worker(), scene.worker()]
         scene.until_done(patience)
         for worker in last:
@@ -109,10 +111,18 @@ class Deaths:
         spec = Spec(place, "kill", nth)
         return Mortal(self.scene.worker("--slots", slots, fault=str(spec)), spec)
 
+    def _bring(self, most: int) -> None:
+        """Enqueue so many more jobs, as far as there are any left to bring."""
+        keys = range(self._brought, min(self._brought + most, self.jobs))
+        self._brought = keys.stop
+        if keys:
+            self.scene.enqueue("sell", *(f"loop{n}" for n in keys if n % 2))
+            self.scene.enqueue("sell_in_thread", *(f"thread{n}" for n in keys if not n % 2))
+
     def _next_death(self, patience: float) -> None:
         """Wait until one has died by itself, or kill one when it is time; start others."""
         unarmed = [one for one in self._cast if one.spec is None]
-        share = BYTES_A_JOB * self.jobs // self.kills
+        share = BYTES_A_JOB * self._share
         more = self.draw.randint(0, 2 * share) if unarmed else SHARES_MAX * share
         due = self.scene.ledger.path.stat().st_size + more
         asked_every = round(ASKED_EACH_S / self.scene.LOOK_S)
@@ -123,8 +133,12 @@ class Deaths:
                 return True
             if self.scene.ledger.path.stat().st_size >= due:
                 return True
-            # To ask the store is dear, and only at the very end of the run it is needed.
-            return next(looks) % asked_every == 0 and not self.scene.unfinished()
+            # To ask the store is dear.
+            if next(looks) % asked_every or self.scene.unfinished():
+                return False
+            # Jobs come as they are done, so that the last to die has some, too.
+            self._bring(self._share)
+            return self._brought == self.jobs
 
         self.scene.until(time_to_die, "the work goes on", patience)
         if not any(one.process.ended for one in self._cast):
