@@ -31,6 +31,7 @@ from treadle.worker.life.arrival import rest_after
 from treadle.worker.life.health import Health
 from treadle.worker.life.losses import warn_of_losses
 from treadle.worker.life.rest import set_within
+from treadle.worker.life.standstill import Standstill
 from treadle.worker.line import Line
 from treadle.worker.notes import Notes
 from treadle.worker.outcomes.transaction import Transactions
@@ -78,6 +79,11 @@ class Crew:
         self.store: Store = app.store
         self.notes = Notes(self.store, lambda: self.id)
         self._surroundings = self._make_surroundings()
+        # While no beat is missed a standstill costs no more than the time that it takes.
+        self._standstill = Standstill(
+            lambda: self.line.running.copy().values(),
+            max(app.settings.block_warn, app.settings.beat),
+        )
         self.line = Line(self._make_kit(), slots, wake, self.store.features)
         self.settler = self.line.settler = Settler(self.store, self.line.answered)
         settings = app.settings
@@ -99,6 +105,7 @@ class Crew:
             self._firing,
         )
         self.lease = Lease(self.store, self, settings.lease, settings.beat)
+        self.lease.woke = self._standstill.woke
         self.lease.look = BlockedLoop(
             self._loop, self.executors.attempt_of, settings.block_warn
         ).check
@@ -147,6 +154,7 @@ class Crew:
             lanes=self.lanes,
             surroundings=self._surroundings,
             journal=Journal(self.app.events, on_dead),
+            standstill=self._standstill,
         )
 
     # Life

@@ -26,6 +26,11 @@ from treadle.core.threads.interrupted import interrupted
 SQLITE_MIN = (3, 37, 0)
 _IDLE_MAX = 4
 _CACHE_KIB = 12_000
+LOG_MAX = 16 * 2**20
+"""To how many bytes the write-ahead log is cut once it begins anew; it seldom has a quarter of it.
+
+Beside a reader that stays open it can only grow, and SQLite would keep all of its room for ever.
+"""
 
 # Connections that belong to a parent process; kept alive for ever so that no one closes them.
 _inherited: list[object] = []
@@ -180,6 +185,7 @@ class Pool:
                 "temp_store = memory",
                 f"cache_size = -{_CACHE_KIB}",
                 "synchronous = full",
+                f"journal_size_limit = {LOG_MAX}",
             ):
                 connection.execute(f"pragma {pragma}")
         except BaseException:
