@@ -81,7 +81,7 @@ class Writer:
         self._check = check
         self._patience = patience
         self._mutex = threading.RLock()
-        self._inside = Inside()
+        self._inside = Inside(Writer.write, Writer._serve)
         """The threads that write, or wait until somebody has written for them."""
         self._busy = False
         self._turn = 0

@@ -8,8 +8,11 @@ sent; what it interrupted goes on as if nothing had been.
 
 from __future__ import annotations
 
+import sys
 import threading
-from typing import Protocol, cast
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, Protocol, cast
 
 from treadle.core.errors import StoreUnavailable
 
@@ -31,22 +34,45 @@ def check_free(mutex: threading.RLock) -> None:
         raise interrupted()
 
 
+def codes_of(*functions: Callable[..., Any]) -> frozenset[CodeType]:
+    """Give by what `is_nested` knows functions."""
+    return frozenset(function.__code__ for function in functions)
+
+
+def is_nested(codes: frozenset[CodeType]) -> bool:
+    """Tell whether this thread is in one of these functions within a call of one of them.
+
+    It reads the thread's stack: dear, and beyond doubt. A note that a thread is in a call is cheap,
+    but an error that strikes as it is taken away (Ctrl-C, a soft timeout) leaves it behind.
+    """
+    found, frame = 0, sys._getframe(1)  # noqa: SLF001 -- its documented name
+    while frame is not None and found <= 1:
+        found += frame.f_code in codes
+        frame = cast("Any", frame.f_back)
+    return found > 1
+
+
 class Inside:
-    """The threads that are in a call which nothing on the same thread may wait for."""
+    """The threads that are in a call which nothing on the same thread may wait for.
 
-    __slots__ = ("_threads",)
+    Args:
+        functions: those that add a thread's note, and take it away at their end.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_codes", "_threads")
+
+    def __init__(self, *functions: Callable[..., Any]) -> None:
+        self._codes = codes_of(*functions)
         self._threads: set[int] = set()
 
     def check(self) -> int:
-        """Give this thread's number, for `add` and `discard`.
+        """Give this thread's number, for `add` and `discard`; called by one of the functions.
 
         Raises:
             StoreUnavailable: it is in such a call, which a handler or a finalizer has interrupted.
         """
         me = threading.get_ident()
-        if me in self._threads:
+        if me in self._threads and is_nested(self._codes):
             raise interrupted()
         return me
 

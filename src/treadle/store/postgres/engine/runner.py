@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -84,8 +84,6 @@ UNPREPARED_S = 600.0
 """How long statements are sent whole once a prepared one was lost."""
 
 _log = logging.getLogger("treadle.store")
-_inside = Inside()
-"""The threads that carry a conversation: one's transaction may hold what a second one waits for."""
 
 
 class Runner:
@@ -423,5 +421,8 @@ def _resolve(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001
     if not future.done():
         future.set_result(value)
 
+
+_inside: Final = Inside(drive_now)
+"""The threads that carry a conversation: one's transaction may hold what a second one waits for."""
 
 os.register_at_fork(after_in_child=_inside.clear)
