@@ -252,7 +252,7 @@ class Worker:
         try:
             if not self._crew.notes.empty:
                 settler.fix(demand)
-                await self._crew.notes.flush()
+                await self._write_notes()
             answer = await settler.exchange(line.worker, demand)
             if answer.gone and not self._stopping.is_set():
                 await self._crew.begin_anew(self._info())
@@ -269,6 +269,14 @@ class Worker:
         if answer.next_due is not None:
             self._crew.services.due_in(answer.next_due)
         return answer
+
+    async def _write_notes(self) -> None:
+        """Write what jobs have said; at the stop damage there keeps back no end of a job."""
+        try:
+            await self._crew.notes.flush()
+        except StoreDamaged:
+            if not self._stopping.is_set():
+                raise
 
     async def _rest(self, answer: Exchanged) -> bool:
         """Wait until the next exchange is worth its cost; False when a burst is done."""
