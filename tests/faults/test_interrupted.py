@@ -21,8 +21,8 @@ from treadle import Settings, StoreUnavailable, Treadle
 from treadle.store.postgres.store import PostgresStore
 
 SOURCES: Final = str(Path(treadle.__file__).parent)
-HANG_S: Final = 3.0
-"""After how long a call counts as one that waits for itself."""
+HANG_S: Final = 10.0
+"""After how long a call counts as one that waits for itself; that would be for 20 s."""
 Call = Callable[[Treadle], object]
 
 
@@ -152,7 +152,7 @@ def test_a_handler_that_interrupts_treadle_enqueues_or_is_refused_at_once(
         for at in range(1, striker.lines + 1):
             with striker.armed(at):
                 call(app)
-    assert striker.slowest < 1.0
+    assert striker.slowest < HANG_S / 2
     assert all("a signal handler" in error for error in striker.refused), striker.refused
     assert striker.refused or call is lists
     assert striker.stored
@@ -195,5 +195,5 @@ def test_a_handler_is_refused_while_its_thread_waits_for_the_write_of_another(
             timer.cancel()
             for thread in (leader, helper, timer):
                 thread.join()
-    assert striker.slowest < 1.0
+    assert striker.slowest < HANG_S / 2
     assert len(striker.refused) == 1
