@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.core import fault
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreDamaged, StoreError
+from treadle.core.errors import StoreDamaged, StoreError, StoreUnavailable
 from treadle.events import Event
 from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
@@ -116,6 +116,8 @@ class Crew:
         self._upkeep: list[asyncio.Task[None]] = []
         self.failed = 0
         """How many exchanges have failed in a row."""
+        self.refused = 0
+        """How many of them the store has refused, in a row."""
         self._said: type[StoreError] | None = None
         """Of what kind the failure was that has been said."""
 
@@ -254,6 +256,7 @@ class Crew:
     async def store_away(self, error: StoreError, stopping: asyncio.Event) -> None:
         """Say once that the store is away, or damaged, and pause, longer each time."""
         self.failed += 1
+        self.refused = 0 if isinstance(error, StoreUnavailable) else self.refused + 1
         self.health.fails(_EXCHANGES, str(error))
         if self._said is not type(error):
             self._said = type(error)
@@ -273,7 +276,7 @@ class Crew:
         """Say once that the store answers again."""
         if self.failed:
             _log.warning("the store answers again after %d failed calls", self.failed)
-            self.failed = 0
+            self.failed = self.refused = 0
             self._said = None
             self.health.works(_EXCHANGES)
 

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreDamaged, StoreError, StoreUnavailable
+from treadle.core.errors import StoreDamaged, StoreError
 from treadle.core.lanes import Lanes, read_reserve
 from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import TOO_MANY_STUCK, Crew, emit, greet
@@ -258,7 +258,7 @@ class Worker:
                 await self._crew.begin_anew(self._info())
         except StoreError as error:
             await self._crew.store_away(error, self._stopping)
-            if self.burst and _is_hopeless(error, self._crew.failed):
+            if self.burst and _is_hopeless(error, self._crew.refused):
                 self._hopeless = error
                 self.stop(f"the store needs mending: {error}")
             return None
@@ -359,10 +359,9 @@ class Worker:
         self._crew.line.hand_back()
 
 
-def _is_hopeless(error: StoreError, failed: int) -> bool:
+def _is_hopeless(error: StoreError, refused: int) -> bool:
     """Tell whether waiting mends nothing: whoever called a burst waits for its end."""
-    refused = not isinstance(error, StoreUnavailable) and failed >= _REFUSALS_MAX
-    return refused or isinstance(error, StoreDamaged)
+    return refused >= _REFUSALS_MAX or isinstance(error, StoreDamaged)
 
 
 def _sum_up(lock_waits: Iterable[int]) -> None:
