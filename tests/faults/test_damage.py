@@ -212,7 +212,7 @@ def test_damage_in_what_jobs_have_said_keeps_back_no_end_of_a_job(tmp_path: Path
     with opened(file) as app:
 
         @app.task(name="talks", retry=1)
-        async def talks(ctx: Context = context()) -> None:
+        async def talks(ctx: Context = context()) -> None:  # noqa: B008 -- a marker
             ctx.log("so it is")
 
         talks.enqueue_many([()] * 5)

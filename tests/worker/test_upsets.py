@@ -270,12 +270,10 @@ def test_a_burst_ends_where_the_store_refuses_five_exchanges_in_a_row(
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("begin immediate")
             began.set()
-            while mended and worker._crew.failed < 4:  # noqa: SLF001
-                await asyncio.sleep(0.01)
+            await until(lambda: not mended or worker._crew.failed >= 4)  # noqa: SLF001
             other.execute("alter table treadle_workers rename column request to old")
             other.execute("commit")
-            while mended and not worker._crew.refused:  # noqa: SLF001
-                await asyncio.sleep(0.01)
+            await until(lambda: not mended or worker._crew.refused)  # noqa: SLF001
             if mended:
                 other.execute("alter table treadle_workers rename column old to request")
 
@@ -342,9 +340,7 @@ def test_notes_that_wait_are_said_once_an_outage(
                 said = len(waiting())
                 with locked(file):
                     notes.say(claim, "info", text)
-                    async with asyncio.timeout(WAIT_S):
-                        while len(waiting()) == said:
-                            await asyncio.sleep(0.01)
+                    await until(lambda said=said: len(waiting()) > said)  # type: ignore[misc]
                     await asyncio.sleep(5 * IMPATIENT.store_timeout)
                 for _ in range(int(100 * WAIT_S)):
                     if notes.empty:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, Protocol, cast
 
 from treadle.core.errors import StoreUnavailable
@@ -45,10 +45,11 @@ def is_nested(codes: frozenset[CodeType]) -> bool:
     It reads the thread's stack: dear, and beyond doubt. A note that a thread is in a call is cheap,
     but an error that strikes as it is taken away (Ctrl-C, a soft timeout) leaves it behind.
     """
-    found, frame = 0, sys._getframe(1)  # noqa: SLF001 -- its documented name
+    found = 0
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 -- its documented name
     while frame is not None and found <= 1:
         found += frame.f_code in codes
-        frame = cast("Any", frame.f_back)
+        frame = frame.f_back
     return found > 1
 
 
