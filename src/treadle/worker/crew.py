@@ -114,10 +114,8 @@ class Crew:
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._upkeep: list[asyncio.Task[None]] = []
-        self.failed = 0
-        """How many exchanges have failed in a row."""
-        self.refused = 0
-        """How many of them the store has refused, in a row."""
+        self.failed = self.refused = 0
+        """How many exchanges have failed in a row, and how many the store has refused."""
         self._said: type[StoreError] | None = None
         """Of what kind the failure was that has been said."""
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from treadle.app import Treadle
     from treadle.client.link import Link
     from treadle.store.contract import Exchanged
+    from treadle.worker.notes import Notes
 
 _log = logging.getLogger("treadle.worker")
 
@@ -252,7 +253,7 @@ class Worker:
         try:
             if not self._crew.notes.empty:
                 settler.fix(demand)
-                await self._write_notes()
+                await _write(self._crew.notes, self._stopping)
             answer = await settler.exchange(line.worker, demand)
             if answer.gone and not self._stopping.is_set():
                 await self._crew.begin_anew(self._info())
@@ -269,14 +270,6 @@ class Worker:
         if answer.next_due is not None:
             self._crew.services.due_in(answer.next_due)
         return answer
-
-    async def _write_notes(self) -> None:
-        """Write what jobs have said; at the stop damage there keeps back no end of a job."""
-        try:
-            await self._crew.notes.flush()
-        except StoreDamaged:
-            if not self._stopping.is_set():
-                raise
 
     async def _rest(self, answer: Exchanged) -> bool:
         """Wait until the next exchange is worth its cost; False when a burst is done."""
@@ -357,6 +350,15 @@ class Worker:
             await set_within(self._awake, min(_LOOK_S, deadline - time.monotonic()))
         await self._exchange()
         self._crew.line.hand_back()
+
+
+async def _write(notes: Notes, stopping: asyncio.Event) -> None:
+    """Write what jobs have said; at the stop damage there keeps back no end of a job."""
+    try:
+        await notes.flush()
+    except StoreDamaged:
+        if not stopping.is_set():
+            raise
 
 
 def _is_hopeless(error: StoreError, refused: int) -> bool:
