@@ -12,13 +12,9 @@ import sys
 import threading
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any, Protocol, cast
+from typing import Any
 
 from treadle.core.errors import StoreUnavailable
-
-
-class _Owned(Protocol):
-    def _is_owned(self) -> bool: ...
 
 
 def check_free(mutex: threading.RLock) -> None:
@@ -30,7 +26,7 @@ def check_free(mutex: threading.RLock) -> None:
     Raises:
         StoreUnavailable: it is a handler or a finalizer; nothing was sent.
     """
-    if cast("_Owned", mutex)._is_owned():  # noqa: SLF001 -- no public name tells it
+    if mutex._is_owned():  # type: ignore[attr-defined] # noqa: SLF001 -- no public name tells it
         raise interrupted()
 
 
