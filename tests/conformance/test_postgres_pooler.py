@@ -119,7 +119,7 @@ def test_a_failed_transaction_leaves_no_answer_to_the_next_client(narrow: PgBoun
 
     def open_wire() -> Wire:
         wire = dial(Dial(target.conninfo, time.monotonic() + WOKEN_S))
-        drive_now(until_read(wire.meet(), time.monotonic() + WOKEN_S))
+        drive_now(until_read(wire.meet((ECHO, (int8(0),))), time.monotonic() + WOKEN_S))
         return wire
 
     def speak(number: int) -> None:
