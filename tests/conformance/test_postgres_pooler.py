@@ -121,7 +121,8 @@ def test_the_next_client_finds_no_setting_of_ours(postgres_schema: str, narrow: 
     with psycopg.connect(narrow.url, autocommit=True, prepare_threshold=None) as db:
         left = db.execute(
             "select name, setting from pg_settings where source = 'session' "
-            "and (name like 'enable%' or name like '%timeout' or name in ('jit', 'plan_cache_mode'))"
+            "and (name like 'enable%' or name like '%timeout' "
+            "or name in ('jit', 'plan_cache_mode'))"
         ).fetchall()
     store.close_now()
     assert left == []
