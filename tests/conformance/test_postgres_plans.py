@@ -212,7 +212,7 @@ def plan(db: Session, begin: str, text: str, *, costs: bool = False) -> str:
     values = f"({', '.join(['null'] * count)})" if count else ""
     with db.transaction():
         # As every transaction of the store begins.
-        db.execute(re.sub(r"\$[123]::", "null::", begin).encode())
+        db.execute(re.sub(r"\$[123]::", "null::", begin).replace("$4::", "true::").encode())
         db.execute("set local plan_cache_mode = force_generic_plan")
         db.execute(f"prepare asked as {text}".encode())
         asked = f"explain (costs {costs}) execute asked{values}"
