@@ -9,7 +9,7 @@ import pytest
 from treadle import JobState, Settings, Treadle
 from treadle.store.postgres.store import PostgresStore
 
-PATIENCE_S = 6.0
+PATIENCE_S = 12.0
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ RIDES: Final = {
     "gates_due": "gates_wake",
     "prune_gates": "gates_touched",
     "free_held": "jobs_running",
+    "lock_gates_held": "jobs_running",
     "drifted": "jobs_running",
     "give_tags": "jobs_untagged",
     "give_tags_waiting": "jobs_untagged",
@@ -88,7 +89,7 @@ CLAIMS: Final = (
     *("claim_ample", "claim_ample_any", "claim_ample_on"),
 )
 GATED: Final = (
-    *("park_ready", "park_more", "park_paused", "wake_parked"),
+    *("park_ready", "park_back", "park_more", "park_paused", "wake_parked", "lock_gates_of"),
     *("end_full", "end_staged", "end_again", "give_tags", "give_tags_waiting", "tell_gates"),
     *("free_noted", "gates_calm"),
 )
@@ -197,7 +198,7 @@ def names() -> list[str]:
         # These make and drop tables.
         *("make_shelf", "index_shelf", "drop_shelf", "known", "orphans", "swept"),
         *("is_made", "is_free", "is_untaken", "is_left", "may_run", "freed", "started"),
-        *("reserved", "turning", "says_full", "ending_full"),
+        *("reserved", "turning", "says_full", "ending_full", "shut_elsewhere"),
         *("new_turn", "same_turn", "given_turns", "step", "head_tag"),
         *("succeeding", "owed", "full_after", "part_after", "is_calm"),
         *("meant", "best_meant", "best_meant_on", "claiming_ample"),
@@ -211,7 +212,7 @@ def plan(db: Session, begin: str, text: str, *, costs: bool = False) -> str:
     values = f"({', '.join(['null'] * count)})" if count else ""
     with db.transaction():
         # As every transaction of the store begins.
-        db.execute(re.sub(r"\$[123]::", "null::", begin).encode())
+        db.execute(re.sub(r"\$[123]::", "null::", begin).replace("$4::", "true::").encode())
         db.execute("set local plan_cache_mode = force_generic_plan")
         db.execute(f"prepare asked as {text}".encode())
         asked = f"explain (costs {costs}) execute asked{values}"

@@ -113,13 +113,28 @@ def test_a_pooler_that_restarts_is_a_short_outage(postgres_schema: str, narrow: 
     store.close_now()
 
 
+def test_the_next_client_finds_no_setting_of_ours(postgres_schema: str, narrow: PgBouncer) -> None:
+    """How the store has its statements planned, and its limits, end with each transaction."""
+    store = PostgresStore(through(narrow, postgres_schema), "default", Settings())
+    store.migrate_now()
+    store.enqueue_now(new_id(), [new_job()])
+    with psycopg.connect(narrow.url, autocommit=True, prepare_threshold=None) as db:
+        left = db.execute(
+            "select name, setting from pg_settings where source = 'session' "
+            "and (name like 'enable%' or name like '%timeout' "
+            "or name in ('jit', 'plan_cache_mode'))"
+        ).fetchall()
+    store.close_now()
+    assert left == []
+
+
 def test_a_failed_transaction_leaves_no_answer_to_the_next_client(narrow: PgBouncer) -> None:
     """Whatever was to follow it: the pooler lends its connection on as soon as one fails."""
     target, wrong = read_target(narrow.url, WOKEN_S), list[object]()
 
     def open_wire() -> Wire:
         wire = dial(Dial(target.conninfo, time.monotonic() + WOKEN_S))
-        drive_now(until_read(wire.meet(), time.monotonic() + WOKEN_S))
+        drive_now(until_read(wire.meet((ECHO, (int8(0),))), time.monotonic() + WOKEN_S))
         return wire
 
     def speak(number: int) -> None:

@@ -1,6 +1,6 @@
 """Jobs on Redis that an enqueue handed over, when news, answers, beats and orders cross."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from tests.conformance.handed import claims_of, idle, wait_again
 from tests.conformance.handing import make_store, own, server, until_unheard
@@ -15,8 +15,6 @@ from treadle.testing.conformance.kit import (
 )
 
 __all__ = ["case", "make_store", "own", "server"]
-
-T = TypeVar("T")
 
 
 @scenario

@@ -65,6 +65,33 @@ def test_a_batch_that_fails_leaves_nothing(app: Treadle, tmp_path: Path) -> None
     assert app.jobs() == []
 
 
+@pytest.mark.parametrize(
+    ("begin", "advice"),
+    [("begin", "has read, .* BEGIN IMMEDIATE"), ("", "another connection writes")],
+)
+def test_a_transaction_that_can_write_no_more_says_what_to_do(
+    app: Treadle, tmp_path: Path, begin: str, advice: str
+) -> None:
+    """Whether it has read what is no longer so, or somebody else has the lock; nothing is lost."""
+    task = app.task(name="mail")(_mail)
+    with closing(connect(tmp_path, None)) as db, closing(connect(tmp_path, None)) as other:
+        db.execute("pragma busy_timeout = 0")
+        if begin:
+            db.execute(begin)
+            db.execute("select count(*) from treadle_jobs").fetchall()
+            task.enqueue(1)
+        else:
+            other.execute("begin immediate")
+        with pytest.raises(StoreUnavailable, match=advice):
+            task.using(connection=db).enqueue(2)
+        for one in (db, other):
+            one.rollback()
+        db.execute("begin immediate")
+        task.using(connection=db).enqueue(3)
+        db.execute("commit")
+    assert [one.args for one in app.jobs()] == ([(3,), (1,)] if begin else [(3,)])
+
+
 def test_another_file_is_refused(app: Treadle, tmp_path: Path) -> None:
     """A job never goes where no worker of the application looks."""
     task = app.task(name="mail")(_mail)

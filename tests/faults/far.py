@@ -143,11 +143,14 @@ class FarScene(Scene):
     def check_sales(self) -> None:
         """Make sure that what tasks have written in their transactions is what succeeded."""
         if self.sells:
-            with psycopg.connect(self.direct) as db:
-                query = f"select key from {self._sales}"  # noqa: S608 -- a name of ours
-                found = db.execute(query.encode()).fetchall()
             jobs = [(key_in(one.args), one.task, one.state) for one in self.records()]
-            compare_sales(jobs, [key for (key,) in found])
+            compare_sales(jobs, self.sold())
+
+    def sold(self) -> list[str]:
+        """Give the key of each sale, as often as it was made."""
+        with psycopg.connect(self.direct) as db:
+            query = f"select key from {self._sales}"  # noqa: S608 -- a name of ours
+            return [key for (key,) in db.execute(query.encode()).fetchall()]
 
 
 def away(scene: FarScene, server: Postgres | Redis, seconds: float, *, jobs: int) -> None:

@@ -311,7 +311,11 @@ class Scene:
         """
         rows = self.query("select args, task, state from treadle_jobs where task <> 'old'")
         jobs = [(key_in(args), task, state) for args, task, state in rows]
-        compare_sales(jobs, [key for (key,) in self.query("select key from sales")])
+        compare_sales(jobs, self.sold())
+
+    def sold(self) -> list[str]:
+        """Give the key of each sale, as often as it was made."""
+        return [key for (key,) in self.query("select key from sales")]
 
 
 def compare_sales(jobs: Iterable[tuple[str, str, str]], sales: Iterable[str]) -> None:

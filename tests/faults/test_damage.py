@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 
 from treadle import (
+    Context,
     JobNotFound,
     JobState,
     PayloadError,
@@ -23,6 +24,7 @@ from treadle import (
     StoreUnavailable,
     Treadle,
     Worker,
+    context,
 )
 
 PAGE: Final = 4_096
@@ -199,6 +201,24 @@ def test_what_a_burst_has_run_before_it_meets_damage_is_stored(
         (stored,) = db.execute(query).fetchone()
     assert worker.starts > 0
     assert stored == JOBS + worker.starts
+
+
+def test_damage_in_what_jobs_have_said_keeps_back_no_end_of_a_job(tmp_path: Path) -> None:
+    """Their log lines are lost with it, what became of them is stored, and the burst says why."""
+    file = tmp_path / "jobs.db"
+    with opened(file) as app:
+        app.enqueue("same", "makes the tables")
+    spoil(file, "treadle_logs")
+    with opened(file) as app:
+
+        @app.task(name="talks", retry=1)
+        async def talks(ctx: Context = context()) -> None:  # noqa: B008 -- a marker
+            ctx.log("so it is")
+
+        talks.enqueue_many([()] * 5)
+        with pytest.raises(StoreDamaged, match="restore it from a backup"):
+            asyncio.run(Worker(app, burst=True).arun())
+        assert {job.state for job in app.jobs()} == {JobState.SUCCEEDED}
 
 
 def test_a_worker_on_a_damaged_file_says_so_once_and_waits(

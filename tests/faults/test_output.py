@@ -6,16 +6,18 @@ What a worker says is for whoever looks; what it does is its jobs.
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO, cast
 
 import pytest
 
 from tests.e2e.cli_kit import command, environment, write_project
 from tests.faults.scene import WAIT_S
 from treadle import Job, Treadle
+from treadle.cli.logs import unheard
 
 JOBS: Final = 20
 NO_OUTPUT: Final = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
@@ -109,3 +111,24 @@ def test_a_job_that_prints_where_nobody_reads_succeeds(tmp_path: Path, start: Be
         with started(start, tmp_path, "worker"):
             assert job.result(timeout=WAIT_S) == "said"
         assert job.attempt == 1
+
+
+class Tee:
+    """What a program may put in the place of its output: a file, and little more."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.write, self.flush, self.fileno = file.write, file.flush, file.fileno
+
+
+def test_an_output_that_a_program_has_put_in_the_place_of_pythons_own_stays(tmp_path: Path) -> None:
+    """Its writes are its own; nothing is asked of it that it may not have."""
+    before = sys.stdout
+    with (tmp_path / "out.txt").open("w+", encoding="utf-8") as file:
+        sys.stdout = cast("TextIO", Tee(file))
+        try:
+            with unheard():
+                print("said")  # noqa: T201 -- as a job does
+        finally:
+            sys.stdout = before
+        file.seek(0)
+        assert file.read() == "said\n"

@@ -10,6 +10,7 @@ Settings (lease, beat, ...) come from `TREADLE_*`; a key names each job in the l
 
 import argparse
 import asyncio
+import ctypes
 import inspect
 import logging
 import os
@@ -57,6 +58,7 @@ def build(
     add_steered_tasks(app, ledger)
     add_long_tasks(app, ledger)
     add_deadly_tasks(app, ledger)
+    add_gripping_tasks(app, ledger)
     add_selling_tasks(app, ledger)
     add_bounded_tasks(app, ledger)
     return app
@@ -164,6 +166,28 @@ def add_deadly_tasks(app: Treadle, ledger: Ledger) -> None:
         ledger.write("START", key)
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)  # SIGKILL reaches the other threads of a process a moment later.
+
+
+def add_gripping_tasks(app: Treadle, ledger: Ledger) -> None:
+    """Add tasks whose C code keeps the interpreter's lock until somebody opens a pipe.
+
+    Each attempt that is to hold it has a pipe of its own: `pipe`, a dot and the count of starts.
+    """
+
+    def grip(key: str, pipe: str) -> None:
+        ledger.write("START", key)
+        starts = sum(e.word == "START" and e.key == key for e in ledger.entries())
+        if is_there(f"{pipe}.{starts}"):
+            ctypes.PyDLL(None).open(f"{pipe}.{starts}".encode(), os.O_RDONLY)
+        ledger.write("END", key)
+
+    @app.task(name="grip", retry=1)
+    async def grip_on_loop(key: str, pipe: str) -> None:
+        grip(key, pipe)
+
+    @app.task(name="grip_in_thread", retry=1)
+    def grip_in_thread(key: str, pipe: str) -> None:
+        grip(key, pipe)
 
 
 def add_selling_tasks(app: Treadle, ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from tests.model.sides import (
     SHUTS,
     TASKS,
     TENANTS,
-    WIDE,
+    Kind,
     Side,
     Sides,
     counted,
@@ -98,7 +98,7 @@ class Control:
 
     async def numbers(self) -> None:
         """Set or reset a gate's numbers."""
-        use = self.sides.draw.choice(WIDE)
+        use = self.sides.draw.choice(self.sides.gates)
         if use.kind == SWITCH:
             return
         if self.sides.draw.random() < 1 / 2:
@@ -269,7 +269,9 @@ class Reads:
     async def compare(self) -> None:
         """Every job, key and queue is the same everywhere."""
         jobs = self.sides.jobs[-BATCH_MAX:]
-        if True in [await self._has_heir(side) for side in self.sides.sides]:
+        # Who frees a place may wake the next one at once, or leave that to the next stage.
+        wakes = self.sides.kind is Kind.LIMITS
+        if wakes or True in [await self._has_heir(side) for side in self.sides.sides]:
             for side in self.sides.sides:
                 await side.store.stage((), BATCH_MAX)
         [found, *_] = await self.sides.all(

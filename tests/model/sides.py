@@ -13,8 +13,12 @@ from typing import Any, Final, TypeVar
 from treadle.core.clock import MovedClock
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import (
+    BREAKER,
     PLACES,
     RATE,
+    REPLACE,
+    REPLACED,
+    SKIP,
     SWITCH,
     WINDOW,
     GateRecord,
@@ -42,8 +46,19 @@ WIDE: Final = (
     GateUse("sw", SWITCH),
     GateUse("w", WINDOW, quota=9_000, period=SECOND, burst=9_000),
 )
-"""The gates of jobs: nobody waits at one while it is open, for who is woken at one that is full
-hangs on whom a store has parked already, and on how long ago."""
+"""Gates that nobody waits at while they are open."""
+NARROW: Final = (
+    GateUse("b'\u00e9", BREAKER, quota=2, period=60 * SECOND, burst=2 * SECOND),
+    GateUse("g{x}'\"\u00e9", PLACES, quota=2),
+    GateUse("g1", PLACES, quota=1),
+    GateUse("n\u00e9", PLACES, quota=1, on_full=REPLACE),
+    GateUse("r", RATE, quota=3, period=SECOND, burst=3),
+    GateUse("r2", RATE, cost=2, quota=1, period=SECOND, burst=4),
+    GateUse("s'", PLACES, quota=1, on_full=SKIP),
+    GateUse("sw", SWITCH),
+    GateUse("w", WINDOW, quota=3, period=2 * SECOND, burst=3),
+)
+"""Gates that jobs wait at, or end."""
 SHUTS: Final = ("sw", f"task:{TASKS[0]}", "b'\u00e9")
 """Gates that are shut and opened: that of some jobs, that of a task, and one of no job."""
 ROUNDS: Final = 200
@@ -56,9 +71,12 @@ class Kind(Enum):
 
     ORDER = 0
     """Claims take the best few: no job has a tenant, as the turns of those that one write makes
-    ready are open."""
+    ready are open, and no gate is ever full, as whom a claim of a few has met and parked is a
+    store's own."""
     TENANTS = 1
     """Jobs have tenants, and a claim takes all that there is."""
+    LIMITS = 2
+    """Gates are narrow, and a claim takes all that may pass."""
 
 
 class Side:
@@ -107,6 +125,7 @@ class Sides:
     def __init__(self, stores: Sequence[Store], clock: MovedClock, seed: int) -> None:
         self.sides = [Side(store) for store in stores]
         self.clock = clock
+        self.seed = seed
         self.draw = random.Random(seed)  # noqa: S311 -- it has to come again
         self.kind = Kind(seed % len(Kind))
         self.made = 0
@@ -117,6 +136,11 @@ class Sides:
     def whole(self) -> bool:
         """Whether a claim takes all that there is."""
         return self.kind is not Kind.ORDER
+
+    @property
+    def gates(self) -> Sequence[GateUse]:
+        """The gates of jobs."""
+        return NARROW if self.kind is Kind.LIMITS else WIDE
 
     async def all(
         self, what: str, verb: Callable[[Side], Awaitable[T]], read: Callable[[T], Any]
@@ -129,6 +153,17 @@ class Sides:
             name = type(side.store).__name__
             assert other == wanted, f"{what}: {name} says {_apart(other, wanted)}"
         return said
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time go by; where gates are narrow, upkeep comes before anything else does.
+
+        A gate of which it is time is looked at by upkeep, and by an exchange that touches it, so
+        who is woken would hang on which of them comes first.
+        """
+        self.clock.move(seconds)
+        if self.kind is Kind.LIMITS:
+            for side in self.sides:
+                await side.store.stage((), BATCH_MAX)
 
     def id(self) -> bytes:
         """Make the next id, as ids are made: they rise, and come again with the seed."""
@@ -162,7 +197,7 @@ class Sides:
             self.id(),
             task=self.draw.choice(TASKS),
             queue=self.draw.choice(QUEUES),
-            gates=write_gates(self.draw.sample(WIDE, self.draw.choice((0, 1, 2)))),
+            gates=write_gates(self.draw.sample(self.gates, self.draw.choice((0, 1, 2)))),
             priority=self.draw.choice((0, 0, 5, -3)),
             delay=self.draw.choice((0, 0, SECOND)),
             expires_in=self.draw.choice((None, None, 4 * SECOND)),
@@ -196,6 +231,9 @@ def shown(record: JobRecord | None) -> object:
     if record is None:
         return None
     state = (JobState.READY, None) if is_parked(record) else (record.state, record.reason)
+    if (record.reason or "").startswith(REPLACED):
+        # By which of a batch, its first newer one or its newest, is a store's own.
+        state = (record.state, REPLACED)
     when = (record.created_at, record.run_at, record.started_at, record.finished_at)
     ends = (record.expires_at, record.keep_until, record.outcome, record.result, record.error)
     tried = (record.attempt, record.forgiven, record.crashes, record.attempts_max, record.worker)

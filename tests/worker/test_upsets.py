@@ -255,6 +255,45 @@ def test_settlements_are_kept_while_the_store_refuses_all(tmp_path: Path) -> Non
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_burst_ends_where_the_store_refuses_five_exchanges_in_a_row(
+    tmp_path: Path, *, mended: bool
+) -> None:
+    """An outage before it is no refusal: one refusal after that, and it still goes on."""
+    file = tmp_path / "jobs.db"
+    app = Treadle(f"sqlite:///{file}", settings={"store_timeout": 0.05})
+    app.task(name="runs")(runs)
+    app.enqueue("runs")
+    worker = Worker(app, burst=True)
+
+    async def meddle(began: asyncio.Event) -> None:
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("begin immediate")
+            began.set()
+            await until(lambda: not mended or worker._crew.failed >= 4)  # noqa: SLF001
+            other.execute("alter table treadle_workers rename column request to old")
+            other.execute("commit")
+            await until(lambda: not mended or worker._crew.refused)  # noqa: SLF001
+            if mended:
+                other.execute("alter table treadle_workers rename column old to request")
+
+    async def play() -> None:
+        began = asyncio.Event()
+        async with asyncio.timeout(3 * WAIT_S), worker:
+            meddling = asyncio.create_task(meddle(began))
+            await began.wait()
+            await worker.wait()
+            await meddling
+
+    if mended:
+        asyncio.run(play())
+        assert {job.state for job in app.jobs()} == {"succeeded"}
+    else:
+        with pytest.raises(StoreError, match="no such column"):
+            asyncio.run(play())
+    app.close()
+
+
 def ended(attempt: Attempt) -> Settlement:
     """Settle an attempt as succeeded."""
     claim = attempt.claim
@@ -289,15 +328,20 @@ def test_notes_that_wait_are_said_once_an_outage(
     monkeypatch.setattr("treadle.worker.notes.FLUSH_S", 0.01)
     file = tmp_path / "jobs.db"
 
+    def waiting() -> list[str]:
+        return [one for one in caplog.messages if one.startswith("progress and log lines wait")]
+
     async def scenario() -> None:
         async with opened(file) as store:
             [claim] = await claimed(store, "a")
             notes = Notes(store, lambda: WORKER.id)
             running = asyncio.create_task(notes.run())
             for text in ("one", "two"):
+                said = len(waiting())
                 with locked(file):
                     notes.say(claim, "info", text)
-                    await asyncio.sleep(10 * IMPATIENT.store_timeout)
+                    await until(lambda said=said: len(waiting()) > said)  # type: ignore[misc]
+                    await asyncio.sleep(5 * IMPATIENT.store_timeout)
                 for _ in range(int(100 * WAIT_S)):
                     if notes.empty:
                         break
@@ -306,8 +350,7 @@ def test_notes_that_wait_are_said_once_an_outage(
             assert [text for *_, text in await store.logs(claim.claim.id)] == ["one", "two"]
 
     asyncio.run(scenario())
-    said = [line for line in caplog.messages if line.startswith("progress and log lines wait")]
-    assert len(said) == 2
+    assert len(waiting()) == 2
 
 
 def test_no_settlement_overtakes_its_notes(tmp_path: Path) -> None:

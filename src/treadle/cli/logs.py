@@ -76,7 +76,7 @@ def unheard() -> Iterator[None]:
     A reader that has gone away, or a full disk of a log, must fail no job that prints.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_unheard(stream) for stream in before)
+    sys.stdout, sys.stderr = map(_dropping, before)
     try:
         yield
     finally:
@@ -86,20 +86,25 @@ def unheard() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def _unheard(stream: TextIO) -> TextIO:
-    """Give a stream to the same file that drops what it cannot write; one without stays."""
+def _dropping(stream: TextIO) -> TextIO:
+    """Give a stream to the same file that drops what it cannot write.
+
+    None, one that has no file, and one that somebody has put in the place of Python's own stay.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
     try:
         stream.flush()
         file = _Unheard(stream.fileno(), "w", closefd=False)
-    except (OSError, AttributeError, ValueError):
+    except (OSError, ValueError):
         return stream
-    at_once = bool(getattr(stream, "write_through", False))
+    at_once = stream.write_through
     return io.TextIOWrapper(
         # Unbuffered (PYTHONUNBUFFERED) where the stream was, so that both keep their order.
         cast("io.BufferedWriter", file) if at_once else io.BufferedWriter(file),
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=bool(stream.line_buffering),
+        line_buffering=stream.line_buffering,
         write_through=at_once,
     )
 

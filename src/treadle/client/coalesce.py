@@ -81,7 +81,7 @@ class Writer:
         self._check = check
         self._patience = patience
         self._mutex = threading.RLock()
-        self._inside = Inside()
+        self._inside = Inside(Writer.write, Writer._serve)
         """The threads that write, or wait until somebody has written for them."""
         self._busy = False
         self._turn = 0
@@ -106,19 +106,20 @@ class Writer:
 
     def _write(self, job: NewJob) -> Fate:
         turn, ticket = 0, None
-        with self._mutex:
-            if self._busy:
-                ticket = self._joined(_Ticket(job))
-            else:
-                self._busy = True
-                self._turn = turn = self._turn + 1
-        if ticket is not None:
-            return self._wait(ticket)
         try:
-            # The job's own id serves as the request's: no other write ever uses it.
-            return self._store.enqueue_now(job.id, (job,))[0]
+            with self._mutex:
+                if self._busy:
+                    ticket = self._joined(_Ticket(job))
+                else:
+                    self._busy = True
+                    self._turn = turn = self._turn + 1
+            if ticket is None:
+                # The job's own id serves as the request's: no other write ever uses it.
+                return self._store.enqueue_now(job.id, (job,))[0]
         finally:
-            self._pass_on(turn)
+            if turn:
+                self._pass_on(turn)
+        return self._wait(ticket)
 
     async def awrite(self, job: NewJob) -> Fate:
         """Store one job from a coroutine without blocking its loop; return its fate.

@@ -27,9 +27,11 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _ENDED_BY: Final = {
     "exhausted": "Its last attempt failed and none is left.",
     "not_retried": "Its error is one that its task's retry policy does not try again.",
-    "poison": "Every worker that ran it died while it ran: {crashes} of {max_crashes} allowed.",
+    "poison": "Every worker that ran it died, or stood still for longer than its lease: {crashes} "
+    "of {max_crashes} allowed.",
     "interrupted": "Its worker ended it in mid-attempt, and its task says on_lost='fail'.",
-    "worker_lost": "Its worker died while it ran, and its task says on_lost='fail'.",
+    "worker_lost": "Its worker died, or stood still for longer than its lease, while it ran, and "
+    "its task says on_lost='fail'.",
     "unknown_task": "No worker knew its task for {unknown_task_max}.",
     "bad_result": "Its task ended well, but what it returned cannot be stored.",
     "unreadable": "Its stored row cannot be read; it may have been changed by hand.",

@@ -130,7 +130,9 @@ def _after_loss(claim: Claim, outcome: WorkerLost, policy: JobPolicy, rules: Rul
     """A crash is forgiven until it repeats: `max_crashes` of them make a dead letter."""
     crashes = claim.crashes + 1
     error = ErrorInfo(
-        "WorkerLost", f"worker {outcome.worker} died while it ran attempt {claim.attempt}"
+        "WorkerLost",
+        f"worker {outcome.worker} died, or stood still for longer than its lease, while it ran "
+        f"attempt {claim.attempt}",
     )
     if crashes >= rules.max_crashes or policy.on_lost == "fail":
         reason = "poison" if crashes >= rules.max_crashes else "worker_lost"

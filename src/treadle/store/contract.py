@@ -14,10 +14,11 @@ settlement `tells` of gates is written with it: a breaker shuts or closes, and `
 gate, as `core.gates.tells.told` says.
 
 Left to a store are which jobs behind a shut gate it has parked already and which are still ready,
-and so at which of its gates a job waits and who is woken next; the turns of those tenants' jobs
-that one write makes ready; and when it drops a gate, a hold or a place in a line that counts no
-more. Whatever else they say is the same after the same calls, which
-tests/model/test_side_by_side.py asks of all stores at once.
+as long as no claim has asked for all of them; whether a gate of which it is time is looked at by an
+exchange that touches it or by `stage` alone; which one of several newer jobs of a batch is named as
+the one that has replaced an older; the turns of those tenants' jobs that one write makes ready; and
+when it drops a gate, a hold or a place in a line that counts no more. Whatever else they say is the
+same after the same calls, which tests/model/test_side_by_side.py asks of all stores at once.
 
 A key is taken inside `enqueue` and freed by the write that ends the job's claim to it
 (docs/adr/0017; its verbs, and those of locks, are in `store.parts.keyed`). The verbs of schedules

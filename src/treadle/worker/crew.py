@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.core import fault
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreDamaged, StoreError
+from treadle.core.errors import StoreDamaged, StoreError, StoreUnavailable
 from treadle.events import Event
 from treadle.worker.attempt import Surroundings
 from treadle.worker.executors.blocked import BlockedLoop
@@ -31,6 +31,7 @@ from treadle.worker.life.arrival import rest_after
 from treadle.worker.life.health import Health
 from treadle.worker.life.losses import warn_of_losses
 from treadle.worker.life.rest import set_within
+from treadle.worker.life.standstill import Standstill
 from treadle.worker.line import Line
 from treadle.worker.notes import Notes
 from treadle.worker.outcomes.transaction import Transactions
@@ -78,6 +79,11 @@ class Crew:
         self.store: Store = app.store
         self.notes = Notes(self.store, lambda: self.id)
         self._surroundings = self._make_surroundings()
+        # While no beat is missed a standstill costs no more than the time that it takes.
+        self._standstill = Standstill(
+            lambda: self.line.running.copy().values(),
+            max(app.settings.block_warn, app.settings.beat),
+        )
         self.line = Line(self._make_kit(), slots, wake, self.store.features)
         self.settler = self.line.settler = Settler(self.store, self.line.answered)
         settings = app.settings
@@ -99,6 +105,7 @@ class Crew:
             self._firing,
         )
         self.lease = Lease(self.store, self, settings.lease, settings.beat)
+        self.lease.woke = self._standstill.woke
         self.lease.look = BlockedLoop(
             self._loop, self.executors.attempt_of, settings.block_warn
         ).check
@@ -107,8 +114,8 @@ class Crew:
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._upkeep: list[asyncio.Task[None]] = []
-        self.failed = 0
-        """How many exchanges have failed in a row."""
+        self.failed = self.refused = 0
+        """How many exchanges have failed in a row, and how many the store has refused."""
         self._said: type[StoreError] | None = None
         """Of what kind the failure was that has been said."""
 
@@ -147,6 +154,7 @@ class Crew:
             lanes=self.lanes,
             surroundings=self._surroundings,
             journal=Journal(self.app.events, on_dead),
+            standstill=self._standstill,
         )
 
     # Life
@@ -246,6 +254,7 @@ class Crew:
     async def store_away(self, error: StoreError, stopping: asyncio.Event) -> None:
         """Say once that the store is away, or damaged, and pause, longer each time."""
         self.failed += 1
+        self.refused = 0 if isinstance(error, StoreUnavailable) else self.refused + 1
         self.health.fails(_EXCHANGES, str(error))
         if self._said is not type(error):
             self._said = type(error)
@@ -265,7 +274,7 @@ class Crew:
         """Say once that the store answers again."""
         if self.failed:
             _log.warning("the store answers again after %d failed calls", self.failed)
-            self.failed = 0
+            self.failed = self.refused = 0
             self._said = None
             self.health.works(_EXCHANGES)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from treadle.store.contract import StoreSession
     from treadle.worker.attempt import Surroundings
     from treadle.worker.journal import Journal
+    from treadle.worker.life.standstill import Standstill
 
 
 class Kit(Struct, eq=False, kw_only=True):
@@ -29,6 +30,7 @@ class Kit(Struct, eq=False, kw_only=True):
     lanes: Lanes
     surroundings: Surroundings
     journal: Journal
+    standstill: Standstill
 
     def policy_of(self, claim: Claim, definition: Definition | None) -> JobPolicy:
         """Give the job's own policy, else its task's; damaged bytes are told and left aside."""

@@ -59,12 +59,16 @@ class Lease:
         self._safe_s = lease_s * 2 / 3
         self._beat_s = beat_s
         self._beaten_at = time.monotonic()
+        self._look_at = self._beaten_at
+        """When the next look is due, by the monotonic clock."""
         self._told = False
         self._stop = threading.Event()
         self._now = threading.Event()
         self._thread: threading.Thread | None = None
+        self.woke: Callable[[float], None] | None = None
+        """Called a few times a second with how many seconds late that is."""
         self.look: Callable[[], None] | None = None
-        """Called a few times a second: the blocked-loop detector."""
+        """Called then, too: the blocked-loop detector."""
         self.on_failed: Callable[[str], object] | None = None
         """Told why a beat failed, from this thread."""
 
@@ -90,20 +94,41 @@ class Lease:
         with asyncio.Runner() as runner:
             next_beat = time.monotonic() + self._beat_s
             while not self._stop.is_set():
-                self._now.wait(max(0.0, min(_LOOK_S, next_beat - time.monotonic())))
+                now = time.monotonic()
+                self._look_at = now + max(0.0, min(_LOOK_S, next_beat - now))
+                self._now.wait(self._look_at - now)
                 self._look()
                 if time.monotonic() >= next_beat and not self._stop.is_set():
-                    runner.run(self._beat())
+                    runner.run(self._beat_watched())
                     next_beat = time.monotonic() + self._beat_s
                 self._check()
 
     def _look(self) -> None:
         """Look at the worker's loop; what goes wrong there must not cost the lease."""
         try:
+            if self.woke is not None:
+                self.woke(max(0.0, time.monotonic() - self._look_at))
             if self.look is not None:
                 self.look()
         except Exception:  # noqa: BLE001 -- without this thread the worker's jobs would run twice
             _log.exception("the look at the worker's loop failed")
+
+    async def _beat_watched(self) -> None:
+        """Beat, and look as often as otherwise while the store takes its time."""
+        self._look_at = time.monotonic() + _LOOK_S
+        watch = asyncio.create_task(self._watch())
+        try:
+            await self._beat()
+        finally:
+            watch.cancel()
+            # An answer that lay there when the process went on may come before the watch's turn.
+            self._look()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_at - time.monotonic())
+            self._look()
+            self._look_at = time.monotonic() + _LOOK_S
 
     async def _beat(self) -> None:
         worker = self._holder.id

@@ -69,6 +69,7 @@ class Line:
         self._rests = 0
         self._ran_us = self._ended = 0
         self.starts = 0
+        self._long_us = int(kit.standstill.warn_after * SECOND)
 
     # Claim
 
@@ -159,6 +160,8 @@ class Line:
         settlement = self.settle(attempt.claim, outcome, attempt.policy, written)
         self._ran_us += settlement.ran
         self._ended += 1
+        if settlement.ran >= self._long_us:
+            self.kit.standstill.ended(attempt.claim)
         if self.held.buffer:
             self.dispatch()
         self._wake()

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from treadle.core.durations import to_us
-from treadle.core.errors import StoreDamaged, StoreError, StoreUnavailable
+from treadle.core.errors import StoreDamaged, StoreError
 from treadle.core.lanes import Lanes, read_reserve
 from treadle.store.contract import WorkerInfo
 from treadle.worker.crew import TOO_MANY_STUCK, Crew, emit, greet
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from treadle.app import Treadle
     from treadle.client.link import Link
     from treadle.store.contract import Exchanged
+    from treadle.worker.notes import Notes
 
 _log = logging.getLogger("treadle.worker")
 
@@ -252,13 +253,13 @@ class Worker:
         try:
             if not self._crew.notes.empty:
                 settler.fix(demand)
-                await self._crew.notes.flush()
+                await _write(self._crew.notes, self._stopping)
             answer = await settler.exchange(line.worker, demand)
             if answer.gone and not self._stopping.is_set():
                 await self._crew.begin_anew(self._info())
         except StoreError as error:
             await self._crew.store_away(error, self._stopping)
-            if self.burst and _is_hopeless(error, self._crew.failed):
+            if self.burst and _is_hopeless(error, self._crew.refused):
                 self._hopeless = error
                 self.stop(f"the store needs mending: {error}")
             return None
@@ -351,10 +352,18 @@ class Worker:
         self._crew.line.hand_back()
 
 
-def _is_hopeless(error: StoreError, failed: int) -> bool:
+async def _write(notes: Notes, stopping: asyncio.Event) -> None:
+    """Write what jobs have said; at the stop damage there keeps back no end of a job."""
+    try:
+        await notes.flush()
+    except StoreDamaged:
+        if not stopping.is_set():
+            raise
+
+
+def _is_hopeless(error: StoreError, refused: int) -> bool:
     """Tell whether waiting mends nothing: whoever called a burst waits for its end."""
-    refused = not isinstance(error, StoreUnavailable) and failed >= _REFUSALS_MAX
-    return refused or isinstance(error, StoreDamaged)
+    return refused >= _REFUSALS_MAX or isinstance(error, StoreDamaged)
 
 
 def _sum_up(lock_waits: Iterable[int]) -> None:

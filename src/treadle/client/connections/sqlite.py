@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 from treadle.core.errors import StoreUnavailable
 from treadle.store.statements import Adapter, Lent, Rows, Statement, arranged, placed
+
+_ADVICE: Final = {
+    sqlite3.SQLITE_BUSY: "; another connection writes: give yours a longer timeout",
+    # sqlite.org/isolation.html: who has read may write only while nobody else has since.
+    sqlite3.SQLITE_BUSY_SNAPSHOT: "; its transaction has read, and another connection has written "
+    "since: roll it back and do it again, from a BEGIN IMMEDIATE on",
+}
 
 
 class SqliteAdapter(Adapter):
@@ -35,7 +43,8 @@ class SqliteAdapter(Adapter):
                 return cursor.execute(text, rows[0]).fetchall()
             cursor.executemany(text, rows)
         except sqlite3.OperationalError as error:
-            msg = f"the given connection cannot take the jobs: {error}"
+            advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0), "")
+            msg = f"the given connection cannot take the jobs: {error}{advice}"
             raise StoreUnavailable(msg) from error
         return ()
 

@@ -8,14 +8,13 @@ sent; what it interrupted goes on as if nothing had been.
 
 from __future__ import annotations
 
+import sys
 import threading
-from typing import Protocol, cast
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
 
 from treadle.core.errors import StoreUnavailable
-
-
-class _Owned(Protocol):
-    def _is_owned(self) -> bool: ...
 
 
 def check_free(mutex: threading.RLock) -> None:
@@ -27,26 +26,50 @@ def check_free(mutex: threading.RLock) -> None:
     Raises:
         StoreUnavailable: it is a handler or a finalizer; nothing was sent.
     """
-    if cast("_Owned", mutex)._is_owned():  # noqa: SLF001 -- no public name tells it
+    if mutex._is_owned():  # type: ignore[attr-defined] # noqa: SLF001 -- no public name tells it
         raise interrupted()
 
 
+def codes_of(*functions: Callable[..., Any]) -> frozenset[CodeType]:
+    """Give by what `is_nested` knows functions."""
+    return frozenset(function.__code__ for function in functions)
+
+
+def is_nested(codes: frozenset[CodeType]) -> bool:
+    """Tell whether this thread is in one of these functions within a call of one of them.
+
+    It reads the thread's stack: dear, and beyond doubt. A note that a thread is in a call is cheap,
+    but an error that strikes as it is taken away (Ctrl-C, a soft timeout) leaves it behind.
+    """
+    found = 0
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 -- its documented name
+    while frame is not None and found <= 1:
+        found += frame.f_code in codes
+        frame = frame.f_back
+    return found > 1
+
+
 class Inside:
-    """The threads that are in a call which nothing on the same thread may wait for."""
+    """The threads that are in a call which nothing on the same thread may wait for.
 
-    __slots__ = ("_threads",)
+    Args:
+        functions: those that add a thread's note, and take it away at their end.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_codes", "_threads")
+
+    def __init__(self, *functions: Callable[..., Any]) -> None:
+        self._codes = codes_of(*functions)
         self._threads: set[int] = set()
 
     def check(self) -> int:
-        """Give this thread's number, for `add` and `discard`.
+        """Give this thread's number, for `add` and `discard`; called by one of the functions.
 
         Raises:
             StoreUnavailable: it is in such a call, which a handler or a finalizer has interrupted.
         """
         me = threading.get_ident()
-        if me in self._threads:
+        if me in self._threads and is_nested(self._codes):
             raise interrupted()
         return me
 

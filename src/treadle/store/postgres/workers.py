@@ -60,13 +60,14 @@ def give_back(
     values = (text(worker), *pairs)
     calls: list[Call] = [
         (sql["lock_jobs"], pairs[:1]),
+        (sql["lock_gates_of"], pairs[:1]),
         (sql["free_claims"], values),
         (sql["give_back"], values),
         (sql["park_ready"], pairs[:1]),
         *turns(sql),
         *turns_at_gates(sql),
     ]
-    _, (_, _, rows, *_) = yield Ask(calls, after=ring)
+    _, (_, _, _, rows, *_) = yield Ask(calls, after=ring)
     return len(rows)
 
 
@@ -81,12 +82,16 @@ def leave(sql: Statements, worker: str, marked: Held, ring: Sequence[Call]) -> T
         (sql["lock_row"], me),
         (sql["had_started"], (*me, *_pairs(list(marked)))),
         (sql["lock_held"], me),
+        (sql["lock_gates_held"], me),
         (sql["free_held"], me),
         (sql["give_all_back"], me),
+        (sql["park_back"], ()),
         (sql["forget"], me),
+        *turns(sql),
+        *turns_at_gates(sql),
     ]
-    _, (*_, rows, _, _) = yield Ask([*calls, *turns(sql)], after=ring)
-    return len(rows)
+    _, (*_, [[returned, _]], _, _, _, _) = yield Ask(calls, after=ring)
+    return int(returned)
 
 
 def mark(sql: Statements, marks: Sequence[Marked]) -> Talk[None]:

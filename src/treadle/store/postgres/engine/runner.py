@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from treadle.core.errors import StoreUnavailable
 from treadle.core.threads.interrupted import Inside
 from treadle.store.dialling import dial_beside
-from treadle.store.postgres.engine.pack import int8, text
+from treadle.store.postgres.engine.pack import Value, boolean, int8, text
 from treadle.store.postgres.engine.pool import OPEN_MAX, Pool
 from treadle.store.postgres.engine.trouble import (
     ConnectionLost,
@@ -80,12 +80,12 @@ _PAUSE_MAX_S = 0.5
 _BUSY_PAUSE_S = 0.002
 _TELL_S = 1.0
 """How long a call waits for the news of what it has committed."""
+_HERE, _FOR_GOOD = boolean(True), boolean(False)  # noqa: FBT003 -- as the statement takes it
+"""How to plan is said for a transaction, or for its session."""
 UNPREPARED_S = 600.0
 """How long statements are sent whole once a prepared one was lost."""
 
 _log = logging.getLogger("treadle.store")
-_inside = Inside()
-"""The threads that carry a conversation: one's transaction may hold what a second one waits for."""
 
 
 class Runner:
@@ -98,7 +98,7 @@ class Runner:
         self.target = target
         self.pool = Pool()
         self.timeout = timeout
-        self._begin = sql["begin"]
+        self._begin, self._begin_own = sql["begin"], sql["begin_own"]
         self._clock = clock
         self._unprepared_until = 0.0
         """Statements are prepared after that instant (monotonic): a pooler may lose them."""
@@ -171,7 +171,7 @@ class Runner:
             ask = next(talk)
             while True:
                 if begin:
-                    first = self._begin_call(now, deadline)
+                    first = self.begin_call(wire, deadline, now)
                     ask = replace(ask, calls=(first, *ask.calls))
                 rows = yield from until(wire.ask(ask, prepare=prepare), deadline)
                 if wire.has_news:
@@ -190,16 +190,26 @@ class Runner:
         finally:
             talk.close()
 
-    def begin_call(self) -> Call:
-        """Give what begins a transaction on a connection that the runner has not lent."""
-        return self._begin_call(None, time.monotonic() + self.timeout)
+    def begin_call(self, wire: Wire, deadline: float, now: int | None = None) -> Call:
+        """Give what comes first in a transaction: its time, its limits, and how to plan.
 
-    def _begin_call(self, now: int | None, deadline: float) -> Call:
+        How to plan is said once where the session is ours alone (`own_call`).
+        """
+        limits = self._limits(now, deadline)
+        if wire.is_pooled:
+            return self._begin, [*limits, _HERE]
+        return self._begin_own, limits
+
+    def own_call(self, deadline: float) -> Call:
+        """Give what a session of our own is told when it begins."""
+        return self._begin, [*self._limits(None, deadline), _FOR_GOOD]
+
+    def _limits(self, now: int | None, deadline: float) -> list[Value]:
         if now is None and self._clock is not None:
             now = self._clock.wall()
         # The server gives up first, so that its own word for it reaches the caller.
         left = max(1, int((deadline - time.monotonic()) * 900))
-        return self._begin, [int8(now), text(str(left)), text(str(max(1, left // 2)))]
+        return [int8(now), text(str(left)), text(str(max(1, left // 2)))]
 
     def lend(self, deadline: float) -> Steps[Wire]:
         """Lend a connection to whoever speaks to it himself; `pool.give` or `drop` must follow.
@@ -268,7 +278,7 @@ class Runner:
         assert wire is not None, "what was dialled is answered with a connection"
         try:
             check_age(wire.version, self.target.name)
-            yield from until(wire.meet(), deadline)
+            yield from until(wire.meet(self.own_call(deadline)), deadline)
         except BaseException:
             wire.close()
             raise
@@ -423,5 +433,8 @@ def _resolve(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001
     if not future.done():
         future.set_result(value)
 
+
+_inside: Final = Inside(drive_now)
+"""The threads that carry a conversation: one's transaction may hold what a second one waits for."""
 
 os.register_at_fork(after_in_child=_inside.clear)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from treadle.core.errors import SchemaMismatch, StoreError, StoreUnavailable
+from treadle.core.errors import SchemaMismatch, StoreDamaged, StoreError, StoreUnavailable
 from treadle.store.lacking import no_descriptor
 
 SERVER_MIN = 130_000
@@ -29,6 +29,8 @@ _AWAY = {
 _AWAY_CLASSES = ("08", "53", "57", "58", "XX")
 _LASTING = frozenset({"28P01", "28000", "3D000", "42501"})
 """States that no time ends: somebody has to mend them."""
+_DAMAGED = frozenset({"XX001", "XX002"})
+"""A page or an index does not hold what it should (the server's appendix of error codes)."""
 _SAID = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
@@ -75,6 +77,12 @@ def explained(error: ServerError, name: str, url: str) -> StoreError:
     """Turn the server's error into one that says what to do."""
     if error.state in _MISSING:
         return SchemaMismatch(f"{name}: {error}; run `treadle migrate --store '{url}'`")
+    if error.state in _DAMAGED:
+        return StoreDamaged(
+            f"{name}: its files are damaged, and waiting does not mend them: check the disk and "
+            "the server's log, find what else is with pg_amcheck, restore it from a backup "
+            f"({error})"
+        )
     advice = _AWAY.get(error.state)
     if advice is not None:
         passing = error.state not in _LASTING

@@ -258,16 +258,19 @@ class Wire:
             yield from self._next()
         yield from self._next()
 
-    def meet(self) -> Looks[None]:
+    def meet(self, own: Call) -> Looks[None]:
         """Find out whether a pooler answers, which has greeted under a number of its own.
 
-        Comes before whatever is to be sent with something after it.
+        Comes before whatever is to be sent with something after it. `own` is for a session that is
+        ours alone.
 
         Raises:
             ConnectionLost, ServerError: as for `ask`.
         """
         [[[pid]]] = yield from self.ask(Ask([(_PID, ())]), prepare=False)
         self.is_pooled = pid != self.pid
+        if not self.is_pooled:
+            yield from self.ask(Ask([own]), prepare=False)
 
     def listen(self, channels: Sequence[str], key: int) -> Looks[None]:
         """Ask to be notified, under a lock by this key; the names have been checked."""

@@ -10,6 +10,7 @@ from treadle.store.postgres.engine.pack import boolean, int8, text, texts
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
 from treadle.store.postgres.engine.wire import Ask, Call
+from treadle.store.postgres.gates.line import waking
 from treadle.store.postgres.tenants.turns import turns
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def set_numbers(
 
 def _wakes(sql: Statements, name: str) -> list[Call]:
     """Wake who waits at a gate whose row this transaction has locked."""
-    given = (texts([name]),)
-    return [(sql["wake_parked"], given), (sql["look_again"], given), *turns(sql)]
+    return [*waking(sql, texts([name])), *turns(sql)]
 
 
 def reset(sql: Statements, name: str) -> Talk[bool]:

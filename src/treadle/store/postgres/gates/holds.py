@@ -9,7 +9,7 @@ from treadle.store.postgres.access import PostgresAccess
 from treadle.store.postgres.engine.pack import int8, text, texts
 from treadle.store.postgres.engine.runner import Talk, drive
 from treadle.store.postgres.engine.wire import Ask
-from treadle.store.postgres.gates.line import definitions
+from treadle.store.postgres.gates.line import definitions, waking
 from treadle.store.postgres.news.ears import WORK
 from treadle.store.postgres.tenants.turns import turns
 
@@ -44,8 +44,7 @@ class PostgresHolds(PostgresAccess):
         calls = [
             (self._sql["lock_gates"], given),
             (self._sql["hold_free"], (text(name), token)),
-            (self._sql["wake_parked"], given),
-            (self._sql["look_again"], given),
+            *waking(self._sql, *given),
             *turns(self._sql),
         ]
         ring = self._ears.ring(WORK)
@@ -61,11 +60,10 @@ def _take(
         (sql["lock_gates"], given),
         (sql["lapse_holds"], given),
         (sql["hold_take"], (text(use.name), token, int8(use.cost), int8(lease))),
-        (sql["wake_parked"], given),
-        (sql["look_again"], given),
+        *waking(sql, *given),
         *turns(sql),
     ]
-    now, (_, _, _, [[passes, opens, ahead]], [[woken]], *_) = yield Ask(calls)
+    now, (_, _, _, [[passes, opens, ahead]], [[woken, *_]], *_) = yield Ask(calls)
     if woken:
         yield Ask(ring)
     if passes:

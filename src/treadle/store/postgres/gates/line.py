@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from treadle.core.gates.gate import KINDS, GateUse, read_gates
+from treadle.core.gates.gate import KINDS, LOOKS_MAX, GateUse, read_gates
 from treadle.store.postgres.engine.pack import int8, int8s, lenient, texts, uuids
 from treadle.store.postgres.engine.runner import Talk
 from treadle.store.postgres.engine.sql import Statements
@@ -76,8 +76,7 @@ class Seen(Struct, frozen=True):
         calls: list[Call] = []
         if waits:
             calls = [(sql["park_ready"], (uuids(waits),)), *turns_at_gates(sql)]
-        waking = [(sql["wake_parked"], (names,)), (sql["look_again"], (names,))]
-        return [*calls, *waking, *turns(sql)]
+        return [*calls, *waking(sql, names), *turns(sql)]
 
     def after(self, sql: Statements, worker: Value, wanted: int, *, many: bool) -> list[Call]:
         """Park more where the last claim parked some; ask for calm, and for jobs that are left."""
@@ -255,9 +254,28 @@ def written(raw: bytes | None) -> str | None:
     return None if raw is None else raw.decode()
 
 
+def waking(sql: Statements, names: Value, looks: int = 1) -> list[Call]:
+    """Say who is woken at these gates, which are locked; the first answer counts them.
+
+    So many that wait are looked at where as many may not be woken, because they move to another
+    gate.
+    """
+    return [(sql["wake_parked"], (names, int8(looks))), (sql["look_again"], (names,))]
+
+
 def wake(sql: Statements, names: Sequence[str], ring: Sequence[Call] = ()) -> Talk[int]:
-    """Wake who waits at these gates; give how many became ready."""
-    given = (texts(names),)
-    calls = [(sql["lock_gates"], given), (sql["wake_parked"], given), (sql["look_again"], given)]
-    _, (_, [[woken]], *_) = yield Ask([*calls, *turns(sql)], after=ring)
-    return int(woken)
+    """Wake who waits at these gates, or move him to another one; give how many became ready.
+
+    Where some were moved there may be others behind them, which are looked at in a second go.
+    """
+    given = texts(names)
+    ready, moved = 0, 1
+    for looks in (1, LOOKS_MAX):
+        calls = [(sql["lock_gates"], (given,)), *waking(sql, given, looks)]
+        calls += [(sql["end_full"], (given, None)), (sql["hand_on"], ())]
+        calls += [*turns(sql), *turns_at_gates(sql)]
+        _, (_, [[woken, moved, *_]], *_) = yield Ask(calls, after=ring)
+        ready += int(woken)
+        if not moved:
+            break
+    return ready

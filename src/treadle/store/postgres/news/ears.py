@@ -135,7 +135,7 @@ class Ear:
     ) -> None:
         self._runner = runner
         self._sql = sql
-        self.own = OwnNews(sql, runner.begin_call, clock)
+        self.own = OwnNews(sql, runner, clock)
         self._channel = channel
         self._channels = {f"{channel}{kind}": kind for kind in KINDS}
         self._news: dict[str, int] = dict.fromkeys(KINDS, 1)
@@ -225,7 +225,8 @@ class Ear:
         conninfo = self._runner.target.conninfo
         wire = await dial_in_thread(Dial(conninfo, time.monotonic() + timeout))
         try:
-            await _carry(wire.meet(), timeout)
+            deadline = time.monotonic() + timeout
+            await _carry(wire.meet(self._runner.own_call(deadline)), timeout)
             if not wire.is_pooled:
                 await self._hear(wire)
         finally:

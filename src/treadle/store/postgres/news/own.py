@@ -6,6 +6,7 @@ it has just been woken for the news, so it answers sooner than another one would
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from treadle.store.postgres.engine.trouble import ServerError
 from treadle.store.postgres.engine.wire import Ask, Call, Looks, Rows, Wire
 
 if TYPE_CHECKING:
+    from treadle.store.postgres.engine.runner import Runner
     from treadle.store.postgres.engine.sql import Statements
 
 _FRESH: Final = SECOND
@@ -38,12 +40,10 @@ class _Brought(Struct, frozen=True):
 class OwnNews:
     """The news of the workers of one event loop; used by that loop, but for `beaten`."""
 
-    def __init__(
-        self, sql: Statements, begin: Callable[[], Call], clock: Callable[[], int]
-    ) -> None:
-        """Take the statements, what gives a transaction's first call, and the monotonic clock."""
+    def __init__(self, sql: Statements, runner: Runner, clock: Callable[[], int]) -> None:
+        """Take the statements, who begins transactions, and the monotonic clock."""
         self._sql = sql
-        self._begin = begin
+        self._runner = runner
         self._clock = clock
         self.key: int | None = None
         """By which the loop can be told of its own news; None while it does not listen."""
@@ -93,7 +93,8 @@ class OwnNews:
         if len(workers) != 1 or self._fetching is not None:
             return bool(workers)
         [worker] = workers
-        ask = Ask([self._begin(), *read_handed(self._sql, worker)])
+        begin = self._runner.begin_call(wire, time.monotonic() + self._runner.timeout)
+        ask = Ask([begin, *read_handed(self._sql, worker)])
         self._fetching = worker, wire.ask(ask)
         return self.go_on()
 

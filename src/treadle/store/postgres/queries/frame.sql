@@ -11,16 +11,27 @@
 -- joined by `between x and x`, which the server can look up in the index but not read in its order.
 select case when set_config('statement_timeout', $2::text, true) is not null
     and set_config('lock_timeout', $3::text, true) is not null
-    and set_config('jit', 'off', true) is not null
-    and set_config('plan_cache_mode', 'force_generic_plan', true) is not null
-    and set_config('enable_seqscan', 'off', true) is not null
-    and set_config('enable_bitmapscan', 'off', true) is not null
-    and set_config('enable_hashjoin', 'off', true) is not null
-    and set_config('enable_mergejoin', 'off', true) is not null
-then set_config(
+    and {planning} then {now_is} end;
+
+-- name: planning
+set_config('jit', 'off', $4::boolean) is not null
+    and set_config('plan_cache_mode', 'force_generic_plan', $4::boolean) is not null
+    and set_config('enable_seqscan', 'off', $4::boolean) is not null
+    and set_config('enable_bitmapscan', 'off', $4::boolean) is not null
+    and set_config('enable_hashjoin', 'off', $4::boolean) is not null
+    and set_config('enable_mergejoin', 'off', $4::boolean) is not null
+
+-- name: now_is
+set_config(
     'treadle.now',
     coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint)::text, true
-)::bigint end;
+)::bigint
+
+-- name: begin_own
+-- The same on a connection of the server's own, whose session has been told how to plan.
+select case when set_config('statement_timeout', $2::text, true) is not null
+    and set_config('lock_timeout', $3::text, true) is not null
+then {now_is} end;
 
 -- name: read_whole
 -- Called by: queues, dead_groups and prune, which read whole tables.

@@ -40,11 +40,17 @@ from unnest($1::uuid[], $2::bigint[]) as g (id, number)
 where j.id between g.id and g.id and j.number = g.number and {runs};
 
 -- name: give_all_back
-update {p}jobs j set
-    state = 'ready', number = number + 1, attempt = attempt - 1, worker = null, started_at = null,
-    tag = {same_turn}
-where state = 'running' and worker = $1::text and lost_by is null
-returning 1;
+-- Answers how many went back, and notes those that have gates for park_back.
+with back as (
+    update {p}jobs j set
+        state = 'ready', number = number + 1, attempt = attempt - 1, worker = null,
+        started_at = null, tag = {same_turn}
+    where state = 'running' and worker = $1::text and lost_by is null
+    returning id, gates
+)
+select count(*), set_config('treadle.back', coalesce(
+    (array_agg(id) filter (where gates is not null))::text, '{}'
+), true) from back;
 
 -- name: forget
 with gone as (delete from {p}workers where id = $1::text),

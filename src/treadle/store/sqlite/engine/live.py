@@ -84,13 +84,18 @@ class LiveFiles:
         """Make the worker's file, allocated in full, hold its lock and beat.
 
         Raises:
-            StoreUnavailable: the folder cannot be written or the disk is full.
+            StoreUnavailable: the folder cannot be written or is a link, or the disk is full.
         """
         if self.beat(worker, beat):
             return
         path = self._path(worker)
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
+            if self.folder.is_symlink():
+                raise StoreUnavailable(
+                    f"{self.folder} is a link; workers keep their live files in a folder of their "
+                    "own beside the database: remove the link"
+                )
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise _no_file(path, error) from error

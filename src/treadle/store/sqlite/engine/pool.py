@@ -17,15 +17,21 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import CodeType
 from urllib.parse import quote
 
 from treadle.core.errors import StoreUnavailable
-from treadle.core.threads.interrupted import interrupted
+from treadle.core.threads.interrupted import interrupted, is_nested
 
 # 3.37 has STRICT tables, 3.35 RETURNING.
 SQLITE_MIN = (3, 37, 0)
 _IDLE_MAX = 4
 _CACHE_KIB = 12_000
+LOG_MAX = 16 * 2**20
+"""To how many bytes the write-ahead log is cut once it begins anew; it seldom has a quarter of it.
+
+Beside a reader that stays open it can only grow, and SQLite would keep all of its room for ever.
+"""
 
 # Connections that belong to a parent process; kept alive for ever so that no one closes them.
 _inherited: list[object] = []
@@ -49,8 +55,13 @@ class Pool:
         self._name = str(path)
         self._idle: deque[sqlite3.Connection] = deque()
         self._lent: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
-        self._inside: dict[int, sqlite3.Connection | None] = {}
-        """The threads that have the write lock, or a memory store's only connection, by which."""
+        self._inside: dict[int, int] = {}
+        """The threads that have the write lock, or a memory store's only connection, by its id.
+
+        Not by itself: a note that an error has left behind must keep no lock.
+        """
+        self.carriers: frozenset[CodeType] = frozenset()
+        """The functions that carry a conversation; who takes connections for them says which."""
         self._identity: tuple[int, int] | None = None
         self._made = threading.Lock()
         """Taken for good once a memory store's only connection is made."""
@@ -108,20 +119,21 @@ class Pool:
         Raises:
             StoreUnavailable: it is a signal handler or a finalizer.
         """
-        if threading.get_ident() in self._inside:
+        if threading.get_ident() in self._inside and is_nested(self.carriers):
             raise interrupted()
 
     def enter(self, connection: sqlite3.Connection) -> None:
         """Note that this thread takes the write lock by it."""
-        self._inside[threading.get_ident()] = connection
+        self._inside[threading.get_ident()] = id(connection)
 
     def take_only(self, take: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection | None:
         """Take a memory store's only connection, and let it be known to be this thread's."""
         self.check_inside()
         me, connection = threading.get_ident(), None
         try:
-            self._inside[me] = None
-            connection = self._inside[me] = take()
+            self._inside[me] = id(None)
+            connection = take()
+            self._inside[me] = id(connection)
         finally:
             if connection is None:
                 self._inside.pop(me, None)
@@ -130,7 +142,7 @@ class Pool:
     def leave(self, connection: sqlite3.Connection) -> None:
         """Note that this thread holds nothing by it any more."""
         me = threading.get_ident()
-        if self._inside.get(me) is connection:
+        if self._inside.get(me) == id(connection):
             # A handler that strikes here may have been lent the same one, and have left already.
             self._inside.pop(me, None)
 
@@ -180,6 +192,7 @@ class Pool:
                 "temp_store = memory",
                 f"cache_size = -{_CACHE_KIB}",
                 "synchronous = full",
+                f"journal_size_limit = {LOG_MAX}",
             ):
                 connection.execute(f"pragma {pragma}")
         except BaseException:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from treadle.core.errors import SchemaMismatch, StoreDamaged, StoreError, StoreUnavailable
+from treadle.core.threads.interrupted import codes_of
 from treadle.store.lacking import no_descriptor
 from treadle.store.sqlite.engine.loan import INSIDE, Loan
 from treadle.store.sqlite.engine.overdue import Overdue
@@ -62,6 +63,7 @@ class Runner:
     def __init__(self, pool: Pool, clock: StoreClock, *, name: str, timeout: float) -> None:
         """Take the pool, the clock, the store's name for errors and the longest wait (s)."""
         self.pool = pool
+        pool.carriers = codes_of(drive, drive_now)
         self.clock = clock
         self.name = name
         self.timeout = timeout

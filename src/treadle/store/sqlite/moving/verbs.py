@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from treadle.core.gates.gate import read_gates, write_gates
 from treadle.core.job import AttemptRecord, JobRecord, write_error
 from treadle.store.parts.moving import Parcel, SameStore, Seal, check_parcels
 from treadle.store.sqlite.engine.bell import WORK, FileBell, MemoryBell
@@ -113,8 +114,19 @@ def _row(parcel: Parcel, seal: Seal) -> tuple[Any, ...]:
         r.id, r.task, r.queue, str(r.state), r.priority, r.attempt, r.claim, r.args, r.created_at,
         r.run_at, r.attempts_max, r.forgiven, r.crashes, r.policy, r.started_at, r.finished_at,
         r.expires_at, r.keep_until, r.worker, r.outcome, parcel.reason(seal), r.error, r.tags,
-        r.meta, r.tenant, r.progress, parcel.cost, parcel.parked_at, parcel.ran, r.gates,
+        r.meta, r.tenant, r.progress, parcel.cost, parcel.parked_at, parcel.ran, _as_here(r.gates),
     )  # fmt: skip
+
+
+def _as_here(gates: bytes | None) -> bytes | None:
+    """Write gates as this store does, whose index looks for the text; another one spaces it out.
+
+    What a hand has damaged stays as it is.
+    """
+    try:
+        return write_gates(read_gates(gates))
+    except ValueError:
+        return gates
 
 
 def _attempt(job: bytes, one: AttemptRecord) -> tuple[Any, ...]:

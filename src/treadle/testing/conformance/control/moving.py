@@ -4,11 +4,19 @@
 from typing import Any
 
 import pytest
+from msgspec import json
 from msgspec.structs import replace
 
 from treadle.core.errors import StoreError
 from treadle.core.gates.arriving import Starts
-from treadle.core.gates.gate import PLACES, WINDOW, GateRecord, write_gates
+from treadle.core.gates.gate import (
+    PLACES,
+    REPLACE,
+    WINDOW,
+    GateRecord,
+    GateUse,
+    write_gates,
+)
 from treadle.core.ids import new_id
 from treadle.core.job import JobRecord, JobState
 from treadle.core.outcome import Failed, TaskUnknown
@@ -253,6 +261,30 @@ class TestMovingGates:
         assert ids_of(taken) == ids[1:2]
         [shown] = await other.gates()
         assert (shown.used, shown.waiting) == (1, len(ids) - 2)
+
+    @scenario
+    async def test_a_job_that_comes_is_replaced_as_any_other(self, case: Case) -> None:
+        """However the store that it left has written what it says of its gate."""
+        says = GateUse("g", PLACES, quota=1, on_full=REPLACE)
+        [older] = await add(case, 1, says)
+        [parcel] = await sealed(case.store, older)
+        spaced = json.format(parcel.record.gates or b"")
+        other = await case.open("elsewhere")
+        await other.moving.adopt(
+            [Parcel(replace(parcel.record, gates=spaced), COST, None, None)], IN
+        )
+        await other.moving.unseal([older], IN)
+        await other.pause("default")
+        there = Hand(other, worker_info("w2"))
+        await there.register()
+        await other.enqueue(new_id(), [new_job(gates=write_gates([says]), queue="open")])
+        assert len(await there.claim(5)) == 1
+        await other.resume("default")
+        assert await there.claim(5) == []
+        newer = new_job(gates=write_gates([says]))
+        await other.enqueue(new_id(), [newer])
+        found = await other.get([older, newer.id])
+        assert [job and job.state for job in found] == [JobState.CANCELLED, JobState.BLOCKED]
 
 
 class TestMovingStarts:

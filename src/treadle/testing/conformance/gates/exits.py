@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from treadle.core.durations import SECOND
 from treadle.core.gates.gate import PLACES, SKIP, SWITCH, GateUse, write_gates
 from treadle.core.ids import new_id
-from treadle.core.job import JobState, Met
+from treadle.core.job import Claim, JobState, Met
 from treadle.core.keys.key import Conflict, Key
 from treadle.core.outcome import (
     Cancelled,
@@ -25,6 +25,7 @@ from treadle.testing.conformance.kit import (
     ERROR,
     LEASE_S,
     Case,
+    Hand,
     ids_of,
     new_job,
     scenario,
@@ -45,6 +46,17 @@ OUTCOMES: list[Outcome] = [
     WorkerLost("w0"),
     TaskUnknown(),
 ]
+
+
+async def hand_back(worker: Hand, held: Claim, way: str) -> None:
+    """Let a worker's claim go back unspent, in one of the ways in which that happens."""
+    if way == "leave":
+        await worker.store.leave(worker.name)
+    elif way == "release":
+        await worker.finish(held, Released())
+    else:
+        await worker.beat()
+        await worker.beat()
 
 
 class TestExits:
@@ -121,6 +133,35 @@ class TestExits:
         await worker.beat()
         await worker.beat()
         assert (await gate(case, "g")).used == 0
+
+    @pytest.mark.parametrize("way", ["leave", "beat"])
+    @scenario
+    async def test_what_is_handed_back_does_not_overtake_who_waits(
+        self, case: Case, way: str
+    ) -> None:
+        """It is parked beside them at once, and the best of all gets the place."""
+        worker, other = await case.worker("w1"), await case.worker("w2")
+        [back] = await add(case, 1, places())
+        [held] = await claim(worker)
+        [waiting] = await add(case, 1, places(), priority=5)
+        await hand_back(worker, held, way)
+        assert await case.states([back, waiting]) == ["blocked"] * 2
+        assert ids_of(await claim(other)) == [waiting]
+
+    @pytest.mark.parametrize("way", ["leave", "beat", "release"])
+    @scenario
+    async def test_what_is_handed_back_meets_a_shut_gate(self, case: Case, way: str) -> None:
+        """Whichever of its gates that is, it waits there, and its places are free."""
+        worker = await case.worker()
+        [back] = await add(case, 1, places("a"), places("b"))
+        [held] = await claim(worker)
+        await case.store.shut_gate("b")
+        await hand_back(worker, held, way)
+        record = await case.job(back)
+        assert (record.state, record.gate, record.attempt) == (JobState.BLOCKED, "b", 0)
+        assert [(await gate(case, name)).used for name in ("a", "b")] == [0, 0]
+        await case.store.open_gate("b")
+        assert ids_of(await claim(await case.worker("w2"))) == [back]
 
     @scenario
     async def test_a_rescue_keeps_the_place_until_it_is_decided(self, case: Case) -> None:

@@ -274,3 +274,35 @@ class TestPlacesGoOn:
         await add(case, 1, places(quota=2))
         await finish(worker, second)
         assert await case.states(ids[2:]) == ["ready", "ready", "blocked", "blocked"]
+
+    @scenario
+    async def test_a_place_is_not_kept_for_a_job_that_another_gate_keeps(self, case: Case) -> None:
+        """That job waits at the other gate from now on, and the next one gets the place at once."""
+        worker = await case.worker()
+        await add(case, 1, places("a"))
+        await add(case, 1, places("b"))
+        first, second = await claim(worker)
+        [both] = await add(case, 1, places("a"), places("b"), queue="nobody's", priority=5)
+        [single] = await add(case, 1, places("a"))
+        await finish(worker, first)
+        await case.store.stage((), 10)
+        assert ids_of(await worker.claim(5, "default")) == [single]
+        assert (await case.job(both)).gate == "b"
+        await finish(worker, second)
+        await case.store.stage((), 10)
+        assert (await case.job(both)).gate == "a"
+
+    @scenario
+    async def test_a_woken_job_that_a_claim_leaves_keeps_its_place(self, case: Case) -> None:
+        """Whatever a claim has seen of its other gate, nobody else is woken for what is its own."""
+        worker = await case.worker()
+        await add(case, 1, places("b"))
+        [running] = await claim(worker)
+        [best] = await add(case, 1, places("a"), places("b"), queue="late", priority=5)
+        await add(case, 1, places("b"), queue="early")
+        await finish(worker, running)
+        found: list[bytes] = []
+        for _ in range(5):
+            found += ids_of((await worker.exchange(demand=take(5, "early", "late"))).claims)
+            await case.store.stage((), 10)
+        assert found == [best]

@@ -142,7 +142,10 @@ select best.name, count(*) from (
             {full_after} as full_at, {part_after} as part
         from (
             select name, coalesce(sum(cost) filter (where fits), 0)::bigint as n,
-                coalesce(sum(cost) filter (where not fits), 0)::bigint as back,
+                -- One that is left for the next call keeps the places that it was woken for.
+                coalesce(sum(cost) filter (
+                    where id in (select v.id from verdicts v where v.shut_at is not null)
+                ), 0)::bigint as back,
                 min(cost) filter (where not fits and cost > spare) as waits,
                 (array_agg(id) filter (where fits))[1] as job
             from judged where room is not null group by name

@@ -26,6 +26,25 @@ freed as (
 -- name: lock_held
 select 1 from {p}jobs where state = 'running' and worker = $1::text order by id for update;
 
+-- name: lock_gates_of
+-- All gates of jobs that go back, not those alone of which they hold something: they may be parked
+-- at any of them.
+select 1 from {p}gates g
+where g.name in (
+    select w.name from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+    where j.id = any($1::uuid[]) and j.gates is not null
+)
+order by g.name for no key update of g;
+
+-- name: lock_gates_held
+-- The same for all that a worker holds.
+select 1 from {p}gates g
+where g.name in (
+    select w.name from {p}jobs j cross join lateral jsonb_to_recordset(j.gates) as w (name text)
+    where j.state = 'running' and j.worker = $1::text and j.gates is not null
+)
+order by g.name for no key update of g;
+
 -- name: free_settled
 with held as (
     select j.id, j.gates from unnest($3::uuid[], $4::bigint[]) as s (id, number)

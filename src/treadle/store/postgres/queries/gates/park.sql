@@ -56,6 +56,14 @@ with seen as (
     where j.id = any($1::uuid[]) and j.state || '' = 'ready' and j.gates is not null
 ), {parking};
 
+-- name: park_back
+-- As park_ready, of what a worker that leaves has given back.
+with seen as (
+    select j.id, {known_shut} as at from {p}jobs j
+    where j.id = any(current_setting('treadle.back', true)::uuid[]) and j.state || '' = 'ready'
+        and j.gates is not null
+), {parking};
+
 -- name: park_made
 -- As park_ready, of a batch with keys: one that was made before parks nobody.
 with seen as (
