@@ -361,6 +361,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         return returned
 
     def _forget(self, worker: str) -> None:
+        self._asked.discard(worker)
         self._watches.pop(worker, None)
         self._marks.pop(worker, None)
         self._unrehearsed.discard(worker)
