@@ -312,6 +312,40 @@ async def test_no_offer_is_made_where_an_enqueue_would_look_for_long(
 
 
 @scenario
+async def test_who_was_handed_what_is_gone_makes_an_offer_again(case: Case) -> None:
+    """Its job was cancelled before it looked: the next one that is enqueued is handed to it."""
+    worker, [job] = await idle(case), await case.add()
+    assert await worker.store.wait(work=True, ends=False, timeout=10)
+    await case.store.cancel([job])
+    await worker.beat()
+    assert await worker.claim(10) == []
+    await wait_again(worker)
+    [handed] = await case.add()
+    assert await case.states([handed]) == ["running"]
+
+
+@scenario
+async def test_an_offer_that_is_made_anew_keeps_what_is_handed_over_just_then(
+    case: Case, look: Look
+) -> None:
+    """It waits for the enqueue that has the row, and finds the job that it did not see before."""
+    worker, job = await idle(case), new_job()
+    worker.store._offers._keys.clear()  # type: ignore[attr-defined] # noqa: SLF001
+    with psycopg.connect(look._db.info.dsn, options=look._db.info.options) as other:  # noqa: SLF001
+        other.execute(
+            "insert into treadle_jobs (id, task, args, queue, state, number, attempt, worker, "
+            "started_at, created_at, run_at) values "
+            "(%s, 'a', '', 'q', 'running', 1, 1, %s, 1, 1, 1)",
+            (job.id.hex(), worker.name),
+        )
+        other.execute("update treadle_offers set job = %s", (job.id.hex(),))
+        waiting = asyncio.create_task(worker.store.wait(work=True, ends=False, timeout=0.01))
+        await look.until_somebody_waits()
+    await waiting
+    assert ids_of(await worker.claim(10)) == [job.id]
+
+
+@scenario
 async def test_what_its_worker_does_not_look_for_goes_back(case: Case) -> None:
     """With its loop blocked for two beats the job is ready for the others, its attempt unspent."""
     worker, [job] = await idle(case), await case.add()

@@ -124,7 +124,11 @@ class Offers:
         if rows is None:
             rows = await drive(self._runner.run(lambda: _look(self._sql, worker), now, line=True))
         answer = self.add(worker, request, Exchanged((), ()), rows)
-        return answer if answer.claims else None
+        if answer.claims:
+            return answer
+        # What it was handed is another's by now, so its offer does not stand: a new one may.
+        self._keys.pop(worker, None)
+        return None
 
     @property
     def _own(self) -> OwnNews:

@@ -71,7 +71,8 @@ where j.id = (select o.job from {p}offers o where o.worker = $1::text)
 -- None is made where what an enqueue then looks at takes long: each one would. While some session
 -- holds a transaction open for hours, rows lie dead in offers and among what was ready.
 -- What was handed over and not yet given ($4 is what was, last) stays while the worker holds it:
--- its next exchange gives it.
+-- its next exchange gives it. So does what is handed over just now, which the row may say by the
+-- time that it is ours to write, though no job of that id is seen yet.
 with began as materialized (
     select clock_timestamp() as at
 ), looked as materialized (
@@ -82,15 +83,17 @@ with began as materialized (
 ), quick as materialized (
     select is_late from looked
     where others >= 0 and clock_timestamp() - at < interval '1 millisecond'
+), settled as (
+    select b.job from {p}offers b where b.worker = $1::text and not exists (
+        select from {p}jobs j
+        where j.id = b.job and {runs} and j.worker = b.worker and j.number = 1
+    )
 ), made as (
     insert into {p}offers as o (worker, ear, patience)
     select id, $2::bigint, $3::bigint from {p}workers
     where id = $1::text and exists (select from quick where not is_late)
     on conflict (worker) do update set ear = excluded.ear, patience = excluded.patience, job = null
-    where o.job is null or o.job = $4::uuid or not exists (
-        select from {p}jobs j
-        where j.id = o.job and {runs} and j.worker = o.worker and j.number = 1
-    )
+    where o.job is null or o.job = $4::uuid or o.job = (select job from settled)
     returning 1
 )
 select exists (select from quick), exists (select from made);
