@@ -286,8 +286,8 @@ class TestPooler:
         assert not caplog.records
         made.pool.close()
 
-    def test_no_setting_outlives_its_transaction(self, postgres_schema: str) -> None:
-        """The next client on the same connection finds it as it was."""
+    def test_no_limit_outlives_its_transaction(self, postgres_schema: str) -> None:
+        """On a connection of our own all that stays is how to plan, which is said to it once."""
         target = read_target(postgres_schema, 5)
         runner = Runner(target, statements(place_of("default", None)), timeout=5, clock=None)
         wire_of = statement("select pg_backend_pid()::bigint")
@@ -301,7 +301,7 @@ class TestPooler:
         )
         # Spoken to directly: a runner would begin a transaction with settings of its own.
         found = drive_now(until(wire.ask(Ask([(settings, ())])), time.monotonic() + SOON_S))
-        assert found == [[("0", "0", "on", "")]]
+        assert found == [[("0", "0", "off", "")]]
         runner.pool.give(wire)
         runner.pool.close()
 
