@@ -27,7 +27,7 @@ from treadle.testing.servers import Postgres, Redis
 T = TypeVar("T")
 
 PAGE: Final = 500
-PAGES_MAX: Final = 100
+PAGES_MAX: Final = 400
 LONG_S: Final = 60.0
 """How long the start of a hundred jobs may take."""
 EACH_STORE: Final = (
