@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from treadle.core.durations import SECOND
 
 if TYPE_CHECKING:
+    from treadle.core.job import NewJob
     from treadle.core.lanes import Demand
     from treadle.core.outcome import Settlement
 
@@ -26,6 +27,14 @@ _REST: Final = 60 * SECOND
 
 Name = tuple[bytes, int]
 """A claim's job, by its id as stored, and its number."""
+
+
+def is_plain(job: NewJob) -> bool:
+    """Tell whether a job is ready at once, and has neither a key, gates nor a tenant."""
+    return not (
+        job.delay or job.at is not None or job.expires_at is not None or job.expires_in is not None
+        or job.key is not None or job.gates is not None or job.tenant is not None
+    )  # fmt: skip
 
 
 def takes_any(demand: Demand | None) -> bool:

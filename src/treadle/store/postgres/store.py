@@ -15,6 +15,7 @@ from treadle.core.clock import SystemClock
 from treadle.core.durations import to_us
 from treadle.core.errors import StoreError, StoreUnavailable
 from treadle.store.contract import BATCH_MAX, Beaten, Exchanged, Note, StoreFeatures, WorkerInfo
+from treadle.store.handing import is_plain
 from treadle.store.marking import Marked, SureMarks
 from treadle.store.postgres import doctor, schema, upkeep, workers
 from treadle.store.postgres.engine.runner import Runner, Steps, Talk, drive, drive_now
@@ -27,7 +28,7 @@ from treadle.store.postgres.gates.line import touches
 from treadle.store.postgres.history import History
 from treadle.store.postgres.keys.taking import enqueue_keyed
 from treadle.store.postgres.keys.verbs import PostgresKeys
-from treadle.store.postgres.line.enqueue import check_jobs, enqueue, enqueue_one, is_plain
+from treadle.store.postgres.line.enqueue import check_jobs, enqueue, enqueue_one
 from treadle.store.postgres.line.exchange import Memory, exchange, idle
 from treadle.store.postgres.line.handing import Offers
 from treadle.store.postgres.line.rehearse import rehearse
@@ -183,7 +184,7 @@ class PostgresStore(PostgresKeys, PostgresHolds, PostgresSchedules, PostgresTena
         if keyed:
             return (yield from self._runner.run(lambda: enqueue_keyed(*words()), now))
         try:
-            if len(jobs) == 1 and is_plain(jobs[0]):
+            if len(jobs) == 1 and is_plain(jobs[0]) and not jobs[0].priority:
                 return (yield from self._runner.run(lambda: self._one(request, jobs[0]), now))
             return (yield from self._runner.run(lambda: enqueue(*words()), now))
         except StoreError as error:

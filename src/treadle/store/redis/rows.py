@@ -17,6 +17,7 @@ from msgspec import Struct, json, msgpack
 from treadle.core.job import AttemptRecord, Claim, JobRecord, JobState, NewJob, read_error
 from treadle.core.keys.key import Key
 from treadle.core.outcome import Settlement
+from treadle.store.handing import is_plain
 
 Words = list[str | bytes | int]
 
@@ -94,10 +95,7 @@ def one_words(job: NewJob) -> Words | None:
         ValueError: its id is none.
     """
     _check_id(job)
-    if (
-        job.delay or job.at is not None or job.expires_at is not None or job.expires_in is not None
-        or job.key is not None or job.gates is not None or job.tenant is not None
-    ):  # fmt: skip
+    if not is_plain(job):
         return None
     return [job.queue, job.priority, job.task, job.id.hex(), call_words(job, job.cost)]
 

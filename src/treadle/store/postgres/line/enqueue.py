@@ -61,17 +61,17 @@ def enqueue(
     made_at, answers = yield Ask([*calls, *turns_of(sql, jobs)], after=ring)
     made = answers[len(calls) - 1]
     if not made:
-        # Sent before: the answer is the one of then, whatever became of the jobs since.
-        _, [made] = yield Ask([(sql["made_at"], (name,))])
-        made_at = made[0][0] if made else made_at
+        made_at = yield from _made_before(sql, name, made_at)
     return [state_at(job, made_at) for job in jobs]
 
 
-def is_plain(job: NewJob) -> bool:
-    """Tell whether a job is ready at once and has nothing out of the ordinary."""
-    timed = job.delay or (job.at, job.expires_at, job.expires_in) != (None, None, None)
-    bound = (job.key, job.gates, job.tenant) != (None, None, None)
-    return not (timed or bound or job.priority)
+def _made_before(sql: Statements, name: Value, now: int) -> Talk[int]:
+    """Give when a request was made that is sent again.
+
+    It is answered as of then, whatever became of its jobs since.
+    """
+    _, [made] = yield Ask([(sql["made_at"], (name,))])
+    return made[0][0] if made else now
 
 
 def enqueue_one(
@@ -94,8 +94,7 @@ def enqueue_one(
     calls.append((sql["enqueue_one"], values))
     made_at, answers = yield Ask(calls, after=ring)
     if not answers[-1]:
-        _, [made] = yield Ask([(sql["made_at"], (name,))])
-        made_at = made[0][0] if made else made_at
+        made_at = yield from _made_before(sql, name, made_at)
     return [state_at(job, made_at)]
 
 
@@ -135,8 +134,7 @@ def _gated(
     made = answers[len(storing) - 1]
     ended = {id_ for (id_,) in answers[len(storing)]} if ends else set()
     if not made:
-        _, [made] = yield Ask([(sql["made_at"], (values[0],))])
-        made_at = made[0][0] if made else made_at
+        made_at = yield from _made_before(sql, values[0], made_at)
         return [state_at(job, made_at) for job in jobs]
     told = {id_: JobState.BLOCKED for _, id_, _ in made if id_ is not None}
     told |= dict.fromkeys(ended, JobState.CANCELLED)

@@ -25,7 +25,7 @@ import secrets
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final
 
 from treadle.core.errors import StoreError
 from treadle.store.postgres.engine.pack import texts
@@ -35,16 +35,15 @@ from treadle.store.postgres.engine.runner import (
     Talk,
     dial_in_thread,
     drive,
-    wait_for_socket,
+    until,
 )
 from treadle.store.postgres.engine.trouble import ConnectionLost, ServerError
-from treadle.store.postgres.engine.wire import Ask, Call, Looks, Wire
+from treadle.store.postgres.engine.wire import Ask, Call, Wire
 from treadle.store.postgres.news.own import OwnNews
 
 if TYPE_CHECKING:
     from treadle.store.postgres.engine.sql import Statements
 
-T = TypeVar("T")
 
 _log = logging.getLogger("treadle.store")
 
@@ -226,7 +225,7 @@ class Ear:
         wire = await dial_in_thread(Dial(conninfo, time.monotonic() + timeout))
         try:
             deadline = time.monotonic() + timeout
-            await _carry(wire.meet(self._runner.own_call(deadline)), timeout)
+            await drive(until(wire.meet(self._runner.own_call(deadline)), deadline))
             if not wire.is_pooled:
                 await self._hear(wire)
         finally:
@@ -238,7 +237,8 @@ class Ear:
         """Listen on a connection of the server's own."""
         key = secrets.randbits(_KEY_BITS)
         own = f"{self._channel}{key}"
-        await _carry(wire.listen([*self._channels, own], key), self._runner.timeout)
+        deadline = time.monotonic() + self._runner.timeout
+        await drive(until(wire.listen([*self._channels, own], key), deadline))
         self._marked = dict.fromkeys(KINDS, 0.0)
         lost: list[ConnectionLost] = []
 
@@ -314,14 +314,3 @@ def _wake(woken: asyncio.Future[bool], is_news: bool) -> None:  # noqa: FBT001 -
 
 def _listen(sql: Statements, kinds: Sequence[str]) -> Talk[None]:
     yield Ask([(sql["unhurried"], ()), (sql["listen"], (texts(kinds),))])
-
-
-async def _carry(looks: Looks[T], timeout: float) -> T:
-    """Carry a wire's own conversation on this loop."""
-    try:
-        while True:
-            await wait_for_socket(next(looks), timeout)
-    except StopIteration as done:
-        return cast("T", done.value)
-    finally:
-        looks.close()
