@@ -4,17 +4,15 @@ Real processes, whose system calls strace lets fail for a while (the option `inj
 """
 
 import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.faults.scene import WAIT_S, Process, Scene, finish
+from tests.faults.scene import Process, Scene, finish
+from tests.faults.tracing import traced
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,27 +47,10 @@ app.close()
 """
 
 
-@contextmanager
-def failing(process: Process, call: str) -> Iterator[None]:
+def failing(process: Process, call: str) -> AbstractContextManager[None]:
     """Let a system call of a process end with an input/output error, until the block ends."""
-    pid = str(process.child.pid)
     words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
-    tracer = subprocess.Popen(
-        [*words, "-e", f"inject={call}:error=EIO", "-p", pid], stderr=subprocess.PIPE
-    )
-    try:
-        deadline = time.monotonic() + WAIT_S
-        while "TracerPid:\t0\n" in Path("/proc", pid, "status").read_text():
-            if tracer.poll() is not None:
-                _, said = tracer.communicate()
-                pytest.skip(f"a process cannot be traced here: {said.decode().strip()}")
-            assert time.monotonic() < deadline, "strace did not take the process"
-            time.sleep(0.01)
-        yield
-    finally:
-        # It lets the process go, unhurt.
-        tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=WAIT_S)
+    return traced(process.child.pid, [*words, "-e", f"inject={call}:error=EIO"])
 
 
 @CALLS

@@ -4,11 +4,7 @@ Each loss is bounded by the time that the server's own documentation gives, and 
 is whole. A power failure of Redis is played as `power` says.
 """
 
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -18,8 +14,9 @@ import redis
 
 from tests.faults.far import FarScene
 from tests.faults.power import Trace, command
-from tests.faults.scene import WAIT_S, check_batches, key_in
+from tests.faults.scene import check_batches, key_in
 from tests.faults.test_disk import pytestmark as needs_strace
+from tests.faults.tracing import traced
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import Postgres, Redis
 
@@ -85,27 +82,6 @@ def test_postgres_that_commits_late_loses_the_last_moments_alone(tmp_path: Path)
         goes_on(scene)
 
 
-@contextmanager
-def traced(server: Redis, log: Path) -> Iterator[None]:
-    """Note what a server writes, until it ends."""
-    assert server.process is not None
-    pid = str(server.process.pid)
-    tracer = subprocess.Popen(command(log, "-p", pid), stderr=subprocess.PIPE)
-    try:
-        deadline = time.monotonic() + WAIT_S
-        while "TracerPid:\t0\n" in Path("/proc", pid, "status").read_text():
-            if tracer.poll() is not None:
-                _, said = tracer.communicate()
-                pytest.skip(f"a process cannot be traced here: {said.decode().strip()}")
-            assert time.monotonic() < deadline, "strace did not take the server"
-            time.sleep(0.01)
-        yield
-    finally:
-        # It has ended with the server; where that lives it lets it go, unhurt.
-        tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=WAIT_S)
-
-
 @pytest.mark.parametrize(("fsync", "most"), [("everysec", EVERYSEC_MS), ("always", None)])
 def test_redis_without_power_loses_what_its_setting_says(
     tmp_path: Path, fsync: str, most: int | None
@@ -118,7 +94,8 @@ def test_redis_without_power_loses_what_its_setting_says(
     ):
         # Redis 7 has a folder for it, older ones have one file.
         folder = next(iter(server.folder.glob("appendonlydir")), server.folder)
-        with traced(server, log):
+        assert server.process is not None
+        with traced(server.process.pid, command(log)):
             before = {file.name: file.read_bytes() for file in folder.glob("*.aof")}
             killed_at = produced(scene, server, SPAN_MS)
         trace = Trace(log, folder, before)

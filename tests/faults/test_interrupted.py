@@ -1,40 +1,23 @@
 """A signal handler that enqueues, whatever line of treadle's own code it interrupts."""
 
-import json
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Final
-from uuid import uuid4
 
 import pytest
 
 from tests.faults.far import EACH_STORE
+from tests.faults.programs import PATIENCE_S, place_on, said_by
 from tests.faults.striking import CALLS, HANG_S, Striker, handling, opened
-from treadle import Settings
-from treadle.store.postgres.store import PostgresStore
-
-ROOT: Final = Path(__file__).parents[2]
-PATIENCE_S: Final = 240
-"""How long all strikes at one call may take on a busy machine."""
 
 
 @pytest.fixture(params=["memory", *EACH_STORE])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """Give the URL of each store, and a namespace there."""
-    namespace = f"n{uuid4().hex[:8]}"
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'jobs.db'}"}
-    url = urls.get(request.param) or str(request.getfixturevalue(f"{request.param}_url"))
-    if request.param == "postgres":
-        store = PostgresStore(url, namespace, Settings())
-        store.migrate_now()
-        store.close_now()
-    return url, namespace
+    return place_on(request.param, request, tmp_path)
 
 
 @pytest.mark.timeout(PATIENCE_S + 60)
@@ -43,12 +26,7 @@ def test_a_handler_that_interrupts_treadle_enqueues_or_is_refused_at_once(
     place: tuple[str, str], call: str
 ) -> None:
     """At every line of a call: neither waits for the other, and both are stored or refused."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.faults.striking", *place, call],
-        cwd=ROOT, check=False, capture_output=True, text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    said = json.loads(ended.stdout)
+    said = said_by("tests.faults.striking", *place, call)
     assert said["slowest"] < HANG_S
     assert all("a signal handler" in error for error in said["refused"]), said["refused"]
     assert said["refused"] or call == "lists"
